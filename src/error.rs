@@ -1,0 +1,221 @@
+//! What a run can end with: cancelled, failed, panicked.
+
+use std::any::Any;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::panic::{self, Payload};
+
+/// Why a token was cancelled.
+///
+/// The first reason given to a token stays, and its descendants inherit it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CancelReason {
+    /// Somebody called [`cancel`](crate::CancellationToken::cancel).
+    Requested,
+    /// A deadline passed.
+    Deadline,
+    /// A sibling task failed.
+    Failed,
+    /// A sibling task panicked.
+    Panicked,
+    /// The process received the signal of this number.
+    Signal(i32),
+    /// A [`DropGuard`](crate::DropGuard) was dropped.
+    Dropped,
+    /// A reason of the program's own, or one of brigade's that no other variant names.
+    Other(&'static str),
+}
+
+impl fmt::Display for CancelReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CancelReason::Requested => f.write_str("requested"),
+            CancelReason::Deadline => f.write_str("the deadline passed"),
+            CancelReason::Failed => f.write_str("a sibling failed"),
+            CancelReason::Panicked => f.write_str("a sibling panicked"),
+            CancelReason::Signal(number) => write!(f, "signal {number}"),
+            CancelReason::Dropped => f.write_str("its guard was dropped"),
+            CancelReason::Other(reason) => f.write_str(reason),
+        }
+    }
+}
+
+/// The error of a call that stopped because its token was cancelled.
+///
+/// Calls that run fallible closures return the closure's own error type `E` and ask for `E: From<Cancelled>`, so that
+/// `?` works inside the closure and outside the call alike. `anyhow::Error`, `Box<dyn Error + Send + Sync>` and
+/// [`std::io::Error`] qualify as they are; an enum of one's own needs a variant:
+///
+/// ```
+/// use brigade::Cancelled;
+///
+/// #[derive(Debug, thiserror::Error)]
+/// enum ConvertError {
+///     #[error("not a number: {0}")]
+///     Parse(#[from] std::num::ParseIntError),
+///     #[error(transparent)]
+///     Cancelled(#[from] Cancelled),
+/// }
+///
+/// fn convert(lines: &[&str]) -> Result<Vec<u32>, ConvertError> {
+///     let token = brigade::CancellationToken::new();
+///     brigade::try_par_map(&token, lines, |line| Ok(line.parse()?))
+/// }
+/// assert_eq!(convert(&["1", "2"]).unwrap(), [1, 2]);
+/// assert!(matches!(convert(&["1", "two"]), Err(ConvertError::Parse(_))));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[error("cancelled: {reason}")]
+pub struct Cancelled {
+    reason: CancelReason,
+}
+
+impl Cancelled {
+    /// Creates the error for `reason`, for code that reports a cancellation of its own.
+    #[must_use]
+    pub const fn new(reason: CancelReason) -> Self {
+        Cancelled { reason }
+    }
+
+    /// Returns why the token was cancelled.
+    #[must_use]
+    pub const fn reason(&self) -> CancelReason {
+        self.reason
+    }
+}
+
+/// The kind is [`Other`](io::ErrorKind::Other), not `Interrupted`: the loops of [`std::io`] retry an interrupted call,
+/// so a reader that reported its cancellation as `Interrupted` would be called again for ever.
+impl From<Cancelled> for io::Error {
+    fn from(cancelled: Cancelled) -> Self {
+        io::Error::other(cancelled)
+    }
+}
+
+/// A task's failure kept as a value: its error or its panic, with the component and index it belongs to.
+///
+/// This is what the collect-all forms list, such as [`scope_all`](crate::scope_all). Fail-fast forms return the bare `E`.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Failure<E> {
+    /// The task returned an error.
+    #[error("{component}#{index} failed: {error}")]
+    Error {
+        /// The name of the part that failed.
+        component: Arc<str>,
+        /// Which task of its run it was, counted from 0.
+        index: usize,
+        /// What the task returned.
+        error: E,
+    },
+    /// The task panicked.
+    #[error(transparent)]
+    Panic(Panic),
+}
+
+impl<E> Failure<E> {
+    /// Returns the name of the part that failed.
+    #[must_use]
+    pub fn component(&self) -> &str {
+        match self {
+            Failure::Error { component, .. } => component,
+            Failure::Panic(panic) => panic.component(),
+        }
+    }
+
+    /// Returns which task of its run failed, counted from 0.
+    #[must_use]
+    pub fn index(&self) -> usize {
+        match self {
+            Failure::Error { index, .. } => *index,
+            Failure::Panic(panic) => panic.index(),
+        }
+    }
+
+    /// Returns the error, or `None` if the task panicked.
+    #[must_use]
+    pub fn error(&self) -> Option<&E> {
+        match self {
+            Failure::Error { error, .. } => Some(error),
+            Failure::Panic(_) => None,
+        }
+    }
+
+    /// Returns the panic, or `None` if the task returned an error.
+    #[must_use]
+    pub fn panic(&self) -> Option<&Panic> {
+        match self {
+            Failure::Error { .. } => None,
+            Failure::Panic(panic) => Some(panic),
+        }
+    }
+}
+
+/// A panic kept as a value: what was thrown, and by which component.
+///
+/// The panic hook has already run when one of these is made.
+#[derive(thiserror::Error)]
+#[error("{component}#{index} panicked: {}", self.message())]
+pub struct Panic {
+    component: Arc<str>,
+    index: usize,
+    message: String,
+    // A payload is `Send` and no more; the mutex makes the error `Sync`, which `anyhow` and `Box<dyn Error + Send +
+    // Sync>` ask for.
+    payload: Mutex<Payload>,
+}
+
+impl Panic {
+    pub(crate) fn new(component: Arc<str>, index: usize, payload: Payload) -> Self {
+        let message = panic::message(&*payload).to_owned();
+        Panic { component, index, message, payload: Mutex::new(payload) }
+    }
+
+    /// Returns the name of the part that panicked.
+    #[must_use]
+    pub fn component(&self) -> &str {
+        &self.component
+    }
+
+    /// Returns which task of its run panicked, counted from 0.
+    #[must_use]
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// Returns the panic's message, or a placeholder if the payload is not a string.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// Returns the payload as it was thrown.
+    #[must_use]
+    pub fn into_payload(self) -> Box<dyn Any + Send + 'static> {
+        self.payload.into_inner()
+    }
+
+    /// Goes on panicking with the payload as it was thrown; the panic hook does not run again.
+    ///
+    /// # Panics
+    ///
+    /// Always.
+    pub fn resume(self) -> ! {
+        panic::resume(self.into_payload())
+    }
+}
+
+impl fmt::Debug for Panic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Panic")
+            .field("component", &self.component)
+            .field("index", &self.index)
+            .field("message", &self.message)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,55 @@
+//! The only module that catches a panic and the only one that resumes it.
+//!
+//! `AssertUnwindSafe` holds because every caller either resumes the payload once all threads are joined, or never touches
+//! again what the closure was working on.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+/// What a panic carries.
+pub(crate) type Payload = Box<dyn Any + Send + 'static>;
+
+/// Runs `f`; a panic comes back as its payload.
+pub(crate) fn catch<R>(f: impl FnOnce() -> R) -> Result<R, Payload> {
+    catch_unwind(AssertUnwindSafe(f))
+}
+
+/// Goes on with a panic that was caught, without running the panic hook.
+pub(crate) fn resume(payload: Payload) -> ! {
+    resume_unwind(payload)
+}
+
+/// Drops a payload that lost against an earlier one, even if its `Drop` panics.
+pub(crate) fn discard(payload: Payload) {
+    if let Err(second) = catch(move || drop(payload)) {
+        // Dropping this one could panic again, and so on without end.
+        std::mem::forget(second);
+    }
+}
+
+/// The message of a panic, where it has one.
+pub(crate) fn message(payload: &(dyn Any + Send)) -> &str {
+    if let Some(message) = payload.downcast_ref::<&'static str>() {
+        message
+    } else if let Some(message) = payload.downcast_ref::<String>() {
+        message
+    } else {
+        "(the payload is not a string)"
+    }
+}
+
+/// Unwinds out of a rayon job without a panic: no hook runs, and only rayon's frames see it.
+#[cfg(panic = "unwind")]
+pub(crate) fn leave() -> ! {
+    resume_unwind(Box::new(Leave))
+}
+
+/// What [`leave`] throws.
+#[cfg(panic = "unwind")]
+struct Leave;
+
+/// Tells whether a caught payload is [`leave`]'s own, not a panic of the user's.
+#[cfg(panic = "unwind")]
+pub(crate) fn is_leave(payload: &(dyn Any + Send)) -> bool {
+    payload.is::<Leave>()
+}

@@ -1,0 +1,226 @@
+//! Claiming: how a source is cut into batches.
+//!
+//! There are two kinds of source. *Data* is all there from the start: a batch is split off it in no time, so any worker
+//! does it while it holds the state. An *iterator* may block, or wait for the output of an earlier item, so one worker at
+//! a time pulls it, outside the state, and puts each item into the stock at once, where every other worker can take it.
+//! That is what keeps a feedback loop alive: nothing that was pulled is ever in the hands of a thread that is blocked.
+
+use std::collections::VecDeque;
+use std::iter;
+
+use rayon::iter::IndexedParallelIterator;
+use rayon::iter::plumbing::{Producer, ProducerCallback};
+
+/// Where the items of a [`Pipeline`](super::Pipeline) come from.
+///
+/// Implemented by what [`Pipeline::from_iter`](super::Pipeline::from_iter) and
+/// [`Pipeline::from_data`](super::Pipeline::from_data) make; not meant for implementing or calling elsewhere.
+pub trait Source: Sized {
+    /// What the source yields.
+    type Item;
+
+    #[doc(hidden)]
+    fn open<V: Visit<Self::Item>>(self, visit: V) -> V::Output;
+}
+
+/// What is done with an opened source. A callback, because rayon hands out the parts of its collections only so.
+#[doc(hidden)]
+pub trait Visit<T> {
+    type Output;
+
+    fn visit<F: Feed<Item = T>>(self, feed: F) -> Self::Output;
+}
+
+/// An opened source, which has not been touched yet.
+#[doc(hidden)]
+pub trait Feed {
+    type Item;
+    type Stock: Stock<Item = Self::Item>;
+    type Inlet: Iterator<Item = Self::Item> + Send;
+    type Plain: Iterator<Item = Self::Item>;
+
+    /// For the engine: what can be claimed, and what has to be pulled first.
+    fn split(self) -> (Self::Stock, Option<Self::Inlet>);
+
+    /// For the plain loop.
+    fn plain(self) -> Self::Plain;
+}
+
+/// Items that can be claimed without waiting.
+#[doc(hidden)]
+pub trait Stock: Send {
+    type Item;
+    type Batch: IntoIterator<Item = Self::Item> + Send;
+
+    /// Whether what lies in the stock has been pulled from a source of the user's, and counts as such.
+    const PULLED: bool;
+
+    /// How many items lie here.
+    fn len(&self) -> usize;
+
+    /// Takes the next items, at most `most` of them; `None` if there are none.
+    fn take(&mut self, most: usize) -> Option<(Self::Batch, usize)>;
+
+    /// Adds an item behind the others, in batches of `batch`.
+    fn put(&mut self, item: Self::Item, batch: usize);
+}
+
+/// The source of [`Pipeline::from_iter`](super::Pipeline::from_iter).
+#[derive(Clone, Debug)]
+pub struct FromIter<I>(pub(super) I);
+
+impl<I: Iterator + Send> Source for FromIter<I>
+where
+    I::Item: Send,
+{
+    type Item = I::Item;
+
+    fn open<V: Visit<I::Item>>(self, visit: V) -> V::Output {
+        visit.visit(self)
+    }
+}
+
+impl<I: Iterator + Send> Feed for FromIter<I>
+where
+    I::Item: Send,
+{
+    type Item = I::Item;
+    type Stock = Pulled<I::Item>;
+    type Inlet = I;
+    type Plain = I;
+
+    fn split(self) -> (Self::Stock, Option<I>) {
+        (Pulled { full: VecDeque::new(), open: Vec::new(), len: 0 }, Some(self.0))
+    }
+
+    fn plain(self) -> I {
+        self.0
+    }
+}
+
+/// Items pulled from an iterator, already in batches: claiming one moves a pointer.
+#[derive(Debug)]
+pub struct Pulled<T> {
+    full: VecDeque<Vec<T>>,
+    open: Vec<T>,
+    len: usize,
+}
+
+impl<T: Send> Stock for Pulled<T> {
+    type Item = T;
+    type Batch = Vec<T>;
+
+    const PULLED: bool = true;
+
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    // `most` is what the batches were made for when they were put here.
+    fn take(&mut self, _most: usize) -> Option<(Vec<T>, usize)> {
+        let batch = self.full.pop_front().unwrap_or_else(|| std::mem::take(&mut self.open));
+        let items = batch.len();
+        self.len -= items;
+        (items > 0).then_some((batch, items))
+    }
+
+    fn put(&mut self, item: T, batch: usize) {
+        if self.open.capacity() == 0 {
+            self.open.reserve_exact(batch);
+        }
+        self.open.push(item);
+        self.len += 1;
+        if self.open.len() >= batch {
+            self.full.push_back(std::mem::take(&mut self.open));
+        }
+    }
+}
+
+/// The source of [`Pipeline::from_data`](super::Pipeline::from_data).
+#[derive(Clone, Debug)]
+pub struct FromData<P>(pub(super) P);
+
+impl<P: IndexedParallelIterator> Source for FromData<P> {
+    type Item = P::Item;
+
+    fn open<V: Visit<P::Item>>(self, visit: V) -> V::Output {
+        let len = self.0.len();
+        self.0.with_producer(OpenData { visit, len })
+    }
+}
+
+struct OpenData<V> {
+    visit: V,
+    len: usize,
+}
+
+impl<T: Send, V: Visit<T>> ProducerCallback<T> for OpenData<V> {
+    type Output = V::Output;
+
+    fn callback<P: Producer<Item = T>>(self, producer: P) -> V::Output {
+        self.visit.visit(Data { rest: Some(producer), len: self.len })
+    }
+}
+
+/// The part of the data that nobody has claimed.
+struct Data<P> {
+    rest: Option<P>,
+    len: usize,
+}
+
+impl<P: Producer> Feed for Data<P>
+where
+    P::Item: Send,
+{
+    type Item = P::Item;
+    type Stock = Self;
+    type Inlet = iter::Empty<P::Item>;
+    type Plain = iter::Flatten<std::option::IntoIter<Part<P>>>;
+
+    fn split(self) -> (Self, Option<Self::Inlet>) {
+        (self, None)
+    }
+
+    fn plain(self) -> Self::Plain {
+        self.rest.map(Part).into_iter().flatten()
+    }
+}
+
+impl<P: Producer> Stock for Data<P> {
+    type Item = P::Item;
+    type Batch = Part<P>;
+
+    const PULLED: bool = false;
+
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn take(&mut self, most: usize) -> Option<(Part<P>, usize)> {
+        let rest = self.rest.take()?;
+        let items = self.len.min(most);
+        self.len -= items;
+        if self.len == 0 {
+            return (items > 0).then_some((Part(rest), items));
+        }
+        let (batch, rest) = rest.split_at(items);
+        self.rest = Some(rest);
+        Some((Part(batch), items))
+    }
+
+    fn put(&mut self, _item: P::Item, _batch: usize) {
+        unreachable!("data has no inlet to pull from")
+    }
+}
+
+/// Some consecutive items of the data.
+struct Part<P>(P);
+
+impl<P: Producer> IntoIterator for Part<P> {
+    type Item = P::Item;
+    type IntoIter = P::IntoIter;
+
+    fn into_iter(self) -> P::IntoIter {
+        self.0.into_iter()
+    }
+}

@@ -1,0 +1,151 @@
+//! Running: which loop a pipeline gets, its threads, and what it ends with.
+
+use std::num::NonZeroUsize;
+
+use super::claim::{Feed, Stock};
+use super::commit::Ring;
+use super::crew::{Crew, Ended};
+use super::work::{Done, End, Stage};
+use crate::panic::{self, Payload};
+use crate::thread;
+use crate::token::CancellationToken;
+
+/// What the user set.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Settings {
+    pub(super) threads: NonZeroUsize,
+    pub(super) window: Option<NonZeroUsize>,
+    pub(super) ordered: bool,
+}
+
+/// Why a run ended before its last item.
+pub(super) enum Stop<S, E> {
+    Cancelled,
+    /// A stage failed.
+    Stage(S),
+    /// The sink failed.
+    Sink(E),
+}
+
+/// Runs `feed` through `stage` into `sink`; a panic of the user's is resumed once every thread has been joined.
+pub(super) fn run<F, W, E>(
+    feed: F,
+    stage: &W,
+    settings: Settings,
+    token: &CancellationToken,
+    mut sink: impl FnMut(W::Output) -> Result<(), E>,
+) -> Result<(), Stop<W::Error, E>>
+where
+    F: Feed,
+    W: Stage<F::Item, Output: Send, Error: Send> + Sync,
+{
+    // On a rayon worker this run would wait for its threads, and they, should a stage call rayon, for the pool whose
+    // worker waits here.
+    if settings.threads.get() == 1 || rayon::current_thread_index().is_some() {
+        return plain(feed, stage, token, sink);
+    }
+    let (stock, inlet) = feed.split();
+    let workers = match inlet {
+        Some(_) => settings.threads.get() - 1,
+        // One item needs one thread, and the caller is one.
+        None => (settings.threads.get() - 1).min(stock.len().saturating_sub(1)),
+    };
+    let crew = Crew::new(stage, settings, stock, inlet);
+    let watch = crew.observe(token);
+    let ended = thread::scope(|scope| {
+        let mut handles = Vec::with_capacity(workers);
+        for index in 1..=workers {
+            match thread::spawn(scope, "pipeline", index, || crew.worker()) {
+                Ok(handle) => handles.push(handle),
+                // Fewer threads do the same work.
+                Err(_) => break,
+            }
+        }
+        let ended = panic::catch(|| crew.caller(token, handles.is_empty(), &mut sink));
+        crew.void();
+        let crashes: Vec<Payload> = handles.into_iter().filter_map(|handle| thread::join(handle).err()).collect();
+        (ended, crashes)
+    });
+    drop(watch);
+    let (ended, crashes) = ended;
+    let (ring, source_panic, leftovers) = crew.into_parts();
+    settle(ended, crashes, ring, source_panic, leftovers)
+}
+
+/// Decides what a run ends with, all threads being joined: a panic before an error, the earlier before the later.
+fn settle<R, S, E>(
+    ended: Result<Ended<S, E>, Payload>,
+    crashes: Vec<Payload>,
+    ring: Ring<Done<R, S>>,
+    source_panic: Option<Payload>,
+    leftovers: impl Sized,
+) -> Result<(), Stop<S, E>> {
+    let mut panics = Vec::new();
+    // What the batches nobody took panicked with, and what else they hold.
+    let mut above = Vec::new();
+    let mut untaken = Vec::new();
+    for Done { outputs, end, .. } in ring.into_rest() {
+        match end {
+            Some(End::Panic(payload)) => above.push(payload),
+            end => untaken.push((outputs, end)),
+        }
+    }
+    above.extend(source_panic);
+    let result = match ended {
+        Ok(Ended::Complete) => {
+            panics.append(&mut above);
+            Ok(())
+        }
+        Ok(Ended::Stopped(stop)) => {
+            // An error hides the panics above it, which the plain loop would not have met. A cancellation hides none.
+            if matches!(stop, Stop::Cancelled) {
+                panics.append(&mut above);
+            }
+            Err(stop)
+        }
+        Ok(Ended::Crashed) => Ok(()),
+        Ok(Ended::Panicked(payload)) | Err(payload) => {
+            panics.push(payload);
+            Ok(())
+        }
+    };
+    panics.extend(crashes);
+    // What is left must be gone before a panic is resumed: a `Drop` that panics while another panic unwinds aborts.
+    panics.extend(panic::catch(move || drop((leftovers, untaken))).err());
+
+    let mut panics = panics.into_iter();
+    let first = panics.next();
+    panics.chain(above).for_each(panic::discard);
+    match first {
+        Some(payload) => {
+            if let Err(second) = panic::catch(move || drop(result)) {
+                panic::discard(second);
+            }
+            panic::resume(payload)
+        }
+        None => result,
+    }
+}
+
+/// The loop that this library promises to equal.
+fn plain<F, W, E>(
+    feed: F,
+    stage: &W,
+    token: &CancellationToken,
+    mut sink: impl FnMut(W::Output) -> Result<(), E>,
+) -> Result<(), Stop<W::Error, E>>
+where
+    F: Feed,
+    W: Stage<F::Item>,
+{
+    let check = || if token.is_cancelled() { Err(Stop::Cancelled) } else { Ok(()) };
+    check()?;
+    for item in feed.plain() {
+        check()?;
+        let output = stage.apply(item).map_err(Stop::Stage)?;
+        check()?;
+        sink(output).map_err(Stop::Sink)?;
+        check()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,42 @@
+//! The only module that starts threads: scoped, so that each has an owner, named, and fallible.
+
+use std::io;
+use std::thread::{Builder, Scope, ScopedJoinHandle};
+
+use crate::panic::Payload;
+
+/// Starts the thread `component#index`.
+///
+/// Linux shows the first 15 bytes of the name in `/proc` and in debuggers. A NUL, which no thread name can hold, becomes
+/// the replacement character.
+pub(crate) fn spawn<'scope, F, T>(
+    scope: &'scope Scope<'scope, '_>,
+    component: &str,
+    index: usize,
+    f: F,
+) -> io::Result<ScopedJoinHandle<'scope, T>>
+where
+    F: FnOnce() -> T + Send + 'scope,
+    T: Send + 'scope,
+{
+    let name = format!("{component}#{index}").replace('\0', "\u{fffd}");
+    #[allow(clippy::disallowed_methods, reason = "this is the one place")]
+    Builder::new().name(name).spawn_scoped(scope, f)
+}
+
+/// Calls `f` with a scope for [`spawn`].
+///
+/// Whoever spawns joins each handle by hand: what `std::thread::scope` does by itself replaces a panic's payload by its
+/// own, and returns when the closures have ended, which is a moment before their threads have.
+pub(crate) fn scope<'env, F, T>(f: F) -> T
+where
+    F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
+{
+    #[allow(clippy::disallowed_methods, reason = "this is the one place")]
+    std::thread::scope(f)
+}
+
+/// Waits for a thread to end; a panic that left its closure comes back as its payload.
+pub(crate) fn join<T>(handle: ScopedJoinHandle<'_, T>) -> Result<T, Payload> {
+    handle.join()
+}
