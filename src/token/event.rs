@@ -29,10 +29,6 @@ pub(crate) struct Event {
 pub(crate) struct Ticket(u64);
 
 impl Event {
-    pub(crate) fn new() -> Arc<Event> {
-        Arc::default()
-    }
-
     // Acquire pairs with the release in `bump`: who gets a new ticket sees the change it was made for.
     pub(crate) fn ticket(&self) -> Ticket {
         Ticket(self.epoch.load(Ordering::Acquire))
