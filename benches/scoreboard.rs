@@ -176,7 +176,11 @@ struct Work {
 
 impl Work {
     fn ns(ns: u64) -> Work {
-        let name = if ns < 1_000 { format!("{ns} ns") } else { format!("{} µs", Duration::from_nanos(ns).as_secs_f64() * 1e6) };
+        let name = if ns < 1_000 {
+            format!("{ns} ns")
+        } else {
+            format!("{} µs", Duration::from_nanos(ns).as_secs_f64() * 1e6)
+        };
         Work { name, ns, steps: (ns * 1_000 / picoseconds_a_step()).max(1) }
     }
 

@@ -1,11 +1,11 @@
 //! brigade
 mod error;
 mod panic;
-mod thread;
-mod token;
-mod scope;
 mod par;
 mod pipeline;
+mod scope;
+mod thread;
+mod token;
 
 pub use error::{CancelReason, Cancelled, Failure, Panic};
 pub use par::{par_map, try_par_map};

@@ -92,7 +92,10 @@ where
     /// Items are pulled one at a time by one thread at a time, never by the calling thread while an output is due, and
     /// at most a [`window`](Self::window) ahead of the output. Where the items lie in memory or come from a range,
     /// [`from_data`](Pipeline::from_data) is cheaper.
-    #[expect(clippy::should_implement_trait, reason = "the trait has no place for the bounds, and the name is the term")]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "the trait has no place for the bounds, and the name is the term"
+    )]
     pub fn from_iter<T: IntoIterator<IntoIter = I>>(items: T) -> Self {
         Pipeline::new(FromIter(items.into_iter()))
     }
@@ -130,45 +133,8 @@ impl<S: Source> Pipeline<S, Identity> {
     }
 }
 
-impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
-    /// Adds a stage that cannot fail.
-    pub fn map<R, F>(self, f: F) -> Pipeline<S, Map<W, F>>
-    where
-        F: Fn(W::Output) -> R + Sync,
-    {
-        let Pipeline { source, stage, settings } = self;
-        Pipeline { source, stage: Map { before: stage, f }, settings }
-    }
-
-    /// Adds a stage that can fail; its first error, in the order of the items, ends the run and is what the end returns.
-    ///
-    /// Errors convert along the pipeline as `?` would: a stage's error type is made from that of the stage before, and
-    /// the first one's from [`Cancelled`].
-    ///
-    /// # Examples
-    ///
-    /// A source whose items are results is passed on by `?`:
-    ///
-    /// ```
-    /// use std::io::{self, BufRead};
-    /// use brigade::{CancellationToken, Pipeline};
-    ///
-    /// let input: &[u8] = b"one\ntwo\n";
-    /// let lengths: io::Result<Vec<usize>> = Pipeline::from_iter(input.lines())
-    ///     .try_map(|line| Ok::<_, io::Error>(line?.len()))
-    ///     .collect(&CancellationToken::new());
-    /// assert_eq!(lengths?, [3, 3]);
-    /// # Ok::<(), io::Error>(())
-    /// ```
-    pub fn try_map<R, E, F>(self, f: F) -> Pipeline<S, TryMap<W, F>>
-    where
-        F: Fn(W::Output) -> Result<R, E> + Sync,
-        E: From<W::Error>,
-    {
-        let Pipeline { source, stage, settings } = self;
-        Pipeline { source, stage: TryMap { before: stage, f }, settings }
-    }
-
+/// The switches.
+impl<S, W> Pipeline<S, W> {
     /// Runs on `threads` threads in all, of which the calling thread is one. The default is
     /// [`available_parallelism`](std::thread::available_parallelism); 1 is the plain loop on the calling thread.
     ///
@@ -214,6 +180,47 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
     pub fn unordered(mut self) -> Self {
         self.settings.ordered = false;
         self
+    }
+}
+
+/// The stages and the ends.
+impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
+    /// Adds a stage that cannot fail.
+    pub fn map<R, F>(self, f: F) -> Pipeline<S, Map<W, F>>
+    where
+        F: Fn(W::Output) -> R + Sync,
+    {
+        let Pipeline { source, stage, settings } = self;
+        Pipeline { source, stage: Map { before: stage, f }, settings }
+    }
+
+    /// Adds a stage that can fail; its first error, in the order of the items, ends the run and is what the end returns.
+    ///
+    /// Errors convert along the pipeline as `?` would: a stage's error type is made from that of the stage before, and
+    /// the first one's from [`Cancelled`].
+    ///
+    /// # Examples
+    ///
+    /// A source whose items are results is passed on by `?`:
+    ///
+    /// ```
+    /// use std::io::{self, BufRead};
+    /// use brigade::{CancellationToken, Pipeline};
+    ///
+    /// let input: &[u8] = b"one\ntwo\n";
+    /// let lengths: io::Result<Vec<usize>> = Pipeline::from_iter(input.lines())
+    ///     .try_map(|line| Ok::<_, io::Error>(line?.len()))
+    ///     .collect(&CancellationToken::new());
+    /// assert_eq!(lengths?, [3, 3]);
+    /// # Ok::<(), io::Error>(())
+    /// ```
+    pub fn try_map<R, E, F>(self, f: F) -> Pipeline<S, TryMap<W, F>>
+    where
+        F: Fn(W::Output) -> Result<R, E> + Sync,
+        E: From<W::Error>,
+    {
+        let Pipeline { source, stage, settings } = self;
+        Pipeline { source, stage: TryMap { before: stage, f }, settings }
     }
 
     /// Runs the pipeline and calls `f` with each output, on the calling thread.
@@ -315,7 +322,10 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
 
 impl<S: fmt::Debug, W> fmt::Debug for Pipeline<S, W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pipeline").field("source", &self.source).field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("Pipeline")
+            .field("source", &self.source)
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
     }
 }
 

@@ -303,10 +303,7 @@ impl<'scope, E: From<Cancelled>> Shared<'scope, E> {
 
     /// Records a task that could not be started.
     fn refuse(&self, index: usize, name: &Arc<str>, cancelled: Cancelled) -> Cancelled {
-        self.record(
-            Order::Task(index),
-            Failure::Error { component: Arc::clone(name), index, error: cancelled.into() },
-        );
+        self.record(Order::Task(index), Failure::Error { component: Arc::clone(name), index, error: cancelled.into() });
         if self.fail_fast {
             self.token.cancel_with(cancelled.reason());
         }
@@ -425,6 +422,9 @@ impl<T> ScopedTask<T> {
 
 impl<T> fmt::Debug for ScopedTask<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ScopedTask").field("name", &self.name).field("finished", &self.is_finished()).finish_non_exhaustive()
+        f.debug_struct("ScopedTask")
+            .field("name", &self.name)
+            .field("finished", &self.is_finished())
+            .finish_non_exhaustive()
     }
 }

@@ -12,8 +12,8 @@ use crossbeam::channel::Receiver;
 use crate::error::{CancelReason, Cancelled};
 
 pub(crate) use event::{Event, Ticket};
-pub(crate) use tree::Watch;
 use tree::Node;
+pub(crate) use tree::Watch;
 
 /// A flag that is set once, by anybody, and observed by every call that may wait.
 ///

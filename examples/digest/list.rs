@@ -1,0 +1,149 @@
+//! Reading a list of checksums, in each of the forms that `sha256sum -c` takes.
+//!
+//! - `HASH  NAME` and `HASH *NAME`: what `sha256sum` prints.
+//! - `HASH NAME`: what the BSD tools print with `-r`.
+//! - `SHA256 (NAME) = HASH`: what the BSD tools and `sha256sum --tag` print.
+//!
+//! Each may be indented, and a backslash before it says that the name is escaped. Lines that are empty or start with
+//! `#` are passed over, and a carriage return before the line's end is not part of it.
+
+use std::io::{self, BufRead, Read};
+
+use crate::hash::{DIGITS, Hash, from_hex};
+use crate::name;
+
+/// The longest line that is read. The longest name the system takes fits several times, each of its bytes escaped; a
+/// list without line ends, which is none, must not fill the memory.
+const LONGEST: u64 = 64 << 10;
+
+/// A line of a list.
+pub(crate) enum Line {
+    Entry(Entry),
+    /// Something else.
+    Malformed,
+}
+
+/// A file, and the hash that it ought to have.
+pub(crate) struct Entry {
+    pub(crate) hash: Hash,
+    pub(crate) name: Vec<u8>,
+}
+
+/// The lines of a list, read as they are asked for. An error of the reader's is the last item.
+pub(crate) struct List<R> {
+    reader: R,
+    /// The list comes from the standard input, which cannot be hashed as well.
+    is_stdin: bool,
+    form: Form,
+    line: Vec<u8>,
+    broke_off: bool,
+}
+
+/// Which of the two forms that begin with the hash the list is in. The first such line decides for all: were it decided
+/// by each, then in `HASH  NAME` the second blank could be part of the name, and a file renamed so would pass.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Undecided,
+    /// A blank or `*` stands before the name.
+    Marked,
+    /// Nothing does.
+    Bare,
+}
+
+impl<R: BufRead> List<R> {
+    pub(crate) fn new(reader: R, is_stdin: bool) -> Self {
+        List { reader, is_stdin, form: Form::Undecided, line: Vec::new(), broke_off: false }
+    }
+
+    /// Reads a line; `None` at the end, `Some(false)` if it is too long to be an entry.
+    fn read(&mut self) -> io::Result<Option<bool>> {
+        self.line.clear();
+        let length = (&mut self.reader).take(LONGEST).read_until(b'\n', &mut self.line)?;
+        if length as u64 == LONGEST && self.line.last() != Some(&b'\n') {
+            self.reader.skip_until(b'\n')?;
+            return Ok(Some(false));
+        }
+        Ok((length > 0).then_some(true))
+    }
+}
+
+impl<R: BufRead> Iterator for List<R> {
+    type Item = io::Result<Line>;
+
+    fn next(&mut self) -> Option<io::Result<Line>> {
+        while !self.broke_off {
+            match self.read() {
+                Ok(Some(true)) => {}
+                Ok(Some(false)) => return Some(Ok(Line::Malformed)),
+                Ok(None) => return None,
+                Err(error) => {
+                    self.broke_off = true;
+                    return Some(Err(error));
+                }
+            }
+            let line = self.line.strip_suffix(b"\n").unwrap_or(&self.line);
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            if self.line.starts_with(b"#") || line.is_empty() {
+                continue;
+            }
+            let entry = parse(line, &mut self.form).filter(|entry| !(self.is_stdin && entry.name == b"-"));
+            return Some(Ok(entry.map_or(Line::Malformed, Line::Entry)));
+        }
+        None
+    }
+}
+
+fn parse(line: &[u8], form: &mut Form) -> Option<Entry> {
+    let line = skip_blanks(line);
+    let (line, escaped) = line.strip_prefix(br"\").map_or((line, false), |line| (line, true));
+    let (hash, name) = match line.strip_prefix(b"SHA256") {
+        Some(tagged) => split_tagged(tagged)?,
+        None => split_plain(line, form)?,
+    };
+    let name = if escaped { name::unescape(name)? } else { until_nul(name).to_vec() };
+    Some(Entry { hash, name })
+}
+
+/// Splits ` (NAME) = HASH`.
+fn split_tagged(text: &[u8]) -> Option<(Hash, &[u8])> {
+    let text = text.strip_prefix(b" ").unwrap_or(text).strip_prefix(b"(")?;
+    let end = text.iter().rposition(|&byte| byte == b')')?;
+    let digits = skip_blanks(skip_blanks(&text[end + 1..]).strip_prefix(b"=")?);
+    Some((from_hex(until_nul(digits))?, &text[..end]))
+}
+
+/// Splits `HASH  NAME`, `HASH *NAME` or `HASH NAME`.
+fn split_plain<'a>(text: &'a [u8], form: &mut Form) -> Option<(Hash, &'a [u8])> {
+    let (digits, rest) = text.split_at_checked(DIGITS)?;
+    let rest = rest.strip_prefix(b" ").or_else(|| rest.strip_prefix(b"\t"))?;
+    let hash = from_hex(digits)?;
+    let marked = match rest {
+        [] => return None,
+        // Nothing but the mark: then it is the name.
+        [_] => None,
+        [b' ' | b'*', name @ ..] => Some(name),
+        _ => None,
+    };
+    match (marked, *form) {
+        (None, Form::Marked) => None,
+        (None, _) => {
+            *form = Form::Bare;
+            Some((hash, rest))
+        }
+        (Some(_), Form::Bare) => Some((hash, rest)),
+        (Some(name), _) => {
+            *form = Form::Marked;
+            Some((hash, name))
+        }
+    }
+}
+
+fn skip_blanks(text: &[u8]) -> &[u8] {
+    let blanks = text.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+    &text[blanks..]
+}
+
+/// What C would see of a string.
+fn until_nul(text: &[u8]) -> &[u8] {
+    text.split(|&byte| byte == 0).next().unwrap_or(text)
+}

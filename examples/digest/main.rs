@@ -1,0 +1,115 @@
+//! Prints the SHA-256 of every file under some paths, or verifies such a list, as `sha256sum` does, on all cores.
+//!
+//! ```text
+//! digest [-j N] PATH...
+//! digest [-j N] -c LIST
+//! ```
+//!
+//! This is what a command-line tool on brigade looks like: a source that walks or reads a list, one stage that hashes,
+//! and a sink that prints in the order of the source. So the output is the same at any `-j`, one file that cannot be
+//! read costs one message and not the run, and whatever ends the run early leaves whole lines behind, a prefix of the
+//! right output.
+//!
+//! Paths are bytes and signals are Unix's, so this example is for Unix.
+//!
+//! Exit status: 0 if all went well, 1 if anything failed, 2 for a command line that makes no sense.
+
+mod check;
+mod hash;
+mod interrupt;
+mod list;
+mod name;
+mod tree;
+
+use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::thread;
+
+use brigade::CancellationToken;
+use clap::Parser;
+
+/// How far the hashing may run ahead of the printing, in files.
+///
+/// The default window is a few batches, which is right for items that take about the same time. One large file at the
+/// head of a tree would then stop the others as soon as those batches are done. Here they go on for 32,768 files, for
+/// the price of keeping as many lines: some 5 MB where names are of the usual length.
+const WINDOW: usize = 1 << 15;
+
+/// A pipe takes a write of up to this many bytes (`PIPE_BUF` on Linux) whole or not at all.
+const WHOLE_WRITE: usize = 4096;
+
+/// Prints the SHA-256 of every file under the paths, or verifies a list of them, on all cores.
+#[derive(Parser)]
+#[command(name = "digest", version)]
+struct Args {
+    /// How many threads to hash on [default: as many as there are cores]
+    #[arg(short, value_name = "N", value_parser = jobs)]
+    jobs: Option<usize>,
+
+    /// Verify the checksums that LIST holds; `-` is the standard input
+    #[arg(short, value_name = "LIST", conflicts_with = "paths")]
+    check: Option<PathBuf>,
+
+    /// Files, and directories to walk
+    #[arg(value_name = "PATH", required_unless_present = "check")]
+    paths: Vec<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let Args { jobs, check, paths } = Args::parse();
+    let jobs = jobs.unwrap_or_else(|| thread::available_parallelism().map_or(1, NonZeroUsize::get));
+    let run = |token: &CancellationToken| match &check {
+        Some(list) => check::check(list, jobs, token),
+        None => tree::print(paths, jobs, token),
+    };
+    match interrupt::interruptible(run) {
+        Ok(Ok(true)) => ExitCode::SUCCESS,
+        Ok(Ok(false)) => ExitCode::FAILURE,
+        Ok(Err(error)) => {
+            // A reader that has seen enough, such as `head`, is nothing to complain about.
+            if error.kind() != io::ErrorKind::BrokenPipe {
+                complain(format!("write error: {}", name::reason(&error)).as_bytes());
+            }
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            complain(format!("cannot watch for signals: {}", name::reason(&error)).as_bytes());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn jobs(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("hashing needs a thread to run on; 1 is the least".to_owned()),
+        Ok(jobs) => Ok(jobs),
+        Err(_) => Err("not a number of threads".to_owned()),
+    }
+}
+
+/// Where lines go: each is written in one piece, so that each write to the file or pipe behind holds whole lines.
+type Output = BufWriter<StdoutLock<'static>>;
+
+fn output() -> Output {
+    let stdout = io::stdout().lock();
+    // Somebody who watches wants each line when it is there.
+    let capacity = if stdout.is_terminal() { 0 } else { WHOLE_WRITE };
+    BufWriter::with_capacity(capacity, stdout)
+}
+
+/// Writes what is still buffered, unless writing is what ended the run.
+fn finish(mut output: Output, run: io::Result<()>, token: &CancellationToken) -> io::Result<()> {
+    match run {
+        Err(error) if !token.is_cancelled() => Err(error),
+        // What a cancelled run had printed until then is right, too.
+        _ => output.flush(),
+    }
+}
+
+/// Writes a message to the standard error, in one piece. If that fails there is nobody left to tell.
+fn complain(message: &[u8]) {
+    let line = [b"digest: ", message, b"\n"].concat();
+    let _ = io::stderr().write_all(&line);
+}

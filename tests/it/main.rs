@@ -1,0 +1,9 @@
+//! What brigade promises, a module a part. A test's name is its claim.
+
+mod errors;
+mod par;
+mod pipeline;
+mod scope;
+mod tidy;
+mod token;
+mod util;

@@ -1,0 +1,739 @@
+use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use brigade::{CancelReason, CancellationToken, Cancelled, Pipeline, scope};
+use proptest::prelude::*;
+use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, IntoParallelRefIterator, ParallelIterator};
+
+use crate::util::{
+    Census, Gate, alone, cpu_time, memory, message_of, payload_of, reached, threads, until_others_sleep, until_threads,
+    watched,
+};
+
+fn live() -> CancellationToken {
+    CancellationToken::new()
+}
+
+/// What an item of a random program does.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Fate {
+    Pass,
+    /// Takes long enough for others to overtake it.
+    Slow,
+    Fail,
+    Panic,
+}
+
+/// Where a random program is broken off, besides its items.
+#[derive(Clone, Copy, Debug)]
+enum Break {
+    Nowhere,
+    SourcePanics(usize),
+    SinkFails(usize),
+    SinkPanics(usize),
+}
+
+#[derive(Clone, Debug)]
+struct Program {
+    fates: Vec<Fate>,
+    broken: Break,
+    threads: usize,
+    window: Option<usize>,
+    data: bool,
+}
+
+fn programs() -> impl Strategy<Value = Program> {
+    let fate = prop_oneof![
+        60 => Just(Fate::Pass),
+        4 => Just(Fate::Slow),
+        1 => Just(Fate::Fail),
+        1 => Just(Fate::Panic),
+    ];
+    let broken = prop_oneof![
+        4 => Just(Break::Nowhere),
+        1 => (0..150_usize).prop_map(Break::SourcePanics),
+        1 => (0..150_usize).prop_map(Break::SinkFails),
+        1 => (0..150_usize).prop_map(Break::SinkPanics),
+    ];
+    (proptest::collection::vec(fate, 0..150), broken, 1..=8_usize, proptest::option::of(1..=64_usize), any::<bool>())
+        .prop_map(|(fates, broken, threads, window, data)| Program { fates, broken, threads, window, data })
+}
+
+/// How a program ended, as its caller sees it.
+#[derive(Debug, PartialEq)]
+enum Outcome {
+    Done,
+    Failed(String),
+    Panicked(String),
+}
+
+impl Program {
+    fn stage(&self, item: usize) -> Result<usize, anyhow::Error> {
+        match self.fates[item] {
+            Fate::Pass => {}
+            Fate::Slow => (0..200).for_each(|_| std::thread::yield_now()),
+            Fate::Fail => anyhow::bail!("item {item} failed"),
+            Fate::Panic => std::panic::panic_any(format!("item {item} panicked")),
+        }
+        Ok(item * 2)
+    }
+
+    fn source(&self, item: usize) -> usize {
+        if matches!(self.broken, Break::SourcePanics(at) if at == item) {
+            std::panic::panic_any(format!("source panicked at {item}"));
+        }
+        item
+    }
+
+    fn sink(&self, seen: &mut Vec<usize>, output: usize) -> Result<(), anyhow::Error> {
+        match self.broken {
+            Break::SinkFails(at) if at == output / 2 => anyhow::bail!("sink failed at {at}"),
+            Break::SinkPanics(at) if at == output / 2 => std::panic::panic_any(format!("sink panicked at {at}")),
+            _ => seen.push(output),
+        }
+        Ok(())
+    }
+
+    /// The loop that the pipeline promises to equal.
+    fn sequential(&self) -> (Vec<usize>, Outcome) {
+        outcome(|seen| {
+            for item in (0..self.fates.len()).map(|item| self.source(item)) {
+                let output = self.stage(item)?;
+                self.sink(seen, output)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn parallel(&self, ordered: bool) -> (Vec<usize>, Outcome) {
+        let token = live();
+        outcome(|seen| {
+            let sink = |output| self.sink(seen, output);
+            let items = 0..self.fates.len();
+            if self.data {
+                let data = items.into_par_iter().map(|item| self.source(item));
+                let pipeline = Pipeline::from_data(data).try_map(|item| self.stage(item));
+                self.set(pipeline, ordered).try_for_each(&token, sink)
+            } else {
+                let pipeline =
+                    Pipeline::from_iter(items.map(|item| self.source(item))).try_map(|item| self.stage(item));
+                self.set(pipeline, ordered).try_for_each(&token, sink)
+            }
+        })
+    }
+
+    fn set<S, W>(&self, pipeline: Pipeline<S, W>, ordered: bool) -> Pipeline<S, W> {
+        let pipeline = pipeline.threads(self.threads);
+        let pipeline = if let Some(items) = self.window { pipeline.window(items) } else { pipeline };
+        if ordered { pipeline.ordered() } else { pipeline.unordered() }
+    }
+}
+
+fn outcome(run: impl FnOnce(&mut Vec<usize>) -> Result<(), anyhow::Error>) -> (Vec<usize>, Outcome) {
+    let mut seen = Vec::new();
+    let outcome = match catch_unwind(AssertUnwindSafe(|| run(&mut seen))) {
+        Ok(Ok(())) => Outcome::Done,
+        Ok(Err(error)) => Outcome::Failed(error.to_string()),
+        Err(payload) => Outcome::Panicked(*payload.downcast().expect("these panics carry strings")),
+    };
+    (seen, outcome)
+}
+
+/// The ordinary run tries a few hundred programs; `BRIGADE_CASES` sets another number.
+fn cases() -> ProptestConfig {
+    let cases = std::env::var("BRIGADE_CASES").map_or(300, |cases| cases.parse().expect("BRIGADE_CASES is a number"));
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+}
+
+proptest! {
+    #![proptest_config(cases())]
+
+    #[test]
+    fn ordered_equals_the_sequential_loop(program in programs()) {
+        let expected = program.sequential();
+        let program = program.clone();
+        prop_assert_eq!(watched(move || program.parallel(true)), expected);
+    }
+
+    #[test]
+    fn unordered_gives_the_same_outputs_in_any_order(mut program in programs()) {
+        program.broken = Break::Nowhere;
+        program.fates.retain(|fate| matches!(fate, Fate::Pass | Fate::Slow));
+        let (expected, _) = program.sequential();
+        let (mut seen, outcome) = watched(move || program.parallel(false));
+        seen.sort_unstable();
+        prop_assert_eq!((seen, outcome), (expected, Outcome::Done));
+    }
+
+    #[test]
+    fn unordered_ends_with_a_failure_that_happened(program in programs()) {
+        let (_, first) = program.sequential();
+        let failed = program.fates.contains(&Fate::Fail) || program.fates.contains(&Fate::Panic);
+        let (mut seen, outcome) = watched(move || program.parallel(false));
+        seen.sort_unstable();
+        seen.dedup();
+        prop_assert!(first == Outcome::Done || outcome != Outcome::Done);
+        prop_assert!(failed || first != Outcome::Done || outcome == Outcome::Done);
+    }
+}
+
+#[test]
+fn an_empty_source_ends_at_once() {
+    for threads in [1, 2, 8] {
+        let none: Vec<u32> = Pipeline::from_iter([]).threads(threads).collect(&live()).unwrap();
+        assert_eq!(none, []);
+        let none: Vec<u32> = Pipeline::from_data(Vec::new()).threads(threads).collect(&live()).unwrap();
+        assert_eq!(none, []);
+    }
+}
+
+#[test]
+fn vectors_slices_arrays_and_ranges_are_data() {
+    let words = vec!["a".to_owned(), "b".to_owned()];
+    let by_reference: Vec<&String> = Pipeline::from_data(&words).collect(&live()).unwrap();
+    assert_eq!(by_reference, ["a", "b"]);
+    let mut numbers = [1, 2, 3];
+    Pipeline::from_data(&mut numbers).map(|number| *number *= 10).for_each(&live(), |()| ()).unwrap();
+    assert_eq!(numbers, [10, 20, 30]);
+    let pairs: Vec<(usize, &String)> = Pipeline::from_data(words.par_iter().enumerate()).collect(&live()).unwrap();
+    assert_eq!(pairs[1], (1, &words[1]));
+    let by_value: Vec<String> = Pipeline::from_data(words).collect(&live()).unwrap();
+    assert_eq!(by_value, ["a", "b"]);
+    let squares: Vec<i32> = Pipeline::from_data(-2..3).map(|number| number * number).collect(&live()).unwrap();
+    assert_eq!(squares, [4, 1, 0, 1, 4]);
+}
+
+#[test]
+fn long_runs_keep_their_order_at_every_setting() {
+    watched(|| {
+        for threads in 1..=8 {
+            for window in [None, Some(1), Some(7), Some(1_000)] {
+                reached(&format!("threads({threads}), window {window:?}"));
+                let mut next = 0;
+                let set = |pipeline| match window {
+                    Some(items) => Pipeline::window(pipeline, items),
+                    None => pipeline,
+                };
+                set(Pipeline::from_iter(0..3_000_u64))
+                    .threads(threads)
+                    .map(|item| item)
+                    .for_each(&live(), |item| {
+                        assert_eq!(item, next);
+                        next += 1;
+                    })
+                    .unwrap();
+                assert_eq!(next, 3_000);
+            }
+            let mut next = 0;
+            Pipeline::from_data(0..200_000_usize)
+                .threads(threads)
+                .for_each(&live(), |item| {
+                    assert_eq!(item, next);
+                    next += 1;
+                })
+                .unwrap();
+            assert_eq!(next, 200_000);
+        }
+    });
+}
+
+#[test]
+fn the_sink_need_not_be_send_and_everything_may_borrow() {
+    let base = 10;
+    let items = vec![1, 2, 3];
+    let sum = Rc::new(Cell::new(0));
+    Pipeline::from_iter(&items)
+        .threads(3)
+        .map(|item| item + base)
+        .for_each(&live(), |item| sum.set(sum.get() + item))
+        .unwrap();
+    assert_eq!(sum.get(), 36);
+}
+
+#[test]
+fn the_sink_runs_on_the_calling_thread() {
+    let here = std::thread::current().id();
+    Pipeline::from_iter(0..100)
+        .threads(4)
+        .for_each(&live(), |_| assert_eq!(std::thread::current().id(), here))
+        .unwrap();
+}
+
+#[test]
+fn threads_bounds_the_stages_that_run_at_once() {
+    watched(|| {
+        let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Pipeline::from_iter(0..500)
+            .threads(3)
+            .map(|_| {
+                most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                std::thread::yield_now();
+                now.fetch_sub(1, Ordering::SeqCst);
+            })
+            .for_each(&live(), |()| ())
+            .unwrap();
+        assert!(most.into_inner() <= 3);
+    });
+}
+
+#[test]
+fn costly_items_are_not_queued_behind_each_other() {
+    watched(|| {
+        // Both items must be in hand at once for either to end.
+        let meeting = std::sync::Barrier::new(2);
+        for _ in 0..100 {
+            Pipeline::from_iter(0..2).threads(2).map(|_| meeting.wait()).for_each(&live(), |_| ()).unwrap();
+            Pipeline::from_data(0..2).threads(2).map(|_| meeting.wait()).for_each(&live(), |_| ()).unwrap();
+        }
+    });
+}
+
+#[test]
+fn window_bounds_how_far_pulls_run_ahead_of_outputs() {
+    watched(|| {
+        for (threads, window) in [(1, 1), (2, 1), (2, 2), (3, 5), (8, 3), (4, 64)] {
+            reached(&format!("threads({threads}).window({window})"));
+            let (pulled, taken) = (AtomicUsize::new(0), AtomicUsize::new(0));
+            let source = (0..500_usize).inspect(|item| {
+                assert!(*item < taken.load(Ordering::SeqCst) + window, "input {item} was pulled too early");
+                pulled.fetch_add(1, Ordering::SeqCst);
+            });
+            let slow = |item| {
+                if item == 50 {
+                    (0..1_000).for_each(|_| std::thread::yield_now());
+                }
+                item
+            };
+            Pipeline::from_iter(source)
+                .threads(threads)
+                .window(window)
+                .map(slow)
+                .for_each(&live(), |_| {
+                    taken.fetch_add(1, Ordering::SeqCst);
+                })
+                .unwrap();
+            assert_eq!(pulled.into_inner(), 500);
+        }
+    });
+}
+
+#[test]
+fn a_source_may_wait_for_the_output_of_an_earlier_item() {
+    watched(|| {
+        for threads in 1..=8 {
+            for window in [1, 6, 64] {
+                // On one thread the plain loop runs, in which item j is output before item j + 1 is asked for.
+                for lag in [1_u32, 5] {
+                    if window <= lag as usize && lag > 1 {
+                        continue;
+                    }
+                    for ordered in [true, false] {
+                        reached(&format!("threads({threads}).window({window}), lag {lag}, ordered: {ordered}"));
+                        let (sender, outputs) = mpsc::channel();
+                        let source = (0..200_u32).inspect(move |item| {
+                            if *item >= lag {
+                                outputs.recv().expect("an earlier item is output meanwhile");
+                            }
+                        });
+                        let pipeline = Pipeline::from_iter(source).threads(threads).window(window).map(|item| item);
+                        let pipeline = if ordered { pipeline.ordered() } else { pipeline.unordered() };
+                        // The source may have ended before the last outputs.
+                        pipeline.for_each(&live(), |item| drop(sender.send(item))).unwrap();
+                    }
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn the_error_of_the_lowest_item_wins_and_what_lies_below_is_output() {
+    watched(|| {
+        for _ in 0..300 {
+            let mut seen = Vec::new();
+            let error = Pipeline::from_data(0..1_000_usize)
+                .threads(4)
+                .try_map(|item| if item % 100 == 70 { Err(anyhow::anyhow!("{item}")) } else { Ok(item) })
+                .for_each(&live(), |item| seen.push(item))
+                .unwrap_err();
+            assert_eq!((error.to_string().as_str(), seen.len()), ("70", 70));
+        }
+    });
+}
+
+#[test]
+fn after_a_failure_the_source_is_left_soon() {
+    watched(|| {
+        let pulled = AtomicUsize::new(0);
+        let endless = (0_u64..).inspect(|_| drop(pulled.fetch_add(1, Ordering::Relaxed)));
+        let result = Pipeline::from_iter(endless)
+            .threads(3)
+            .window(32)
+            .try_map(|item| if item == 1_000 { Err(anyhow::anyhow!("enough")) } else { Ok(item) })
+            .for_each(&live(), |_| ());
+        assert_eq!(result.unwrap_err().to_string(), "enough");
+        assert!(pulled.into_inner() <= 1_000 + 32);
+    });
+}
+
+#[test]
+fn panics_keep_their_payload_wherever_they_start() {
+    struct Parcel(u32);
+    fn parcel(run: impl FnOnce() -> Result<(), Cancelled>) -> u32 {
+        payload_of(|| drop(run())).downcast::<Parcel>().expect("the payload as it was thrown").0
+    }
+    watched(|| {
+        let thrown = |item: u32| if item == 40 { std::panic::panic_any(Parcel(item)) } else { item };
+        for threads in [1, 2, 5] {
+            reached(&format!("threads({threads})"));
+            let token = live();
+            assert_eq!(parcel(|| Pipeline::from_iter((0..).map(thrown)).threads(threads).for_each(&token, |_| ())), 40);
+            assert_eq!(parcel(|| Pipeline::from_iter(0..).threads(threads).map(thrown).for_each(&token, |_| ())), 40);
+            let data = 0..100_u32;
+            assert_eq!(parcel(|| Pipeline::from_data(data).threads(threads).map(thrown).for_each(&token, |_| ())), 40);
+            let sink = |item| drop(thrown(item));
+            assert_eq!(parcel(|| Pipeline::from_iter(0..).threads(threads).for_each(&token, sink)), 40);
+            assert_eq!(parcel(|| Pipeline::from_iter(0..).threads(threads).unordered().for_each(&token, sink)), 40);
+        }
+    });
+}
+
+#[test]
+fn a_panic_in_the_drop_of_an_item_ends_the_run_and_is_resumed() {
+    struct Mine(u32);
+    impl Drop for Mine {
+        fn drop(&mut self) {
+            assert!(self.0 != 40 || std::thread::panicking(), "mine");
+        }
+    }
+    watched(|| {
+        for threads in [1, 2, 5] {
+            let run = || Pipeline::from_iter((0..200).map(Mine)).threads(threads).map(drop).for_each(&live(), |()| ());
+            assert_eq!(message_of(|| drop(run())), "mine");
+            let run = || Pipeline::from_iter((0..200).map(Mine)).threads(threads).for_each(&live(), drop);
+            assert_eq!(message_of(|| drop(run())), "mine");
+        }
+    });
+}
+
+#[test]
+fn every_item_is_dropped_once_however_the_run_ends() {
+    watched(|| {
+        for threads in [1, 2, 4] {
+            for (ending, ordered) in (0..6).flat_map(|ending| [(ending, true), (ending, false)]) {
+                reached(&format!("threads({threads}), ending {ending}"));
+                let census = Census::default();
+                let token = live();
+                let run = || -> Result<(), anyhow::Error> {
+                    let source = (0..2_000).map(|item| {
+                        assert!(ending != 1 || item != 500);
+                        census.make(item)
+                    });
+                    let stage = |item: crate::util::Counted<i32>| {
+                        assert!(ending != 2 || item.value != 500);
+                        anyhow::ensure!(ending != 3 || item.value != 500);
+                        Ok(census.make(item.value))
+                    };
+                    let pipeline = Pipeline::from_iter(source).threads(threads).try_map(stage);
+                    let pipeline = if ordered { pipeline.ordered() } else { pipeline.unordered() };
+                    pipeline.try_for_each(&token, |item| {
+                        assert!(ending != 4 || item.value != 500);
+                        if ending == 5 && item.value == 500 {
+                            token.cancel();
+                        }
+                        Ok(())
+                    })
+                };
+                let ended = catch_unwind(AssertUnwindSafe(run));
+                assert_eq!(ended.is_err(), [1, 2, 4].contains(&ending));
+                if let Ok(result) = ended {
+                    assert_eq!(result.is_err(), [3, 5].contains(&ending));
+                }
+                assert_eq!(census.alive(), 0, "ending {ending}, ordered: {ordered}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_cancelled_token_starts_nothing() {
+    watched(|| {
+        for threads in [1, 2] {
+            let token = live();
+            token.cancel_with(CancelReason::Deadline);
+            let started = AtomicBool::new(false);
+            let result = Pipeline::from_data(0..10)
+                .threads(threads)
+                .map(|_| started.store(true, Ordering::Relaxed))
+                .collect::<Vec<()>>(&token);
+            assert_eq!(result, Err(Cancelled::new(CancelReason::Deadline)));
+            assert!(!started.into_inner());
+        }
+    });
+}
+
+#[test]
+fn once_cancelled_the_sink_is_not_called_again() {
+    watched(|| {
+        for threads in [1, 2, 4] {
+            for cancel_in_stage in [true, false] {
+                reached(&format!("threads({threads}), cancel in stage: {cancel_in_stage}"));
+                let token = live();
+                let cancel_at = |item, at_stage| {
+                    if item == 100 && at_stage == cancel_in_stage {
+                        token.cancel();
+                    }
+                };
+                let result = Pipeline::from_iter(0..)
+                    .threads(threads)
+                    .map(|item| {
+                        cancel_at(item, true);
+                        item
+                    })
+                    .for_each(&token, |item| {
+                        assert!(!token.is_cancelled());
+                        cancel_at(item, false);
+                    });
+                assert_eq!(result, Err(Cancelled::new(CancelReason::Requested)));
+            }
+        }
+    });
+}
+
+#[test]
+fn a_run_that_waits_for_its_source_or_its_stages_wakes_when_cancelled() {
+    watched(|| {
+        for threads in [2, 4] {
+            let token = live();
+            let blocked = Gate::default();
+            scope(&live(), |s| {
+                s.spawn(|_| {
+                    blocked.pass();
+                    token.cancel();
+                    Ok::<_, Cancelled>(())
+                })?;
+                reached("a source that waits with the token observed");
+                let source = std::iter::from_fn(|| {
+                    blocked.open();
+                    token.wait();
+                    None::<u32>
+                });
+                let result = Pipeline::from_iter(source).threads(threads).for_each(&token, |_| ());
+                assert!(result.is_err());
+                Ok(())
+            })
+            .unwrap();
+
+            let token = live();
+            let blocked = Gate::default();
+            scope(&live(), |s| {
+                s.spawn(|_| {
+                    blocked.pass();
+                    token.cancel();
+                    Ok::<_, Cancelled>(())
+                })?;
+                reached("a stage that waits with the token observed, and a full window");
+                let stage = |item| {
+                    if item == 0 {
+                        blocked.open();
+                        token.wait();
+                    }
+                };
+                let result = Pipeline::from_iter(0..).threads(threads).window(4).map(stage).for_each(&token, |()| ());
+                assert!(result.is_err());
+                Ok(())
+            })
+            .unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_panic_is_not_lost_to_a_cancellation() {
+    watched(|| {
+        let token = live();
+        let result = payload_of(|| {
+            let _ = Pipeline::from_data(0..100)
+                .threads(2)
+                .map(|item| {
+                    if item == 50 {
+                        token.cancel();
+                        std::panic::panic_any("at the last moment");
+                    }
+                })
+                .for_each(&token, |()| ());
+        });
+        assert_eq!(result.downcast_ref(), Some(&"at the last moment"));
+    });
+}
+
+#[test]
+fn zero_threads_and_zero_windows_are_refused_where_they_are_said() {
+    assert!(message_of(|| drop(Pipeline::from_iter([1]).threads(0))).contains("threads(0)"));
+    assert!(message_of(|| drop(Pipeline::from_iter([1]).window(0))).contains("window(0)"));
+}
+
+#[test]
+fn errors_convert_along_the_stages() {
+    #[derive(Debug, PartialEq, thiserror::Error)]
+    enum Mine {
+        #[error("{0}")]
+        Io(String),
+        #[error(transparent)]
+        Cancelled(#[from] Cancelled),
+    }
+    impl From<std::io::Error> for Mine {
+        fn from(error: std::io::Error) -> Self {
+            Mine::Io(error.to_string())
+        }
+    }
+    let run = |bad: u32| {
+        Pipeline::from_iter(0..10_u32)
+            .try_map(move |item| if item == bad { Err(std::io::Error::other("first")) } else { Ok(item) })
+            .try_map(|item| if item == 5 { Err(Mine::Io("second".to_owned())) } else { Ok(item) })
+            .collect::<Vec<_>>(&live())
+    };
+    assert_eq!(run(3), Err(Mine::Io("first".to_owned())));
+    assert_eq!(run(7), Err(Mine::Io("second".to_owned())));
+}
+
+#[test]
+fn inside_a_rayon_job_it_is_the_plain_loop() {
+    watched(|| {
+        for workers in [1, 2] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(workers).build().unwrap();
+            let sums: Vec<u64> = pool.install(|| {
+                (0..4_u64)
+                    .into_par_iter()
+                    .map(|_| {
+                        let here = std::thread::current().id();
+                        let mut sum = 0;
+                        Pipeline::from_iter(0..100_u64)
+                            .threads(4)
+                            .map(|item| {
+                                assert_eq!(std::thread::current().id(), here);
+                                (0..=item).into_par_iter().map(|_| 1).sum::<u64>()
+                            })
+                            .for_each(&live(), |item| sum += item)
+                            .unwrap();
+                        sum
+                    })
+                    .collect()
+            });
+            assert_eq!(sums, [5_050; 4]);
+        }
+    });
+}
+
+#[test]
+fn stages_may_call_rayon_and_other_pipelines() {
+    watched(|| {
+        let inner = |item: u32| -> u32 {
+            let squares = Pipeline::from_iter(0..item).threads(2).map(|x| x * x).collect::<Vec<_>>(&live()).unwrap();
+            squares.par_iter().sum()
+        };
+        let outer = Pipeline::from_iter(0..50).threads(3).map(inner).collect::<Vec<_>>(&live()).unwrap();
+        assert_eq!(outer, (0..50).map(|item| (0..item).map(|x| x * x).sum()).collect::<Vec<u32>>());
+    });
+}
+
+#[test]
+fn threads_are_gone_when_the_end_returns() {
+    if !alone!(threads_are_gone_when_the_end_returns) {
+        return;
+    }
+    watched(|| {
+        let before = threads();
+        for ending in 0..4 {
+            let token = live();
+            let run = || {
+                Pipeline::from_iter(0..1_000)
+                    .threads(8)
+                    .try_map(|item| match (ending, item) {
+                        (1, 500) => Err(anyhow::anyhow!("failed")),
+                        (2, 500) => panic!("panicked"),
+                        (3, 500) => Ok(drop(token.cancel())),
+                        _ => Ok(()),
+                    })
+                    .for_each(&token, |()| ())
+            };
+            let ended = catch_unwind(AssertUnwindSafe(run));
+            assert_eq!(matches!(ended, Ok(Ok(()))), ending == 0);
+            until_threads(before);
+        }
+    });
+}
+
+#[test]
+fn waiting_for_a_blocked_source_burns_no_cpu_time() {
+    if !alone!(waiting_for_a_blocked_source_burns_no_cpu_time) {
+        return;
+    }
+    watched(|| {
+        let (token, opened) = (live(), Gate::default());
+        scope(&live(), |s| {
+            s.spawn(|_| {
+                let source = (0..4).inspect(|item| {
+                    if *item == 3 {
+                        opened.pass();
+                    }
+                });
+                Pipeline::from_iter(source).threads(4).for_each(&token, |_| ())
+            })?;
+            until_others_sleep();
+            let before = cpu_time();
+            assert_eq!(token.wait_timeout(Duration::from_secs(1)), None);
+            let burnt = cpu_time() - before;
+            assert!(burnt < Duration::from_millis(5), "a second of waiting burnt {burnt:?}");
+            opened.open();
+            Ok::<_, Cancelled>(())
+        })
+        .unwrap();
+    });
+}
+
+#[test]
+fn memory_does_not_grow_with_the_input() {
+    if !alone!(memory_does_not_grow_with_the_input) {
+        return;
+    }
+    watched(|| {
+        let run = |items: usize| {
+            Pipeline::from_data(0..items).threads(2).for_each(&live(), |_| ()).unwrap();
+            Pipeline::from_iter(0..items).threads(2).for_each(&live(), |_| ()).unwrap();
+        };
+        run(100_000);
+        let before = memory();
+        run(1_000_000);
+        let grown = memory().saturating_sub(before);
+        assert!(grown < 8 << 20, "grew by {grown} bytes");
+    });
+}
+
+#[test]
+fn threads_that_cannot_be_started_are_done_without() {
+    // With an address space of 1.5 GB and stacks of 256 MB, only a few threads can be had.
+    if !alone!(threads_that_cannot_be_started_are_done_without, "-v 1500000 && export RUST_MIN_STACK=268435456") {
+        return;
+    }
+    watched(|| {
+        let names = std::sync::Mutex::new(std::collections::BTreeSet::new());
+        let meeting = RefCell::new(0);
+        Pipeline::from_iter(0..10_000)
+            .threads(64)
+            .map(|item: u32| {
+                names.lock().unwrap().insert(std::thread::current().name().map(ToOwned::to_owned));
+                item
+            })
+            .for_each(&live(), |item| {
+                assert_eq!(item, meeting.replace_with(|next| *next + 1));
+            })
+            .unwrap();
+        assert_eq!(meeting.into_inner(), 10_000);
+        assert!(!names.into_inner().unwrap().contains(&Some("pipeline#63".to_owned())));
+    });
+}

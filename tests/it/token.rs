@@ -1,0 +1,315 @@
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
+
+use brigade::{CancelReason, CancellationToken, Cancelled, scope};
+use crossbeam::channel::{TryRecvError, select, unbounded};
+
+use crate::util::{Counter, alone, cpu_time, memory, reached, until_others_sleep, watched};
+
+/// Runs `tasks` at once, all on threads of their own.
+fn together(tasks: Vec<Box<dyn FnOnce() + Send + '_>>) {
+    let barrier = Barrier::new(tasks.len());
+    scope(&CancellationToken::new(), |s| {
+        for task in tasks {
+            s.spawn(|_| {
+                barrier.wait();
+                task();
+                Ok::<_, Cancelled>(())
+            })?;
+        }
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_new_token_is_live() {
+    let token = CancellationToken::new();
+    assert!(!token.is_cancelled());
+    assert_eq!((token.reason(), token.check()), (None, Ok(())));
+    assert_eq!(token.done().try_recv(), Err(TryRecvError::Empty));
+}
+
+#[test]
+fn cancel_answers_whether_it_won_and_the_first_reason_stays() {
+    let token = CancellationToken::new();
+    assert!(token.cancel_with(CancelReason::Other("first")));
+    assert!(!token.cancel_with(CancelReason::Deadline));
+    assert!(!token.cancel());
+    assert_eq!(token.check().unwrap_err().reason(), CancelReason::Other("first"));
+}
+
+#[test]
+fn clones_share_the_flag() {
+    let token = CancellationToken::new();
+    let clone = token.clone();
+    clone.cancel();
+    assert!(token.is_cancelled());
+}
+
+#[test]
+fn cancel_reaches_every_descendant_with_its_reason() {
+    let root = CancellationToken::new();
+    let children: Vec<_> = (0..10).map(|_| root.child_token()).collect();
+    let grandchildren: Vec<_> = children.iter().flat_map(|child| [child.child_token(), child.child_token()]).collect();
+    root.cancel_with(CancelReason::Signal(15));
+    for token in children.iter().chain(&grandchildren) {
+        assert_eq!(token.reason(), Some(CancelReason::Signal(15)));
+    }
+}
+
+#[test]
+fn a_child_never_cancels_its_parent_or_siblings() {
+    let root = CancellationToken::new();
+    let (child, sibling) = (root.child_token(), root.child_token());
+    let grandchild = child.child_token();
+    child.cancel();
+    assert!(grandchild.is_cancelled() && !root.is_cancelled() && !sibling.is_cancelled());
+}
+
+#[test]
+fn a_child_that_was_cancelled_keeps_its_own_reason() {
+    let root = CancellationToken::new();
+    let child = root.child_token();
+    child.cancel_with(CancelReason::Failed);
+    root.cancel();
+    assert_eq!(child.reason(), Some(CancelReason::Failed));
+}
+
+#[test]
+fn a_child_of_a_cancelled_token_is_born_cancelled() {
+    let root = CancellationToken::new();
+    root.cancel_with(CancelReason::Deadline);
+    let child = root.child_token();
+    assert_eq!(child.reason(), Some(CancelReason::Deadline));
+    assert_eq!(child.child_token().wait(), CancelReason::Deadline);
+}
+
+#[test]
+fn dropping_a_middle_token_orphans_nobody() {
+    let root = CancellationToken::new();
+    let leaf = {
+        let middle = root.child_token();
+        middle.child_token().child_token()
+    };
+    assert!(!leaf.is_cancelled());
+    root.cancel();
+    assert!(leaf.is_cancelled());
+}
+
+#[test]
+fn dropping_tokens_cancels_nothing() {
+    let root = CancellationToken::new();
+    let child = root.child_token();
+    drop(root);
+    assert!(!child.is_cancelled());
+    drop(child.clone());
+    assert!(!child.is_cancelled());
+}
+
+#[test]
+fn cancel_wakes_every_kind_of_wait() {
+    watched(|| {
+        let token = CancellationToken::new();
+        let (sender, receiver) = unbounded::<()>();
+        scope(&CancellationToken::new(), |s| {
+            let waiting = Counter::default();
+            for child in [token.clone(), token.child_token().child_token()] {
+                for kind in 0..3 {
+                    let (child, waiting, receiver) = (child.clone(), waiting.clone(), &receiver);
+                    s.spawn(move |_| {
+                        waiting.add();
+                        match kind {
+                            0 => assert_eq!(child.wait(), CancelReason::Failed),
+                            1 => assert!(child.wait_timeout(Duration::MAX).is_some()),
+                            _ => select! {
+                                recv(receiver) -> _ => unreachable!("nothing is sent"),
+                                recv(child.done()) -> never => assert!(never.is_err()),
+                            },
+                        }
+                        Ok::<_, Cancelled>(())
+                    })?;
+                }
+            }
+            waiting.wait_for(6);
+            reached("the cancel");
+            token.cancel_with(CancelReason::Failed);
+            Ok(())
+        })
+        .unwrap();
+        drop(sender);
+    });
+}
+
+#[test]
+fn sixty_four_waiters_sleep_without_cpu_time_and_all_wake() {
+    if !alone!(sixty_four_waiters_sleep_without_cpu_time_and_all_wake) {
+        return;
+    }
+    watched(|| {
+        let token = CancellationToken::new();
+        scope(&CancellationToken::new(), |s| {
+            for _ in 0..64 {
+                let token = token.child_token();
+                s.spawn(move |_| Ok::<_, Cancelled>(token.wait()))?;
+            }
+            until_others_sleep();
+            let before = cpu_time();
+            assert_eq!(token.wait_timeout(Duration::from_secs(1)), None);
+            let burnt = cpu_time() - before;
+            assert!(burnt < Duration::from_millis(5), "65 waits of a second burnt {burnt:?}");
+            token.cancel();
+            reached("the joins");
+            Ok(())
+        })
+        .unwrap();
+    });
+}
+
+#[test]
+fn wait_timeout_is_never_early() {
+    let token = CancellationToken::new();
+    for timeout in [Duration::ZERO, Duration::from_micros(100), Duration::from_millis(20)] {
+        let started = Instant::now();
+        assert_eq!(token.wait_timeout(timeout), None);
+        assert!(started.elapsed() >= timeout);
+    }
+}
+
+#[test]
+fn done_of_a_cancelled_token_is_disconnected() {
+    let token = CancellationToken::new();
+    let before = token.done();
+    token.cancel();
+    assert_eq!(before.try_recv(), Err(TryRecvError::Disconnected));
+    assert_eq!(token.done().try_recv(), Err(TryRecvError::Disconnected));
+}
+
+#[test]
+fn a_drop_guard_cancels_unless_it_is_disarmed() {
+    let token = CancellationToken::new();
+    let same = token.drop_guard().disarm();
+    assert!(!token.is_cancelled());
+    drop(same.drop_guard());
+    assert_eq!(token.reason(), Some(CancelReason::Dropped));
+}
+
+#[test]
+fn of_two_cancels_one_wins_and_gives_the_reason() {
+    for _ in 0..500 {
+        let token = CancellationToken::new();
+        let wins: Vec<_> = (0..2).map(|_| std::sync::OnceLock::new()).collect();
+        let reasons = [CancelReason::Other("a"), CancelReason::Other("b")];
+        together(
+            (0..2)
+                .map(|at| {
+                    let (token, wins) = (&token, &wins);
+                    Box::new(move || wins[at].set(token.cancel_with(reasons[at])).unwrap()) as Box<dyn FnOnce() + Send>
+                })
+                .collect(),
+        );
+        let winner = wins.iter().position(|won| *won.get().unwrap()).unwrap();
+        assert!(!wins[1 - winner].get().unwrap());
+        assert_eq!(token.reason(), Some(reasons[winner]));
+    }
+}
+
+#[test]
+fn when_a_cancel_returns_every_descendant_reads_cancelled_even_if_it_lost() {
+    watched(|| {
+        for _ in 0..100 {
+            let root = CancellationToken::new();
+            let middle: Vec<_> = (0..20).map(|_| root.child_token()).collect();
+            let leaves: Vec<_> = middle.iter().flat_map(|m| (0..10).map(|_| m.child_token())).collect();
+            let cancel = || {
+                root.cancel();
+                assert!(leaves.iter().all(CancellationToken::is_cancelled));
+            };
+            let part = || {
+                middle[0].cancel();
+                assert!(leaves[..10].iter().all(CancellationToken::is_cancelled));
+            };
+            together(vec![Box::new(cancel), Box::new(cancel), Box::new(part)]);
+        }
+    });
+}
+
+#[test]
+fn children_born_and_dropped_during_a_cancel_are_cancelled_or_gone() {
+    watched(|| {
+        for _ in 0..200 {
+            let root = CancellationToken::new();
+            let kept = std::sync::Mutex::new(Vec::new());
+            let breed = || {
+                for at in 0..50 {
+                    let child = root.child_token();
+                    if at % 2 == 0 {
+                        kept.lock().unwrap().push(child.child_token());
+                    }
+                }
+            };
+            together(vec![Box::new(breed), Box::new(|| drop(root.cancel())), Box::new(breed)]);
+            assert!(kept.lock().unwrap().iter().all(CancellationToken::is_cancelled));
+        }
+    });
+}
+
+#[test]
+fn waiters_that_come_during_a_cancel_do_not_sleep_through_it() {
+    watched(|| {
+        for _ in 0..500 {
+            let token = CancellationToken::new();
+            let child = token.child_token();
+            together(vec![
+                Box::new(|| drop(child.wait())),
+                Box::new(|| drop(child.done().recv())),
+                Box::new(|| drop(token.cancel())),
+            ]);
+        }
+    });
+}
+
+#[test]
+fn a_million_children_leave_memory_flat() {
+    if !alone!(a_million_children_leave_memory_flat) {
+        return;
+    }
+    let root = CancellationToken::new();
+    let breed = || (0..1_000_000).for_each(|_| drop(root.child_token()));
+    breed();
+    let before = memory();
+    breed();
+    let grown = memory().saturating_sub(before);
+    assert!(grown < 1 << 20, "grew by {grown} bytes");
+}
+
+#[test]
+fn a_chain_of_200_000_cancels_and_drops_without_recursion() {
+    watched(|| {
+        let root = CancellationToken::new();
+        let chain = |from: &CancellationToken| (0..200_000).fold(from.clone(), |token, _| token.child_token());
+        let leaf = chain(&root);
+        root.cancel();
+        assert!(leaf.is_cancelled());
+        reached("the drop of a cancelled chain");
+        drop(leaf);
+        reached("the drop of a live chain, leaf last");
+        let root = CancellationToken::new();
+        let leaf = chain(&root);
+        drop(root);
+        drop(leaf);
+        reached("the drop of a live chain, root last");
+        let tokens: Vec<_> = std::iter::successors(Some(CancellationToken::new()), |token| Some(token.child_token()))
+            .take(200_000)
+            .collect();
+        drop(tokens);
+    });
+}
+
+#[test]
+fn debug_shows_state_and_reason() {
+    let token = CancellationToken::new();
+    assert_eq!(format!("{token:?}"), "CancellationToken { cancelled: false }");
+    token.cancel();
+    assert_eq!(format!("{token:?}"), "CancellationToken { cancelled: true, reason: Requested }");
+}
