@@ -205,7 +205,7 @@ fn picoseconds_a_step() -> u64 {
     *COST.get_or_init(|| {
         const STEPS: u64 = 10_000_000;
         let best = (0..5)
-            .map(|_| time(|| drop(black_box((0..STEPS).fold(1, |value, _| step(value))))).wall)
+            .map(|_| time(|| _ = black_box((0..STEPS).fold(1, |value, _| step(value)))).wall)
             .min()
             .expect("five times");
         u64::try_from(best.as_nanos()).expect("some milliseconds") * 1_000 / STEPS

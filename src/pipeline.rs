@@ -4,6 +4,7 @@ mod claim;
 mod commit;
 mod crew;
 mod run;
+mod state;
 mod window;
 mod work;
 

@@ -146,6 +146,7 @@ impl CancellationToken {
     /// Blocks until the token is cancelled, and returns why.
     ///
     /// Waiting burns no CPU time. A token that nobody cancels is waited for without end.
+    #[expect(clippy::missing_panics_doc, reason = "a wait without a deadline ends by cancellation only")]
     pub fn wait(&self) -> CancelReason {
         self.node.wait(None).expect("without a deadline a wait ends by cancellation only")
     }

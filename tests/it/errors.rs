@@ -1,1 +1,120 @@
+use std::error::Error;
+use std::io;
 
+use brigade::{CancelReason, CancellationToken, Cancelled, Pipeline, scope, scope_all, try_par_map};
+
+use crate::util::message_of;
+
+/// An enum of a user's own.
+#[derive(Debug, thiserror::Error)]
+enum Mine {
+    #[error("it broke")]
+    Broke,
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+/// Runs every fallible form with `E`: one that fails with `broke()`, and one whose token is cancelled.
+fn flows<E>(broke: impl Fn() -> E + Sync) -> Vec<(E, E)>
+where
+    E: From<Cancelled> + Send,
+{
+    let live = CancellationToken::new();
+    let cancelled = CancellationToken::new();
+    cancelled.cancel_with(CancelReason::Signal(2));
+    let fails = |_: i32| Err::<(), E>(broke());
+    let both = |run: &dyn Fn(&CancellationToken) -> Result<(), E>| {
+        (run(&live).expect_err("it fails"), run(&cancelled).expect_err("it is cancelled"))
+    };
+    vec![
+        both(&|token| Pipeline::from_iter(0..9).try_map(fails).for_each(token, drop)),
+        both(&|token| Pipeline::from_iter(0..9).try_for_each(token, fails)),
+        both(&|token| Pipeline::from_data(0..9).threads(1).try_map(fails).collect(token)),
+        both(&|token| try_par_map(token, 0..9, fails).map(drop)),
+        both(&|token| {
+            scope(token, |s| {
+                s.spawn(|_| fails(0))?;
+                Ok(())
+            })
+        }),
+    ]
+}
+
+#[test]
+fn anyhow_flows_through_unchanged() {
+    for (broke, cancelled) in flows(|| anyhow::Error::new(Mine::Broke)) {
+        assert!(matches!(broke.downcast_ref(), Some(Mine::Broke)));
+        assert_eq!(cancelled.downcast_ref::<Cancelled>().unwrap().reason(), CancelReason::Signal(2));
+    }
+}
+
+#[test]
+fn a_boxed_error_flows_through_unchanged() {
+    for (broke, cancelled) in flows::<Box<dyn Error + Send + Sync>>(|| Box::new(Mine::Broke)) {
+        assert!(matches!(broke.downcast_ref(), Some(Mine::Broke)));
+        assert_eq!(cancelled.downcast_ref::<Cancelled>().unwrap().reason(), CancelReason::Signal(2));
+    }
+}
+
+#[test]
+fn an_io_error_flows_through_unchanged() {
+    for (broke, cancelled) in flows(|| io::Error::from(io::ErrorKind::NotFound)) {
+        assert_eq!(broke.kind(), io::ErrorKind::NotFound);
+        // Not `Interrupted`, which `read_exact` and its like would retry for ever.
+        assert_eq!(cancelled.kind(), io::ErrorKind::Other);
+        let inner = cancelled.get_ref().and_then(|error| error.downcast_ref::<Cancelled>());
+        assert_eq!(inner.unwrap().reason(), CancelReason::Signal(2));
+    }
+}
+
+#[test]
+fn an_enum_of_ones_own_flows_through_unchanged() {
+    for (broke, cancelled) in flows(|| Mine::Broke) {
+        assert!(matches!(broke, Mine::Broke));
+        assert!(matches!(cancelled, Mine::Cancelled(cancelled) if cancelled.reason() == CancelReason::Signal(2)));
+    }
+}
+
+#[test]
+fn reasons_read_well() {
+    let reasons = [
+        (CancelReason::Requested, "cancelled: requested"),
+        (CancelReason::Deadline, "cancelled: the deadline passed"),
+        (CancelReason::Failed, "cancelled: a sibling failed"),
+        (CancelReason::Panicked, "cancelled: a sibling panicked"),
+        (CancelReason::Signal(15), "cancelled: signal 15"),
+        (CancelReason::Dropped, "cancelled: its guard was dropped"),
+        (CancelReason::Other("quota"), "cancelled: quota"),
+    ];
+    for (reason, shown) in reasons {
+        assert_eq!(Cancelled::new(reason).to_string(), shown);
+    }
+}
+
+#[test]
+fn a_failure_goes_into_anyhow_and_keeps_name_index_and_payload() {
+    let run = || {
+        scope_all(&CancellationToken::new(), |s| {
+            s.named("count").spawn(|_| -> Result<(), Mine> { std::panic::panic_any(7_u8) })?;
+            Ok::<_, Mine>(())
+        })
+        .unwrap_err()
+        .remove(0)
+    };
+    assert_eq!(anyhow::Error::new(run()).to_string(), "count#0 panicked: (the payload is not a string)");
+    let panic = match run() {
+        brigade::Failure::Panic(panic) => panic,
+        other => panic!("a panic, not {other}"),
+    };
+    assert_eq!(
+        format!("{panic:?}"),
+        "Panic { component: \"count\", index: 0, message: \"(the payload is not a string)\", .. }"
+    );
+    assert_eq!(panic.into_payload().downcast_ref(), Some(&7_u8));
+    let Err(mut failures) = scope_all(&CancellationToken::new(), |_| -> Result<(), Mine> { panic!("{}", "text") })
+    else {
+        unreachable!("it panicked")
+    };
+    let brigade::Failure::Panic(panic) = failures.remove(0) else { panic!("a panic") };
+    assert_eq!(message_of(|| panic.resume()), "text");
+}

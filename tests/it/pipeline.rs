@@ -342,7 +342,7 @@ fn a_source_may_wait_for_the_output_of_an_earlier_item() {
                         let pipeline = Pipeline::from_iter(source).threads(threads).window(window).map(|item| item);
                         let pipeline = if ordered { pipeline.ordered() } else { pipeline.unordered() };
                         // The source may have ended before the last outputs.
-                        pipeline.for_each(&live(), |item| drop(sender.send(item))).unwrap();
+                        pipeline.for_each(&live(), |item| _ = sender.send(item)).unwrap();
                     }
                 }
             }
@@ -369,7 +369,7 @@ fn the_error_of_the_lowest_item_wins_and_what_lies_below_is_output() {
 fn after_a_failure_the_source_is_left_soon() {
     watched(|| {
         let pulled = AtomicUsize::new(0);
-        let endless = (0_u64..).inspect(|_| drop(pulled.fetch_add(1, Ordering::Relaxed)));
+        let endless = (0_u64..).inspect(|_| _ = pulled.fetch_add(1, Ordering::Relaxed));
         let result = Pipeline::from_iter(endless)
             .threads(3)
             .window(32)
@@ -384,7 +384,7 @@ fn after_a_failure_the_source_is_left_soon() {
 fn panics_keep_their_payload_wherever_they_start() {
     struct Parcel(u32);
     fn parcel(run: impl FnOnce() -> Result<(), Cancelled>) -> u32 {
-        payload_of(|| drop(run())).downcast::<Parcel>().expect("the payload as it was thrown").0
+        payload_of(|| _ = run()).downcast::<Parcel>().expect("the payload as it was thrown").0
     }
     watched(|| {
         let thrown = |item: u32| if item == 40 { std::panic::panic_any(Parcel(item)) } else { item };
@@ -395,7 +395,7 @@ fn panics_keep_their_payload_wherever_they_start() {
             assert_eq!(parcel(|| Pipeline::from_iter(0..).threads(threads).map(thrown).for_each(&token, |_| ())), 40);
             let data = 0..100_u32;
             assert_eq!(parcel(|| Pipeline::from_data(data).threads(threads).map(thrown).for_each(&token, |_| ())), 40);
-            let sink = |item| drop(thrown(item));
+            let sink = |item| _ = thrown(item);
             assert_eq!(parcel(|| Pipeline::from_iter(0..).threads(threads).for_each(&token, sink)), 40);
             assert_eq!(parcel(|| Pipeline::from_iter(0..).threads(threads).unordered().for_each(&token, sink)), 40);
         }
@@ -413,9 +413,9 @@ fn a_panic_in_the_drop_of_an_item_ends_the_run_and_is_resumed() {
     watched(|| {
         for threads in [1, 2, 5] {
             let run = || Pipeline::from_iter((0..200).map(Mine)).threads(threads).map(drop).for_each(&live(), |()| ());
-            assert_eq!(message_of(|| drop(run())), "mine");
+            assert_eq!(message_of(|| _ = run()), "mine");
             let run = || Pipeline::from_iter((0..200).map(Mine)).threads(threads).for_each(&live(), drop);
-            assert_eq!(message_of(|| drop(run())), "mine");
+            assert_eq!(message_of(|| _ = run()), "mine");
         }
     });
 }
@@ -656,7 +656,10 @@ fn threads_are_gone_when_the_end_returns() {
                     .try_map(|item| match (ending, item) {
                         (1, 500) => Err(anyhow::anyhow!("failed")),
                         (2, 500) => panic!("panicked"),
-                        (3, 500) => Ok(drop(token.cancel())),
+                        (3, 500) => {
+                            token.cancel();
+                            Ok(())
+                        }
                         _ => Ok(()),
                     })
                     .for_each(&token, |()| ())
@@ -687,7 +690,7 @@ fn waiting_for_a_blocked_source_burns_no_cpu_time() {
             until_others_sleep();
             let before = cpu_time();
             assert_eq!(token.wait_timeout(Duration::from_secs(1)), None);
-            let burnt = cpu_time() - before;
+            let burnt = cpu_time().saturating_sub(before);
             assert!(burnt < Duration::from_millis(5), "a second of waiting burnt {burnt:?}");
             opened.open();
             Ok::<_, Cancelled>(())

@@ -172,8 +172,9 @@ impl Gate {
         self.0.1.notify_all();
     }
 
-    pub(crate) fn pass(&self) {
-        drop(self.0.1.wait_while(self.0.0.lock().unwrap(), |open| !*open).unwrap());
+    /// Waits until the door is open.
+    pub(crate) fn pass(&self) -> bool {
+        *self.0.1.wait_while(self.0.0.lock().unwrap(), |open| !*open).unwrap()
     }
 }
 
@@ -185,10 +186,6 @@ impl Counter {
     pub(crate) fn add(&self) {
         *self.0.0.lock().unwrap() += 1;
         self.0.1.notify_all();
-    }
-
-    pub(crate) fn get(&self) -> usize {
-        *self.0.0.lock().unwrap()
     }
 
     pub(crate) fn wait_for(&self, least: usize) {

@@ -1,0 +1,16 @@
+//! What a token costs.
+
+use std::hint::black_box;
+
+use brigade::CancellationToken;
+use criterion::{Criterion, criterion_group, criterion_main};
+
+fn token(c: &mut Criterion) {
+    let token = CancellationToken::new();
+    c.bench_function("token/is_cancelled", |b| b.iter(|| black_box(&token).is_cancelled()));
+    c.bench_function("token/child made and dropped", |b| b.iter(|| drop(black_box(&token).child_token())));
+    c.bench_function("token/new and cancel", |b| b.iter(|| CancellationToken::new().cancel()));
+}
+
+criterion_group!(benches, token);
+criterion_main!(benches);

@@ -1,0 +1,290 @@
+//! The state of a run: what its members share, and what each does next. No user code runs here, and nothing of the
+//! user's is dropped.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::claim::Stock;
+use super::commit::Ring;
+use super::run::Settings;
+use super::window::Window;
+use super::work::Done;
+use crate::panic::Payload;
+use crate::token::{CancellationToken, Event, Ticket};
+
+pub(super) struct State<S, R, E> {
+    pub(super) stock: S,
+    pub(super) inlet: Inlet,
+    pub(super) window: Window,
+    pub(super) ring: Ring<Done<R, E>>,
+    /// `next()` panicked; the run ends so once all that was pulled before is output.
+    pub(super) source_panic: Option<Payload>,
+    /// A worker is gone by a panic that belongs to no item.
+    pub(super) crashed: bool,
+    signal: Arc<Signal>,
+    ordered: bool,
+    /// How much stock is enough for the one who pulls to turn to other work, in batches: half the default window.
+    enough: usize,
+    /// Batches claimed; the number of the next one.
+    claimed: u64,
+    /// Batches committed; where no order is kept, the place of the next one.
+    committed: u64,
+    /// Batches whose outputs the sink has taken.
+    output: u64,
+    /// Emptied vectors of outputs, for reuse.
+    spare: Vec<Vec<R>>,
+    /// Workers that sleep or are about to.
+    asleep: usize,
+    /// One of them has been woken and has not looked yet.
+    waking: bool,
+    caller_asleep: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Inlet {
+    /// There is more to pull, and nobody does.
+    Idle,
+    /// Somebody pulls.
+    Busy,
+    /// There is nothing more to pull.
+    Closed,
+}
+
+/// What a member does next.
+pub(super) enum Step<B, R, E> {
+    Work(Claim<B, R>),
+    /// The stock holds less than this, a batch, but somebody is filling it: give it a moment.
+    Linger(usize),
+    Pull,
+    /// Hand a batch to the sink. For the caller only.
+    Output(Done<R, E>),
+    Sleep(Ticket),
+    /// Nothing will be left to do.
+    Leave,
+    /// The run ends for a reason that the state does not hold. For the caller only.
+    Abandon,
+}
+
+pub(super) struct Claim<B, R> {
+    pub(super) number: u64,
+    pub(super) batch: B,
+    pub(super) items: usize,
+    pub(super) outputs: Vec<R>,
+}
+
+pub(super) struct Worked<R, E> {
+    pub(super) number: u64,
+    pub(super) done: Done<R, E>,
+}
+
+/// A batch that the sink has taken.
+pub(super) struct Taken<R> {
+    pub(super) emptied: Vec<R>,
+    pub(super) items: usize,
+}
+
+/// Whom a change of the state lets go on.
+#[derive(Default)]
+pub(super) struct Wakes {
+    all_workers: bool,
+    a_worker: bool,
+    the_caller: bool,
+}
+
+impl<S: Stock, R, E> State<S, R, E> {
+    pub(super) fn new(stock: S, inlet: Inlet, settings: Settings, signal: Arc<Signal>) -> Self {
+        let threads = settings.threads.get();
+        State {
+            stock,
+            inlet,
+            window: Window::new(threads, settings.window),
+            ring: Ring::new(),
+            source_panic: None,
+            crashed: false,
+            signal,
+            ordered: settings.ordered,
+            enough: threads.saturating_mul(2),
+            claimed: 0,
+            committed: 0,
+            output: 0,
+            spare: Vec::new(),
+            asleep: 0,
+            waking: false,
+            caller_asleep: false,
+        }
+    }
+
+    /// `lingered`: the last step was to linger.
+    pub(super) fn worker_step(&mut self, worked: Option<Worked<R, E>>, lingered: bool) -> Step<S::Batch, R, E> {
+        self.commit(worked);
+        let ticket = self.signal.workers.ticket();
+        if self.is_over() {
+            Step::Leave
+        } else if self.inlet == Inlet::Idle && self.wants_more() {
+            self.inlet = Inlet::Busy;
+            Step::Pull
+        } else if let Some(step) = self.claim(lingered) {
+            step
+        } else {
+            self.asleep += 1;
+            Step::Sleep(ticket)
+        }
+    }
+
+    /// After a sleep.
+    pub(super) fn worker_awake(&mut self) {
+        self.asleep -= 1;
+        self.waking = false;
+    }
+
+    /// `alone`: there is no worker, so the caller pulls, one item at a time and only while no output is due.
+    pub(super) fn caller_step(
+        &mut self,
+        worked: Option<Worked<R, E>>,
+        taken: Option<Taken<R>>,
+        token: &CancellationToken,
+        alone: bool,
+        lingered: bool,
+    ) -> Step<S::Batch, R, E> {
+        self.commit(worked);
+        if let Some(Taken { emptied, items }) = taken {
+            self.output += 1;
+            self.window.take(items);
+            if self.spare.len() < self.enough {
+                self.spare.push(emptied);
+            }
+        }
+        self.caller_asleep = false;
+        let ticket = self.signal.caller.ticket();
+        if token.is_cancelled() || self.crashed {
+            Step::Abandon
+        } else if let Some(done) = self.ring.take() {
+            Step::Output(done)
+        } else if self.is_over() && self.outstanding() == 0 {
+            Step::Leave
+        } else if let Some(step) = self.claim(lingered) {
+            step
+        } else if alone && self.inlet == Inlet::Idle && self.outstanding() == 0 {
+            self.inlet = Inlet::Busy;
+            Step::Pull
+        } else {
+            self.caller_asleep = true;
+            Step::Sleep(ticket)
+        }
+    }
+
+    /// Puts an item into the stock; returns whether more is wanted.
+    pub(super) fn stock_up(&mut self, item: S::Item) -> bool {
+        self.window.pull(1);
+        self.stock.put(item, self.window.batch());
+        self.wants_more()
+    }
+
+    /// Whom to wake, now that the state may have changed. One worker at a time: when it leaves the state in turn, it
+    /// wakes the next, if there is more.
+    pub(super) fn wakes(&mut self) -> Wakes {
+        if self.asleep == 0 && !self.caller_asleep {
+            return Wakes::default();
+        }
+        let over = self.is_over();
+        let can_claim = self.can_claim();
+        let can_pull = self.inlet == Inlet::Idle && self.wants_more();
+        let wakes = Wakes {
+            all_workers: self.asleep > 0 && over,
+            a_worker: self.asleep > 0 && !over && !self.waking && (can_claim || can_pull),
+            the_caller: self.caller_asleep
+                && (self.ring.is_ready() || can_claim && self.asleep == 0 || over && self.outstanding() == 0),
+        };
+        self.waking |= wakes.a_worker;
+        self.caller_asleep &= !wakes.the_caller;
+        wakes
+    }
+
+    fn commit(&mut self, worked: Option<Worked<R, E>>) {
+        let Some(Worked { number, done }) = worked else { return };
+        self.window.learn(done.items, done.elapsed);
+        let place = if self.ordered { number } else { self.committed };
+        self.committed += 1;
+        self.ring.put(place, done);
+    }
+
+    fn claim(&mut self, lingered: bool) -> Option<Step<S::Batch, R, E>> {
+        if !self.can_claim() {
+            return None;
+        }
+        let wanted = self.window.batch();
+        if S::PULLED && self.inlet == Inlet::Busy && self.stock.len() < wanted && !lingered {
+            return Some(Step::Linger(wanted));
+        }
+        let most = if S::PULLED { wanted } else { wanted.min(self.room()) };
+        let (batch, items) = self.stock.take(most)?;
+        if !S::PULLED {
+            self.window.pull(items);
+        }
+        let number = self.claimed;
+        self.claimed += 1;
+        Some(Step::Work(Claim { number, batch, items, outputs: self.spare.pop().unwrap_or_default() }))
+    }
+
+    /// Whether nothing is left to claim, now and later.
+    fn is_over(&self) -> bool {
+        self.signal.is_void(self.claimed) || self.inlet == Inlet::Closed && self.stock.len() == 0
+    }
+
+    fn can_claim(&self) -> bool {
+        self.stock.len() > 0 && (S::PULLED || self.room() > 0) && !self.signal.is_void(self.claimed)
+    }
+
+    fn wants_more(&self) -> bool {
+        self.stock.len() < self.enough.saturating_mul(self.window.batch())
+            && self.room() > 0
+            && !self.signal.is_void(self.claimed)
+    }
+
+    fn room(&self) -> usize {
+        self.window.room(self.outstanding(), if S::PULLED { self.stock.len() } else { 0 })
+    }
+
+    /// Batches claimed and not yet output.
+    fn outstanding(&self) -> usize {
+        usize::try_from(self.claimed - self.output).unwrap_or(usize::MAX)
+    }
+}
+
+/// What the token's callback touches, which must not borrow.
+pub(super) struct Signal {
+    /// Batches from this one on are void: one below them failed, or the run is over.
+    void_from: AtomicU64,
+    pub(super) workers: Event,
+    pub(super) caller: Event,
+}
+
+impl Signal {
+    pub(super) fn new() -> Arc<Signal> {
+        Arc::new(Signal { void_from: AtomicU64::new(u64::MAX), workers: Event::default(), caller: Event::default() })
+    }
+
+    // Relaxed: the number carries no data. Who is about to sleep sees it by the ticket.
+    #[inline]
+    pub(super) fn is_void(&self, batch: u64) -> bool {
+        batch >= self.void_from.load(Ordering::Relaxed)
+    }
+
+    /// Who works on a batch from this one on stops at the next item; who sleeps looks again.
+    pub(super) fn void_from(&self, batch: u64) {
+        self.void_from.fetch_min(batch, Ordering::Relaxed);
+        self.workers.notify_all();
+        self.caller.notify_all();
+    }
+
+    pub(super) fn wake(&self, wakes: &Wakes) {
+        if wakes.all_workers {
+            self.workers.notify_all();
+        } else if wakes.a_worker {
+            self.workers.notify_one();
+        }
+        if wakes.the_caller {
+            self.caller.notify_one();
+        }
+    }
+}

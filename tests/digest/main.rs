@@ -1,0 +1,9 @@
+//! Drives the example `digest` as its users do, and compares it with coreutils' `sha256sum` 9.1 or later.
+//!
+//! `cargo test` builds the example; to run these tests alone, ask for both: `cargo test --example digest --test digest`.
+#![cfg(unix)]
+
+mod check;
+mod print;
+mod run;
+mod stop;

@@ -1,0 +1,202 @@
+//! Runs that end early: signals, readers that leave, full devices. And one that goes on: behind a file without end.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::Stdio;
+
+use tempfile::tempdir;
+
+use crate::run::{Ended, JOBS, digest, full_device, mkfifo, model, plant, read_line, show, walk, watched};
+
+const SIGINT: i32 = 2;
+const SIGTERM: i32 = 15;
+
+/// Asserts that a run was ended by a signal, and that what it printed are whole lines and the first of the right ones.
+#[track_caller]
+fn expect_prefix(printed: &[u8], expected: &[u8], ended: &Ended, signal: i32) {
+    assert!(expected.starts_with(printed), "not a prefix:\n{}", show(printed));
+    assert!(printed.is_empty() || printed.ends_with(b"\n"), "half a line:\n{}", show(printed));
+    assert_eq!(ended.status.signal(), Some(signal), "{}", ended.status);
+}
+
+/// The device of zeros is a file without end, so the run cannot have ended by itself.
+#[test]
+fn sigint_leaves_whole_lines_in_a_pipe_and_a_death_by_sigint() {
+    watched(|watch| {
+        let dir = tempdir().unwrap();
+        let expected = plant(watch, dir.path(), "tree", 2000);
+        for jobs in JOBS {
+            let mut command = digest(dir.path(), ["-j", jobs, "tree", "/dev/zero"]);
+            let mut running = watch.start(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
+            let mut printed = read_line(running.child.stdout.as_mut().unwrap());
+            running.signal("INT");
+            let ended = running.finish();
+            printed.extend_from_slice(&ended.stdout);
+            expect_prefix(&printed, &expected, &ended, SIGINT);
+            assert_eq!(ended.stderr, "");
+        }
+    });
+}
+
+/// The message about the missing path tells that the first tree has been printed; the second may have been.
+#[test]
+fn sigint_leaves_whole_lines_in_a_file_and_a_death_by_sigint() {
+    watched(|watch| {
+        let dir = tempdir().unwrap();
+        let first = plant(watch, dir.path(), "first", 200);
+        let expected = [first.clone(), plant(watch, dir.path(), "second", 2000)].concat();
+        for jobs in JOBS {
+            let out = File::create(dir.path().join("out")).unwrap();
+            let mut command = digest(dir.path(), ["-j", jobs, "first", "missing", "second", "/dev/zero"]);
+            let mut running = watch.start(command.stdout(out).stderr(Stdio::piped()));
+            let message = read_line(running.child.stderr.as_mut().unwrap());
+            assert_eq!(message, b"digest: missing: No such file or directory\n");
+            running.signal("INT");
+            let ended = running.finish();
+            let printed = fs::read(dir.path().join("out")).unwrap();
+            expect_prefix(&printed, &expected, &ended, SIGINT);
+            assert!(printed.len() >= first.len(), "what had been printed is missing:\n{}", show(&printed));
+        }
+    });
+}
+
+/// On one thread the message tells, too, that the file without end is next.
+#[test]
+fn a_signal_in_the_middle_of_a_file_loses_nothing_that_was_printed_before() {
+    watched(|watch| {
+        let dir = tempdir().unwrap();
+        let expected = plant(watch, dir.path(), "tree", 50);
+        for (name, number) in [("INT", SIGINT), ("TERM", SIGTERM)] {
+            let mut command = digest(dir.path(), ["-j", "1", "tree", "missing", "/dev/zero"]);
+            let mut running = watch.start(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
+            read_line(running.child.stderr.as_mut().unwrap());
+            running.signal(name);
+            let ended = running.finish();
+            assert_eq!(show(&ended.stdout), show(&expected));
+            assert_eq!(ended.status.signal(), Some(number));
+        }
+    });
+}
+
+/// A FIFO whose writer is silent: no token ends the system call that reads it.
+#[test]
+fn a_signal_ends_a_run_that_is_blocked_in_a_system_call() {
+    watched(|watch| {
+        let dir = tempdir().unwrap();
+        let fifo = dir.path().join("fifo");
+        mkfifo(&fifo);
+        for jobs in JOBS {
+            let mut command = digest(dir.path(), ["-j", jobs, "fifo"]);
+            let running = watch.start(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
+            // Waits for the reader.
+            let writer = File::options().write(true).open(&fifo).unwrap();
+            running.signal("INT");
+            let ended = running.finish();
+            expect_prefix(&ended.stdout, b"", &ended, SIGINT);
+            drop(writer);
+        }
+    });
+}
+
+/// A terminal would be such a reader's source: the list does not come, and its end neither.
+#[test]
+fn a_signal_ends_a_run_that_waits_for_its_list() {
+    watched(|watch| {
+        let dir = tempdir().unwrap();
+        let fifo = dir.path().join("fifo");
+        mkfifo(&fifo);
+        for jobs in JOBS {
+            let mut command = digest(dir.path(), ["-j", jobs, "-c", "fifo"]);
+            let running = watch.start(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
+            let writer = File::options().write(true).open(&fifo).unwrap();
+            running.signal("INT");
+            let ended = running.finish();
+            expect_prefix(&ended.stdout, b"", &ended, SIGINT);
+            drop(writer);
+        }
+    });
+}
+
+/// On one thread the FIFO, which nobody writes to, would hang a run that went on.
+#[test]
+fn a_reader_that_leaves_ends_the_run_quietly() {
+    watched(|watch| {
+        let dir = tempdir().unwrap();
+        let expected = plant(watch, dir.path(), "tree", 2000);
+        mkfifo(&dir.path().join("fifo"));
+        for (jobs, last) in [("1", "fifo"), ("2", "tree"), ("8", "tree")] {
+            let mut command = digest(dir.path(), ["-j", jobs, "tree", last]);
+            let mut running = watch.start(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
+            let mut stdout = running.child.stdout.take().unwrap();
+            assert!(expected.starts_with(&read_line(&mut stdout)));
+            drop(stdout);
+            running.finish().expect(b"", "", 0);
+        }
+    });
+}
+
+#[test]
+fn a_reader_of_verdicts_that_leaves_has_not_seen_success() {
+    watched(|watch| {
+        let dir = tempdir().unwrap();
+        let list = plant(watch, dir.path(), "tree", 2000);
+        fs::write(dir.path().join("list"), list).unwrap();
+        for jobs in JOBS {
+            let mut command = digest(dir.path(), ["-j", jobs, "-c", "list"]);
+            let mut running = watch.start(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
+            let mut stdout = running.child.stdout.take().unwrap();
+            assert!(read_line(&mut stdout).ends_with(b": OK\n"));
+            drop(stdout);
+            running.finish().expect(b"", "", 1);
+        }
+    });
+}
+
+#[test]
+fn a_full_device_is_reported() {
+    watched(|watch| {
+        let dir = tempdir().unwrap();
+        let list = plant(watch, dir.path(), "tree", 300);
+        fs::write(dir.path().join("list"), list).unwrap();
+        fs::write(dir.path().join("file"), "x").unwrap();
+        for args in [&["tree"][..], &["file"], &["-c", "list"]] {
+            for jobs in JOBS {
+                let mut command = digest(dir.path(), ["-j", jobs].iter().chain(args));
+                let ended = watch.start(command.stdout(full_device()).stderr(Stdio::piped())).finish();
+                ended.expect(b"", "digest: write error: No space left on device\n", 1);
+            }
+        }
+    });
+}
+
+/// The first and the last path are FIFOs. Opening one for writing waits for its reader, so that the last opens while the
+/// first is being hashed tells that all between has been started on meanwhile.
+#[test]
+fn a_file_without_end_at_the_head_does_not_stop_the_others() {
+    watched(|watch| {
+        let dir = tempdir().unwrap();
+        let [head, tail] = ["head", "tail"].map(|name| dir.path().join(name));
+        plant(watch, dir.path(), "tree", 3000);
+        fs::write(&head, "written late").unwrap();
+        fs::write(&tail, "written early").unwrap();
+        let files = [vec!["head".into()], walk(dir.path(), Path::new("tree")), vec!["tail".into()]].concat();
+        let expected = model(watch, dir.path(), &files);
+        for path in [&head, &tail] {
+            fs::remove_file(path).unwrap();
+            mkfifo(path);
+        }
+        for jobs in ["3", "8"] {
+            let mut command = digest(dir.path(), ["-j", jobs, "head", "tree", "tail"]);
+            let running = watch.start(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
+            let mut head = File::options().write(true).open(&head).unwrap();
+            let mut tail = File::options().write(true).open(&tail).unwrap();
+            tail.write_all(b"written early").unwrap();
+            drop(tail);
+            head.write_all(b"written late").unwrap();
+            drop(head);
+            running.finish().expect(&expected, "", 0);
+        }
+    });
+}
