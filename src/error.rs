@@ -7,8 +7,6 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::panic::{self, Payload};
-
 /// Why a token was cancelled.
 ///
 /// The first reason given to a token stays, and its descendants inherit it.
@@ -167,12 +165,11 @@ pub struct Panic {
     message: String,
     // A payload is `Send` and no more; the mutex makes the error `Sync`, which `anyhow` and `Box<dyn Error + Send +
     // Sync>` ask for.
-    payload: Mutex<Payload>,
+    payload: Mutex<Box<dyn Any + Send>>,
 }
 
 impl Panic {
-    pub(crate) fn new(component: Arc<str>, index: usize, payload: Payload) -> Self {
-        let message = panic::message(&*payload).to_owned();
+    pub(crate) fn new(component: Arc<str>, index: usize, message: String, payload: Box<dyn Any + Send>) -> Self {
         Panic { component, index, message, payload: Mutex::new(payload) }
     }
 
@@ -198,15 +195,6 @@ impl Panic {
     #[must_use]
     pub fn into_payload(self) -> Box<dyn Any + Send + 'static> {
         self.payload.into_inner()
-    }
-
-    /// Goes on panicking with the payload as it was thrown; the panic hook does not run again.
-    ///
-    /// # Panics
-    ///
-    /// Always.
-    pub fn resume(self) -> ! {
-        panic::resume(self.into_payload())
     }
 }
 

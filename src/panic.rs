@@ -5,6 +5,9 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+
+use crate::error::Panic;
 
 /// What a panic carries.
 pub(crate) type Payload = Box<dyn Any + Send + 'static>;
@@ -27,14 +30,26 @@ pub(crate) fn discard(payload: Payload) {
     }
 }
 
-/// The message of a panic, where it has one.
-pub(crate) fn message(payload: &(dyn Any + Send)) -> &str {
-    if let Some(message) = payload.downcast_ref::<&'static str>() {
-        message
+/// Keeps a panic as a value.
+pub(crate) fn value(component: Arc<str>, index: usize, payload: Payload) -> Panic {
+    let message = if let Some(message) = payload.downcast_ref::<&'static str>() {
+        (*message).to_owned()
     } else if let Some(message) = payload.downcast_ref::<String>() {
-        message
+        message.clone()
     } else {
-        "(the payload is not a string)"
+        "(the payload is not a string)".to_owned()
+    };
+    Panic::new(component, index, message, payload)
+}
+
+impl Panic {
+    /// Goes on panicking with the payload as it was thrown; the panic hook does not run again.
+    ///
+    /// # Panics
+    ///
+    /// Always.
+    pub fn resume(self) -> ! {
+        resume(self.into_payload())
     }
 }
 

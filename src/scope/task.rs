@@ -7,7 +7,7 @@ use std::thread::ScopedJoinHandle;
 
 use parking_lot::Mutex;
 
-use crate::error::{CancelReason, Cancelled, Failure, Panic};
+use crate::error::{CancelReason, Cancelled, Failure};
 use crate::panic::{self, Payload};
 use crate::thread;
 use crate::token::{CancellationToken, Event};
@@ -152,7 +152,7 @@ impl<'scope, E: From<Cancelled>> Shared<'scope, E> {
         let (failure, reason) = match result {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(error)) => (Failure::Error { component: Arc::clone(name), index, error }, CancelReason::Failed),
-            Err(payload) => (Failure::Panic(Panic::new(Arc::clone(name), index, payload)), CancelReason::Panicked),
+            Err(payload) => (Failure::Panic(panic::value(Arc::clone(name), index, payload)), CancelReason::Panicked),
         };
         self.record(order, failure);
         if self.fail_fast {
@@ -204,7 +204,7 @@ impl<'scope, E: From<Cancelled>> Shared<'scope, E> {
     fn join(&self, handle: ScopedJoinHandle<'scope, ()>) {
         if let Err(payload) = thread::join(handle) {
             // The task has been settled; what panicked after it is the `Drop` of something it held.
-            let panic = Panic::new("drop".into(), 0, payload);
+            let panic = panic::value("drop".into(), 0, payload);
             self.record(Order::Task(usize::MAX), Failure::Panic(panic));
         }
     }
