@@ -184,6 +184,9 @@ impl Work {
         Work { name, ns, steps: (ns * 1_000 / picoseconds_a_step()).max(1) }
     }
 
+    // One piece of machine code for all who call it: inlined, its loop is laid out and aligned anew for each, which made
+    // differences of up to 9 % where there are none.
+    #[inline(never)]
     fn run(&self, item: u64) -> u64 {
         (0..self.steps).fold(item, |value, _| step(value))
     }

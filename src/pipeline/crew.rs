@@ -108,7 +108,7 @@ where
             match step {
                 Step::Work(claim) => worked = self.work(claim),
                 Step::Linger(wanted) => self.linger(wanted),
-                Step::Pull => self.pull(false),
+                Step::Pull(items) => self.pull(items),
                 Step::Sleep(ticket) => {
                     self.signal.workers.wait(ticket);
                     self.enter(State::worker_awake);
@@ -139,7 +139,7 @@ where
                 },
                 Step::Work(claim) => worked = self.work(claim),
                 Step::Linger(wanted) => self.linger(wanted),
-                Step::Pull => self.pull(true),
+                Step::Pull(items) => self.pull(items),
                 Step::Sleep(ticket) => self.signal.caller.wait(ticket),
                 Step::Leave => return Ended::Complete,
                 Step::Abandon if token.is_cancelled() => return Ended::Stopped(Stop::Cancelled),
@@ -148,30 +148,27 @@ where
         }
     }
 
-    /// Pulls items into the stock until there is enough, or `one`.
-    fn pull(&self, one: bool) {
+    /// Pulls so many items into the stock, fewer if the source ends or the run does.
+    fn pull(&self, items: usize) {
         let mut inlet = self.inlet.lock();
         let source = inlet.as_mut().expect("who finds the inlet idle finds a source behind it");
-        loop {
-            let next = panic::catch(|| source.next());
-            let now = self.enter(|state| {
-                state.inlet = match next {
-                    Ok(Some(item)) => {
-                        let more = state.stock_up(item);
-                        if more && !one { Inlet::Busy } else { Inlet::Idle }
-                    }
-                    Ok(None) => Inlet::Closed,
-                    Err(payload) => {
-                        state.source_panic = Some(payload);
-                        Inlet::Closed
-                    }
-                };
-                state.inlet
-            });
-            if now != Inlet::Busy {
-                return;
+        let mut pulled = 0;
+        let now = panic::catch(|| {
+            while pulled < items {
+                let Some(item) = source.next() else { return Inlet::Closed };
+                pulled += 1;
+                if !self.enter(|state| state.stock_up(item)) {
+                    break;
+                }
             }
-        }
+            Inlet::Idle
+        });
+        self.enter(|state| {
+            state.inlet = now.unwrap_or_else(|payload| {
+                state.source_panic = Some(payload);
+                Inlet::Closed
+            });
+        });
     }
 
     /// Gives a quick source some microseconds to fill a batch: claiming each item as it comes would cost more than its

@@ -55,7 +55,8 @@ pub(super) enum Step<B, R, E> {
     Work(Claim<B, R>),
     /// The stock holds less than this, a batch, but somebody is filling it: give it a moment.
     Linger(usize),
-    Pull,
+    /// Pull so many items into the stock, then look again.
+    Pull(usize),
     /// Hand a batch to the sink. For the caller only.
     Output(Done<R, E>),
     Sleep(Ticket),
@@ -120,9 +121,9 @@ impl<S: Stock, R, E> State<S, R, E> {
         let ticket = self.signal.workers.ticket();
         if self.is_over() {
             Step::Leave
-        } else if self.inlet == Inlet::Idle && self.wants_more() {
+        } else if self.inlet == Inlet::Idle && self.wanted() > 0 {
             self.inlet = Inlet::Busy;
-            Step::Pull
+            Step::Pull(self.wanted())
         } else if let Some(step) = self.claim(lingered) {
             step
         } else {
@@ -166,18 +167,18 @@ impl<S: Stock, R, E> State<S, R, E> {
             step
         } else if alone && self.inlet == Inlet::Idle && self.outstanding() == 0 {
             self.inlet = Inlet::Busy;
-            Step::Pull
+            Step::Pull(1)
         } else {
             self.caller_asleep = true;
             Step::Sleep(ticket)
         }
     }
 
-    /// Puts an item into the stock; returns whether more is wanted.
+    /// Puts an item that was pulled into the stock; returns whether the run still wants any.
     pub(super) fn stock_up(&mut self, item: S::Item) -> bool {
         self.window.pull(1);
         self.stock.put(item, self.window.batch());
-        self.wants_more()
+        !self.signal.is_void(self.claimed)
     }
 
     /// Whom to wake, now that the state may have changed. One worker at a time: when it leaves the state in turn, it
@@ -188,7 +189,7 @@ impl<S: Stock, R, E> State<S, R, E> {
         }
         let over = self.is_over();
         let can_claim = self.can_claim();
-        let can_pull = self.inlet == Inlet::Idle && self.wants_more();
+        let can_pull = self.inlet == Inlet::Idle && self.wanted() > 0;
         let wakes = Wakes {
             all_workers: self.asleep > 0 && over,
             a_worker: self.asleep > 0 && !over && !self.waking && (can_claim || can_pull),
@@ -235,10 +236,13 @@ impl<S: Stock, R, E> State<S, R, E> {
         self.stock.len() > 0 && (S::PULLED || self.room() > 0) && !self.signal.is_void(self.claimed)
     }
 
-    fn wants_more(&self) -> bool {
-        self.stock.len() < self.enough.saturating_mul(self.window.batch())
-            && self.room() > 0
-            && !self.signal.is_void(self.claimed)
+    /// How many more items the stock should hold, and may.
+    fn wanted(&self) -> usize {
+        if self.signal.is_void(self.claimed) {
+            return 0;
+        }
+        let enough = self.enough.saturating_mul(self.window.batch());
+        enough.saturating_sub(self.stock.len()).min(self.room())
     }
 
     fn room(&self) -> usize {

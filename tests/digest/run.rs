@@ -1,13 +1,14 @@
 //! Running the example and its model, under a watchdog.
 
 use std::any::type_name;
+use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{self, Child, Command, ExitStatus, Stdio};
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use brigade::{CancellationToken, Cancelled, scope};
@@ -28,7 +29,8 @@ pub(crate) fn watched<F: FnOnce(&Watch)>(test: F) {
         let _over = over.drop_guard();
         s.named("watchdog").spawn(|_| {
             if over.wait_timeout(LIMIT).is_none() {
-                eprintln!("the test {name} hung");
+                // Not by `eprintln`: what a test prints is kept back, and would be lost here.
+                let _ = writeln!(io::stderr(), "the test {name} hung");
                 for pid in watch.pids.lock().unwrap().iter() {
                     kill(*pid, "KILL");
                 }
@@ -123,13 +125,24 @@ pub(crate) fn show(bytes: &[u8]) -> String {
     bytes.escape_ascii().to_string().replace("\\n", "\\n\n")
 }
 
-/// The example's binary, to be run in `dir`.
+/// The example, to be run in `dir`.
 pub(crate) fn digest<A: AsRef<OsStr>>(dir: &Path, args: impl IntoIterator<Item = A>) -> Command {
-    // Test programs lie in `deps`, and examples in a folder beside it.
-    let test = std::env::current_exe().unwrap();
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    command(BINARY.get_or_init(binary), dir, args)
+}
+
+/// Finds the example. Cargo does not build it for a test that is run alone, and a test of an old one would tell lies.
+fn binary() -> PathBuf {
+    // Test programs lie in `deps`, and examples in a folder beside it, each with a list of its sources.
+    let test = env::current_exe().unwrap();
     let binary = test.parent().and_then(Path::parent).unwrap().join("examples/digest");
-    assert!(binary.is_file(), "{} is not there; build it by `cargo build --example digest`", binary.display());
-    command(binary, dir, args)
+    let modified = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
+    let sources = fs::read_to_string(binary.with_extension("d")).unwrap_or_default().replace("\\ ", "\0");
+    let mut sources = sources.split_whitespace().skip(1).map(|source| PathBuf::from(source.replace('\0', " ")));
+    let is_fresh = modified(&binary).is_some() && sources.all(|source| modified(&source) <= modified(&binary));
+    let path = binary.display();
+    assert!(is_fresh, "{path} is missing or older than its source: run `cargo build --example digest` in this profile");
+    binary
 }
 
 /// Its model, to be run in `dir`.

@@ -11,6 +11,7 @@ use tempfile::tempdir;
 use crate::run::{Ended, JOBS, digest, full_device, mkfifo, model, plant, read_line, show, walk, watched};
 
 const SIGINT: i32 = 2;
+const SIGKILL: i32 = 9;
 const SIGTERM: i32 = 15;
 
 /// Asserts that a run was ended by a signal, and that what it printed are whole lines and the first of the right ones.
@@ -36,6 +37,24 @@ fn sigint_leaves_whole_lines_in_a_pipe_and_a_death_by_sigint() {
             printed.extend_from_slice(&ended.stdout);
             expect_prefix(&printed, &expected, &ended, SIGINT);
             assert_eq!(ended.stderr, "");
+        }
+    });
+}
+
+/// No handler runs, so this holds only if each write holds whole lines.
+#[test]
+fn sigkill_leaves_whole_lines_in_a_pipe() {
+    watched(|watch| {
+        let dir = tempdir().unwrap();
+        let expected = plant(watch, dir.path(), "tree", 2000);
+        for jobs in JOBS {
+            let mut command = digest(dir.path(), ["-j", jobs, "tree"]);
+            let mut running = watch.start(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
+            let mut printed = read_line(running.child.stdout.as_mut().unwrap());
+            running.signal("KILL");
+            let ended = running.finish();
+            printed.extend_from_slice(&ended.stdout);
+            expect_prefix(&printed, &expected, &ended, SIGKILL);
         }
     });
 }
