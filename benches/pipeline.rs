@@ -18,6 +18,9 @@ fn streams(c: &mut Criterion) {
     group.bench_function("data, unordered", |b| {
         b.iter(|| Pipeline::from_data(0..ITEMS).unordered().map(work).for_each(&token, |item| _ = black_box(item)));
     });
+    group.bench_function("ready iterator, ordered", |b| {
+        b.iter(|| Pipeline::from_ready(0..ITEMS).map(work).for_each(&token, |item| _ = black_box(item)));
+    });
     group.bench_function("iterator, ordered", |b| {
         b.iter(|| Pipeline::from_iter(0..ITEMS).map(work).for_each(&token, |item| _ = black_box(item)));
     });

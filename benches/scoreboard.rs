@@ -70,59 +70,52 @@ fn cancel(board: &mut Board) {
 
 fn pipeline(board: &mut Board) {
     let token = CancellationToken::new();
-    for (work, data, iter) in [
-        (Work::ns(1), Target::Overhead(6.0), Target::Overhead(35.0)),
-        (Work::ns(40), Target::Speedup(1.65), Target::Speedup(1.15)),
-        (Work::ns(275), Target::Speedup(1.9), Target::Speedup(1.8)),
-        (Work::ns(1_600), Target::Speedup(1.95), Target::Speedup(1.93)),
-        (Work::ns(20_000), Target::Speedup(1.96), Target::Speedup(1.95)),
+    for (name, nanoseconds, data, any) in [
+        ("1 ns", 1, Target::Overhead(6.0), Target::Overhead(35.0)),
+        ("40 ns", 40, Target::Speedup(1.65), Target::Speedup(1.15)),
+        ("275 ns", 275, Target::Speedup(1.9), Target::Speedup(1.8)),
+        ("1.6 µs", 1_600, Target::Speedup(1.95), Target::Speedup(1.93)),
+        ("20 µs", 20_000, Target::Speedup(1.96), Target::Speedup(1.95)),
     ] {
+        if board.skips("pipeline") {
+            return;
+        }
+        let work = Work::of(name, Duration::from_nanos(nanoseconds));
         let items = work.items(Duration::from_millis(60));
-        let stage = |item: u64| Ok::<_, Cancelled>(work.run(item));
-        let plain = || {
-            let mut sum = 0_u64;
-            for item in 0..items {
-                sum = sum.wrapping_add(stage(item as u64).expect("never fails"));
-            }
-            black_box(sum);
-        };
-        board.claim(
-            ("pipeline", &format!("ordered try_map, data, {} / plain loop", work.name)),
-            items as u64,
-            data,
-            || {
-                let mut sum = 0_u64;
-                Pipeline::from_data(0..items)
-                    .threads(THREADS)
-                    .try_map(|item| stage(item as u64))
-                    .for_each(&token, |output| sum = sum.wrapping_add(output))
-                    .expect("never fails");
-                black_box(sum);
-            },
-            plain,
-        );
-        board.claim(
-            ("pipeline", &format!("ordered try_map, any iterator, {} / plain loop", work.name)),
-            items as u64,
-            iter,
-            || {
-                let mut sum = 0_u64;
-                Pipeline::from_iter(0..items)
-                    .threads(THREADS)
-                    .try_map(|item| stage(item as u64))
-                    .for_each(&token, |output| sum = sum.wrapping_add(output))
-                    .expect("never fails");
-                black_box(sum);
-            },
-            plain,
-        );
+        let stage = |item: usize| Ok::<_, Cancelled>(work.run(item as u64));
+        // A macro, because each source makes a pipeline of another type.
+        macro_rules! claim {
+            ($source:literal, $target:expr, $pipeline:expr) => {
+                board.claim(
+                    ("pipeline", &format!("ordered try_map, {}, {name} / plain loop", $source)),
+                    items as u64,
+                    $target,
+                    || {
+                        let mut sum = 0_u64;
+                        $pipeline
+                            .threads(THREADS)
+                            .try_map(stage)
+                            .for_each(&token, |output| sum = sum.wrapping_add(output))
+                            .expect("never fails");
+                        black_box(sum);
+                    },
+                    || work.plain(items),
+                );
+            };
+        }
+        claim!("data", data, Pipeline::from_data(0..items));
+        claim!("from_ready", data, Pipeline::from_ready(0..items));
+        claim!("any iterator", any, Pipeline::from_iter(0..items));
     }
 }
 
 #[expect(clippy::disallowed_methods, reason = "the peer")]
 fn scopes(board: &mut Board) {
     const TASKS: u64 = 8;
-    let work = Work::ns(1_000_000);
+    if board.skips("scope") {
+        return;
+    }
+    let work = Work::of("1 ms", Duration::from_millis(1));
     let token = CancellationToken::new();
     board.claim(
         ("scope", "eight tasks of 1 ms / std::thread::scope"),
@@ -151,7 +144,13 @@ fn scopes(board: &mut Board) {
 
 fn par(board: &mut Board) {
     let token = CancellationToken::new();
-    for (work, target) in [(Work::ns(1), 1.3), (Work::ns(40), 1.05), (Work::ns(275), 1.03), (Work::ns(1_600), 1.02)] {
+    for (name, nanoseconds, target) in
+        [("1 ns", 1, 1.3), ("40 ns", 40, 1.05), ("275 ns", 275, 1.03), ("1.6 µs", 1_600, 1.02)]
+    {
+        if board.skips("par") {
+            return;
+        }
+        let work = Work::of(name, Duration::from_nanos(nanoseconds));
         let items = work.items(Duration::from_millis(60));
         board.claim(
             ("par", &format!("par_map, {} / rayon's map().collect()", work.name)),
@@ -169,50 +168,53 @@ fn par(board: &mut Board) {
 
 /// Work of a known size: a chain of dependent multiplications.
 struct Work {
-    name: String,
-    ns: u64,
+    name: &'static str,
+    cost: Duration,
     steps: u64,
 }
 
 impl Work {
-    fn ns(ns: u64) -> Work {
-        let name = if ns < 1_000 {
-            format!("{ns} ns")
-        } else {
-            format!("{} µs", Duration::from_nanos(ns).as_secs_f64() * 1e6)
-        };
-        Work { name, ns, steps: (ns * 1_000 / picoseconds_a_step()).max(1) }
+    /// Work that takes the plain loop `cost` an item, on this machine and today.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        clippy::cast_sign_loss,
+        reason = "steps are counted in whole numbers"
+    )]
+    fn of(name: &'static str, cost: Duration) -> Work {
+        let mut work = Work { name, cost, steps: 1 };
+        let items = work.items(Duration::from_millis(10));
+        // The processor overlaps the ends of short chains, so that a step has no cost of its own: measured and mended.
+        for _ in 0..6 {
+            let took = (0..3).map(|_| time(|| work.plain(items)).wall).min().expect("three times");
+            let scale = cost.as_secs_f64() * items as f64 / took.as_secs_f64();
+            work.steps = ((work.steps as f64 * scale).round() as u64).max(1);
+        }
+        work
     }
 
-    // One piece of machine code for all who call it: inlined, its loop is laid out and aligned anew for each, which made
-    // differences of up to 9 % where there are none.
+    // One piece of machine code for all who call it: inlined, its loop is laid out and aligned anew for each of them,
+    // which made differences of up to 9 % where there are none.
     #[inline(never)]
     fn run(&self, item: u64) -> u64 {
-        (0..self.steps).fold(item, |value, _| step(value))
+        (0..self.steps).fold(item, |value, _| {
+            black_box(value).wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407)
+        })
+    }
+
+    /// The plain loop.
+    fn plain(&self, items: usize) {
+        let mut sum = 0_u64;
+        for item in 0..items {
+            sum = sum.wrapping_add(self.run(item as u64));
+        }
+        black_box(sum);
     }
 
     /// How many items take the plain loop so long.
     fn items(&self, long: Duration) -> usize {
-        usize::try_from(long.as_nanos()).expect("some milliseconds") / usize::try_from(self.ns).expect("some ns")
+        usize::try_from(long.as_nanos() / self.cost.as_nanos()).expect("some millions at most")
     }
-}
-
-#[inline]
-fn step(value: u64) -> u64 {
-    black_box(value).wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407)
-}
-
-/// What a step costs here, measured once.
-fn picoseconds_a_step() -> u64 {
-    static COST: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
-    *COST.get_or_init(|| {
-        const STEPS: u64 = 10_000_000;
-        let best = (0..5)
-            .map(|_| time(|| _ = black_box((0..STEPS).fold(1, |value, _| step(value)))).wall)
-            .min()
-            .expect("five times");
-        u64::try_from(best.as_nanos()).expect("some milliseconds") * 1_000 / STEPS
-    })
 }
 
 /// What a claim is measured by.
@@ -264,6 +266,10 @@ struct Board {
 }
 
 impl Board {
+    fn skips(&self, group: &str) -> bool {
+        self.group.as_ref().is_some_and(|only| only != group)
+    }
+
     /// Measures a claim of `items` items a turn, and prints its line.
     fn claim(
         &mut self,
@@ -273,7 +279,7 @@ impl Board {
         mut ours: impl FnMut(),
         mut peer: impl FnMut(),
     ) {
-        if self.group.as_ref().is_some_and(|only| only != group) {
+        if self.skips(group) {
             return;
         }
         // Once each to warm up.

@@ -23,7 +23,8 @@ pub(crate) fn print(paths: Vec<PathBuf>, jobs: usize, token: &CancellationToken)
     let mut all_read = true;
     let mut output = output();
     // What cannot be read is a value, not the failure of a stage: the run goes on, and the complaint comes in its place.
-    let run = Pipeline::from_iter(files(paths))
+    // A walk waits for the disk, but never for what is printed.
+    let run = Pipeline::from_ready(files(paths))
         .threads(jobs)
         .window(WINDOW)
         .map(|path| path.and_then(|path| line(&path, token)))

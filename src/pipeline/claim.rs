@@ -1,9 +1,10 @@
 //! Claiming: how a source is cut into batches.
 //!
-//! There are two kinds of source. *Data* is all there from the start: a batch is split off it in no time, so any worker
+//! There are three kinds of source. *Data* is all there from the start: a batch is split off it in no time, so any worker
 //! does it while it holds the state. An *iterator* may block, or wait for the output of an earlier item, so one worker at
 //! a time pulls it, outside the state, and puts each item into the stock at once, where every other worker can take it.
-//! That is what keeps a feedback loop alive: nothing that was pulled is ever in the hands of a thread that is blocked.
+//! That is what keeps a feedback loop alive: nothing that was pulled is ever in the hands of a thread that is blocked. A
+//! *ready* iterator never waits, says the user: whoever needs a batch pulls it, the calling thread too.
 
 use std::collections::VecDeque;
 use std::iter;
@@ -39,6 +40,9 @@ pub trait Feed {
     type Inlet: Iterator<Item = Self::Item> + Send;
     type Plain: Iterator<Item = Self::Item>;
 
+    /// Whether the inlet never waits, so that anybody may pull a whole batch.
+    const READY: bool;
+
     /// For the engine: what can be claimed, and what has to be pulled first.
     fn split(self) -> (Self::Stock, Option<Self::Inlet>);
 
@@ -63,6 +67,9 @@ pub trait Stock: Send {
 
     /// Adds an item behind the others, in batches of `batch`.
     fn put(&mut self, item: Self::Item, batch: usize);
+
+    /// Adds a batch behind the others.
+    fn put_batch(&mut self, batch: Vec<Self::Item>);
 }
 
 /// The source of [`Pipeline::from_iter`](super::Pipeline::from_iter).
@@ -89,8 +96,45 @@ where
     type Inlet = I;
     type Plain = I;
 
+    const READY: bool = false;
+
     fn split(self) -> (Self::Stock, Option<I>) {
-        (Pulled { full: VecDeque::new(), open: Vec::new(), len: 0 }, Some(self.0))
+        (Pulled::new(), Some(self.0))
+    }
+
+    fn plain(self) -> I {
+        self.0
+    }
+}
+
+/// The source of [`Pipeline::from_ready`](super::Pipeline::from_ready).
+#[derive(Clone, Debug)]
+pub struct FromReady<I>(pub(super) I);
+
+impl<I: Iterator + Send> Source for FromReady<I>
+where
+    I::Item: Send,
+{
+    type Item = I::Item;
+
+    fn open<V: Visit<I::Item>>(self, visit: V) -> V::Output {
+        visit.visit(self)
+    }
+}
+
+impl<I: Iterator + Send> Feed for FromReady<I>
+where
+    I::Item: Send,
+{
+    type Item = I::Item;
+    type Stock = Pulled<I::Item>;
+    type Inlet = I;
+    type Plain = I;
+
+    const READY: bool = true;
+
+    fn split(self) -> (Self::Stock, Option<I>) {
+        (Pulled::new(), Some(self.0))
     }
 
     fn plain(self) -> I {
@@ -104,6 +148,12 @@ pub struct Pulled<T> {
     full: VecDeque<Vec<T>>,
     open: Vec<T>,
     len: usize,
+}
+
+impl<T> Pulled<T> {
+    fn new() -> Self {
+        Pulled { full: VecDeque::new(), open: Vec::new(), len: 0 }
+    }
 }
 
 impl<T: Send> Stock for Pulled<T> {
@@ -132,6 +182,14 @@ impl<T: Send> Stock for Pulled<T> {
         self.len += 1;
         if self.open.len() >= batch {
             self.full.push_back(std::mem::take(&mut self.open));
+        }
+    }
+
+    fn put_batch(&mut self, batch: Vec<T>) {
+        debug_assert!(self.open.is_empty(), "a source is pulled by items or by batches");
+        self.len += batch.len();
+        if !batch.is_empty() {
+            self.full.push_back(batch);
         }
     }
 }
@@ -177,6 +235,8 @@ where
     type Inlet = iter::Empty<P::Item>;
     type Plain = iter::Flatten<std::option::IntoIter<Part<P>>>;
 
+    const READY: bool = false;
+
     fn split(self) -> (Self, Option<Self::Inlet>) {
         (self, None)
     }
@@ -209,6 +269,10 @@ impl<P: Producer> Stock for Data<P> {
     }
 
     fn put(&mut self, _item: P::Item, _batch: usize) {
+        unreachable!("data has no inlet to pull from")
+    }
+
+    fn put_batch(&mut self, _batch: Vec<P::Item>) {
         unreachable!("data has no inlet to pull from")
     }
 }

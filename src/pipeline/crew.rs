@@ -14,6 +14,7 @@
 use std::hint;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
@@ -31,9 +32,18 @@ pub(super) struct Crew<'a, S: Stock, I, W: Stage<S::Item>> {
     ordered: bool,
     signal: Arc<Signal>,
     state: Mutex<State<S, W::Output, W::Error>>,
-    inlet: Mutex<Option<I>>,
+    inlet: Mutex<Pulling<I>>,
+    /// Whether the inlet never waits.
+    ready: bool,
     /// The length of the stock, for who lingers.
     in_stock: AtomicUsize,
+}
+
+/// The source, in the hands of the one who pulls.
+struct Pulling<I> {
+    source: Option<I>,
+    /// It is a ready one and has come to its end, or panicked: `next()` is not called again.
+    ended: bool,
 }
 
 /// What the caller's part ended with.
@@ -48,15 +58,16 @@ pub(super) enum Ended<S, E> {
 }
 
 impl<'a, S: Stock, I, W: Stage<S::Item>> Crew<'a, S, I, W> {
-    pub(super) fn new(stage: &'a W, settings: Settings, stock: S, inlet: Option<I>) -> Self {
+    pub(super) fn new(stage: &'a W, settings: Settings, stock: S, inlet: Option<I>, ready: bool) -> Self {
         let signal = Signal::new();
         let opening = if inlet.is_some() { Inlet::Idle } else { Inlet::Closed };
         Crew {
             stage,
             ordered: settings.ordered,
             signal: Arc::clone(&signal),
-            state: Mutex::new(State::new(stock, opening, settings, signal)),
-            inlet: Mutex::new(inlet),
+            state: Mutex::new(State::new(stock, opening, ready, settings, signal)),
+            inlet: Mutex::new(Pulling { ended: inlet.is_none(), source: inlet }),
+            ready,
             in_stock: AtomicUsize::new(0),
         }
     }
@@ -87,7 +98,7 @@ impl<'a, S: Stock, I, W: Stage<S::Item>> Crew<'a, S, I, W> {
     #[expect(clippy::type_complexity, reason = "three parts, taken apart at once by the one caller")]
     pub(super) fn into_parts(self) -> (Ring<Done<W::Output, W::Error>>, Option<Payload>, (S, Option<I>)) {
         let state = self.state.into_inner();
-        (state.ring, state.source_panic, (state.stock, self.inlet.into_inner()))
+        (state.ring, state.source_panic, (state.stock, self.inlet.into_inner().source))
     }
 }
 
@@ -151,24 +162,42 @@ where
     /// Pulls so many items into the stock, fewer if the source ends or the run does.
     fn pull(&self, items: usize) {
         let mut inlet = self.inlet.lock();
-        let source = inlet.as_mut().expect("who finds the inlet idle finds a source behind it");
-        let mut pulled = 0;
-        let now = panic::catch(|| {
-            while pulled < items {
-                let Some(item) = source.next() else { return Inlet::Closed };
-                pulled += 1;
-                if !self.enter(|state| state.stock_up(item)) {
-                    break;
+        let Pulling { source: Some(source), ended } = &mut *inlet else {
+            unreachable!("who finds the inlet idle finds a source behind it")
+        };
+        if self.ready {
+            let started = Instant::now();
+            let mut batch = Vec::with_capacity(items);
+            // Between the look at the state and this, somebody else may have come to the end.
+            let end = panic::catch(|| {
+                while !*ended && batch.len() < items && !self.signal.is_void(0) {
+                    match source.next() {
+                        Some(item) => batch.push(item),
+                        None => return true,
+                    }
                 }
-            }
-            Inlet::Idle
-        });
-        self.enter(|state| {
-            state.inlet = now.unwrap_or_else(|payload| {
-                state.source_panic = Some(payload);
-                Inlet::Closed
+                *ended
             });
-        });
+            *ended = !matches!(end, Ok(false));
+            // With the inlet still in hand, so that batches come into the stock in the order in which they were pulled.
+            self.enter(|state| {
+                state.stock_up_batch(batch, items, started.elapsed());
+                state.pulled(end);
+            });
+        } else {
+            let mut left = items;
+            let end = panic::catch(|| {
+                while left > 0 {
+                    let Some(item) = source.next() else { return true };
+                    left -= 1;
+                    if !self.enter(|state| state.stock_up(item)) {
+                        break;
+                    }
+                }
+                false
+            });
+            self.enter(|state| state.pulled(end));
+        }
     }
 
     /// Gives a quick source some microseconds to fill a batch: claiming each item as it comes would cost more than its

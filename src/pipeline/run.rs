@@ -50,7 +50,7 @@ where
         // One item needs one thread, and the caller is one.
         None => (settings.threads.get() - 1).min(stock.len().saturating_sub(1)),
     };
-    let crew = Crew::new(stage, settings, stock, inlet);
+    let crew = Crew::new(stage, settings, stock, inlet, F::READY);
     let watch = crew.observe(token);
     let ended = thread::scope(|scope| {
         let mut handles = Vec::with_capacity(workers);

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::claim::Stock;
 use super::commit::Ring;
@@ -23,8 +24,12 @@ pub(super) struct State<S, R, E> {
     pub(super) crashed: bool,
     signal: Arc<Signal>,
     ordered: bool,
+    /// The inlet never waits: anybody pulls, a batch at a time.
+    ready: bool,
     /// How much stock is enough for the one who pulls to turn to other work, in batches: half the default window.
     enough: usize,
+    /// Batches that are being pulled from a ready inlet. The window has counted them.
+    pulling: usize,
     /// Batches claimed; the number of the next one.
     claimed: u64,
     /// Batches committed; where no order is kept, the place of the next one.
@@ -93,7 +98,7 @@ pub(super) struct Wakes {
 }
 
 impl<S: Stock, R, E> State<S, R, E> {
-    pub(super) fn new(stock: S, inlet: Inlet, settings: Settings, signal: Arc<Signal>) -> Self {
+    pub(super) fn new(stock: S, inlet: Inlet, ready: bool, settings: Settings, signal: Arc<Signal>) -> Self {
         let threads = settings.threads.get();
         State {
             stock,
@@ -104,7 +109,9 @@ impl<S: Stock, R, E> State<S, R, E> {
             crashed: false,
             signal,
             ordered: settings.ordered,
+            ready,
             enough: threads.saturating_mul(2),
+            pulling: 0,
             claimed: 0,
             committed: 0,
             output: 0,
@@ -121,9 +128,8 @@ impl<S: Stock, R, E> State<S, R, E> {
         let ticket = self.signal.workers.ticket();
         if self.is_over() {
             Step::Leave
-        } else if self.inlet == Inlet::Idle && self.wanted() > 0 {
-            self.inlet = Inlet::Busy;
-            Step::Pull(self.wanted())
+        } else if let Some(items) = self.may_pull().filter(|_| !self.ready || self.stock.len() == 0) {
+            self.start_pull(items)
         } else if let Some(step) = self.claim(lingered) {
             step
         } else {
@@ -165,9 +171,10 @@ impl<S: Stock, R, E> State<S, R, E> {
             Step::Leave
         } else if let Some(step) = self.claim(lingered) {
             step
+        } else if let Some(items) = self.may_pull().filter(|_| self.ready) {
+            self.start_pull(items)
         } else if alone && self.inlet == Inlet::Idle && self.outstanding() == 0 {
-            self.inlet = Inlet::Busy;
-            Step::Pull(1)
+            self.start_pull(1)
         } else {
             self.caller_asleep = true;
             Step::Sleep(ticket)
@@ -181,6 +188,26 @@ impl<S: Stock, R, E> State<S, R, E> {
         !self.signal.is_void(self.claimed)
     }
 
+    /// Puts a batch that was pulled from a ready inlet into the stock, `asked` items having been wanted.
+    pub(super) fn stock_up_batch(&mut self, batch: Vec<S::Item>, asked: usize, elapsed: Duration) {
+        self.pulling -= 1;
+        self.window.learn_pull(batch.len(), elapsed);
+        self.window.unpull(asked - batch.len());
+        self.stock.put_batch(batch);
+    }
+
+    /// Ends a pull.
+    pub(super) fn pulled(&mut self, ended: Result<bool, Payload>) {
+        self.inlet = match ended {
+            Ok(false) => Inlet::Idle,
+            Ok(true) => Inlet::Closed,
+            Err(payload) => {
+                self.source_panic = Some(payload);
+                Inlet::Closed
+            }
+        };
+    }
+
     /// Whom to wake, now that the state may have changed. One worker at a time: when it leaves the state in turn, it
     /// wakes the next, if there is more.
     pub(super) fn wakes(&mut self) -> Wakes {
@@ -189,7 +216,7 @@ impl<S: Stock, R, E> State<S, R, E> {
         }
         let over = self.is_over();
         let can_claim = self.can_claim();
-        let can_pull = self.inlet == Inlet::Idle && self.wanted() > 0;
+        let can_pull = self.may_pull().is_some();
         let wakes = Wakes {
             all_workers: self.asleep > 0 && over,
             a_worker: self.asleep > 0 && !over && !self.waking && (can_claim || can_pull),
@@ -236,22 +263,33 @@ impl<S: Stock, R, E> State<S, R, E> {
         self.stock.len() > 0 && (S::PULLED || self.room() > 0) && !self.signal.is_void(self.claimed)
     }
 
-    /// How many more items the stock should hold, and may.
-    fn wanted(&self) -> usize {
-        if self.signal.is_void(self.claimed) {
-            return 0;
+    /// How many items may be pulled now, and should be: a batch of a ready inlet; of another, as much as the stock lacks.
+    fn may_pull(&self) -> Option<usize> {
+        if self.inlet != Inlet::Idle || self.signal.is_void(self.claimed) {
+            return None;
         }
-        let enough = self.enough.saturating_mul(self.window.batch());
-        enough.saturating_sub(self.stock.len()).min(self.room())
+        let batches = if self.ready { 1 } else { self.enough };
+        let lacking = batches.saturating_mul(self.window.batch()).saturating_sub(self.stock.len());
+        Some(lacking.min(self.room())).filter(|items| *items > 0)
+    }
+
+    fn start_pull(&mut self, items: usize) -> Step<S::Batch, R, E> {
+        if self.ready {
+            self.window.pull(items);
+            self.pulling += 1;
+        } else {
+            self.inlet = Inlet::Busy;
+        }
+        Step::Pull(items)
     }
 
     fn room(&self) -> usize {
         self.window.room(self.outstanding(), if S::PULLED { self.stock.len() } else { 0 })
     }
 
-    /// Batches claimed and not yet output.
+    /// Batches claimed, or about to be, and not yet output.
     fn outstanding(&self) -> usize {
-        usize::try_from(self.claimed - self.output).unwrap_or(usize::MAX)
+        usize::try_from(self.claimed - self.output).unwrap_or(usize::MAX).saturating_add(self.pulling)
     }
 }
 

@@ -28,13 +28,15 @@ pub(super) struct Window {
     largest: usize,
     /// The running mean of an item's work, in ns; `None` before the first batch.
     item_cost: Option<f64>,
+    /// What pulling an item costs beside, in ns, where that is done by batches.
+    pull_cost: f64,
 }
 
 impl Window {
     pub(super) fn new(threads: usize, items: Option<NonZeroUsize>) -> Self {
         let batches = threads.saturating_mul(BATCHES_A_THREAD);
         let largest = items.map_or(LARGEST, |items| (items.get() / batches).clamp(1, LARGEST));
-        Window { items, batches, pulled: 0, taken: 0, batch: 1, largest, item_cost: None }
+        Window { items, batches, pulled: 0, taken: 0, batch: 1, largest, item_cost: None, pull_cost: 0.0 }
     }
 
     /// How many items the next batch should have.
@@ -58,6 +60,11 @@ impl Window {
         self.pulled += items as u64;
     }
 
+    /// Takes back what was counted as pulled and was not there.
+    pub(super) fn unpull(&mut self, items: usize) {
+        self.pulled -= items as u64;
+    }
+
     pub(super) fn take(&mut self, items: usize) {
         self.taken += items as u64;
     }
@@ -67,17 +74,29 @@ impl Window {
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "an estimate; casts from float saturate"
+        reason = "an estimate"
     )]
     pub(super) fn learn(&mut self, items: usize, elapsed: Duration) {
-        let cost = elapsed.as_nanos() as f64 / items as f64;
+        let cost = a_part(elapsed, items);
         let mean = self.item_cost.map_or(cost, |mean| mean + (cost - mean) / 4.0);
         self.item_cost = Some(mean);
-        let ideal = (AIM.as_nanos() as f64 / mean.max(0.1)) as usize;
+        let ideal = (AIM.as_nanos() as f64 / (mean + self.pull_cost).max(0.1)) as usize;
         // A batch that was cut short by a slow source says little about how many fit.
         let grown = if items * 2 >= self.batch { self.batch * 2 } else { self.batch };
         self.batch = ideal.clamp(1, grown.min(self.largest));
     }
+
+    /// Learns what pulling an item costs.
+    pub(super) fn learn_pull(&mut self, items: usize, elapsed: Duration) {
+        if items > 0 {
+            self.pull_cost += (a_part(elapsed, items) - self.pull_cost) / 4.0;
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "an estimate")]
+fn a_part(elapsed: Duration, items: usize) -> f64 {
+    elapsed.as_nanos() as f64 / items as f64
 }
 
 #[cfg(test)]
@@ -111,6 +130,16 @@ mod tests {
         assert_eq!(window.batch(), 50);
         window.learn(1, Duration::from_millis(10));
         assert_eq!(window.batch(), 1);
+    }
+
+    #[test]
+    fn what_is_slow_to_pull_comes_in_small_batches() {
+        let mut window = Window::new(2, None);
+        for _ in 0..20 {
+            window.learn_pull(window.batch(), Duration::from_micros(10 * window.batch() as u64));
+            window.learn(window.batch(), Duration::from_nanos(window.batch() as u64));
+        }
+        assert!((4..=6).contains(&window.batch()), "{}", window.batch());
     }
 
     #[test]

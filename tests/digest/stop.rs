@@ -206,7 +206,7 @@ fn a_file_without_end_at_the_head_does_not_stop_the_others() {
             fs::remove_file(path).unwrap();
             mkfifo(path);
         }
-        for jobs in ["3", "8"] {
+        for jobs in ["2", "8"] {
             let mut command = digest(dir.path(), ["-j", jobs, "head", "tree", "tail"]);
             let running = watch.start(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
             let mut head = File::options().write(true).open(&head).unwrap();

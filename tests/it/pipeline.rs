@@ -2,7 +2,7 @@ use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use brigade::{CancelReason, CancellationToken, Cancelled, Pipeline, scope};
@@ -10,8 +10,8 @@ use proptest::prelude::*;
 use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, IntoParallelRefIterator, ParallelIterator};
 
 use crate::util::{
-    Census, Gate, alone, cpu_time, memory, message_of, payload_of, reached, threads, until_others_sleep, until_threads,
-    watched,
+    Census, Counted, Counter, Gate, alone, cpu_time, memory, message_of, payload_of, reached, threads,
+    until_others_sleep, until_threads, watched,
 };
 
 fn live() -> CancellationToken {
@@ -43,7 +43,14 @@ struct Program {
     broken: Break,
     threads: usize,
     window: Option<usize>,
-    data: bool,
+    source: Origin,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Origin {
+    Iter,
+    Ready,
+    Data,
 }
 
 fn programs() -> impl Strategy<Value = Program> {
@@ -59,8 +66,14 @@ fn programs() -> impl Strategy<Value = Program> {
         1 => (0..150_usize).prop_map(Break::SinkFails),
         1 => (0..150_usize).prop_map(Break::SinkPanics),
     ];
-    (proptest::collection::vec(fate, 0..150), broken, 1..=8_usize, proptest::option::of(1..=64_usize), any::<bool>())
-        .prop_map(|(fates, broken, threads, window, data)| Program { fates, broken, threads, window, data })
+    (
+        proptest::collection::vec(fate, 0..150),
+        broken,
+        1..=8_usize,
+        proptest::option::of(1..=64_usize),
+        prop_oneof![Just(Origin::Iter), Just(Origin::Ready), Just(Origin::Data)],
+    )
+        .prop_map(|(fates, broken, threads, window, source)| Program { fates, broken, threads, window, source })
 }
 
 /// How a program ended, as its caller sees it.
@@ -82,7 +95,7 @@ impl Program {
         Ok(item * 2)
     }
 
-    fn source(&self, item: usize) -> usize {
+    fn pull(&self, item: usize) -> usize {
         if matches!(self.broken, Break::SourcePanics(at) if at == item) {
             std::panic::panic_any(format!("source panicked at {item}"));
         }
@@ -101,7 +114,7 @@ impl Program {
     /// The loop that the pipeline promises to equal.
     fn sequential(&self) -> (Vec<usize>, Outcome) {
         outcome(|seen| {
-            for item in (0..self.fates.len()).map(|item| self.source(item)) {
+            for item in (0..self.fates.len()).map(|item| self.pull(item)) {
                 let output = self.stage(item)?;
                 self.sink(seen, output)?;
             }
@@ -114,14 +127,20 @@ impl Program {
         outcome(|seen| {
             let sink = |output| self.sink(seen, output);
             let items = 0..self.fates.len();
-            if self.data {
-                let data = items.into_par_iter().map(|item| self.source(item));
-                let pipeline = Pipeline::from_data(data).try_map(|item| self.stage(item));
-                self.set(pipeline, ordered).try_for_each(&token, sink)
-            } else {
-                let pipeline =
-                    Pipeline::from_iter(items.map(|item| self.source(item))).try_map(|item| self.stage(item));
-                self.set(pipeline, ordered).try_for_each(&token, sink)
+            match self.source {
+                Origin::Data => {
+                    let data = items.into_par_iter().map(|item| self.pull(item));
+                    let pipeline = Pipeline::from_data(data).try_map(|item| self.stage(item));
+                    self.set(pipeline, ordered).try_for_each(&token, sink)
+                }
+                Origin::Iter => {
+                    let pipeline = Pipeline::from_iter(items.map(|item| self.pull(item)));
+                    self.set(pipeline.try_map(|item| self.stage(item)), ordered).try_for_each(&token, sink)
+                }
+                Origin::Ready => {
+                    let pipeline = Pipeline::from_ready(items.map(|item| self.pull(item)));
+                    self.set(pipeline.try_map(|item| self.stage(item)), ordered).try_for_each(&token, sink)
+                }
             }
         })
     }
@@ -229,6 +248,15 @@ fn long_runs_keep_their_order_at_every_setting() {
                 assert_eq!(next, 3_000);
             }
             let mut next = 0;
+            Pipeline::from_ready(0..200_000_u64)
+                .threads(threads)
+                .for_each(&live(), |item| {
+                    assert_eq!(item, next);
+                    next += 1;
+                })
+                .unwrap();
+            assert_eq!(next, 200_000);
+            let mut next = 0;
             Pipeline::from_data(0..200_000_usize)
                 .threads(threads)
                 .for_each(&live(), |item| {
@@ -294,29 +322,89 @@ fn costly_items_are_not_queued_behind_each_other() {
 
 #[test]
 fn window_bounds_how_far_pulls_run_ahead_of_outputs() {
-    watched(|| {
+    fn check<S, W>(
+        threads: usize,
+        window: usize,
+        make: impl Fn(Pulls) -> Pipeline<S, W>,
+        end: impl Fn(Pipeline<S, W>, &Pulls),
+    ) {
+        reached(&format!("threads({threads}).window({window})"));
+        let pulls = Pulls { taken: Arc::default(), pulled: Arc::default(), window };
+        end(make(pulls.clone()).threads(threads).window(window), &pulls);
+        assert_eq!(pulls.pulled.load(Ordering::SeqCst), 500);
+    }
+    let slow = |item: usize| {
+        if item == 50 {
+            (0..1_000).for_each(|_| std::thread::yield_now());
+        }
+    };
+    let taken = |pulls: &Pulls| _ = pulls.taken.fetch_add(1, Ordering::SeqCst);
+    watched(move || {
         for (threads, window) in [(1, 1), (2, 1), (2, 2), (3, 5), (8, 3), (4, 64)] {
-            reached(&format!("threads({threads}).window({window})"));
-            let (pulled, taken) = (AtomicUsize::new(0), AtomicUsize::new(0));
-            let source = (0..500_usize).inspect(|item| {
-                assert!(*item < taken.load(Ordering::SeqCst) + window, "input {item} was pulled too early");
-                pulled.fetch_add(1, Ordering::SeqCst);
-            });
-            let slow = |item| {
-                if item == 50 {
-                    (0..1_000).for_each(|_| std::thread::yield_now());
-                }
-                item
-            };
-            Pipeline::from_iter(source)
-                .threads(threads)
-                .window(window)
-                .map(slow)
-                .for_each(&live(), |_| {
-                    taken.fetch_add(1, Ordering::SeqCst);
-                })
-                .unwrap();
-            assert_eq!(pulled.into_inner(), 500);
+            check(
+                threads,
+                window,
+                |pulls| Pipeline::from_iter(pulls.source()).map(slow),
+                |pipeline, pulls| {
+                    pipeline.for_each(&live(), |()| taken(pulls)).unwrap();
+                },
+            );
+            check(
+                threads,
+                window,
+                |pulls| Pipeline::from_ready(pulls.source()).map(slow),
+                |pipeline, pulls| {
+                    pipeline.for_each(&live(), |()| taken(pulls)).unwrap();
+                },
+            );
+            check(
+                threads,
+                window,
+                |pulls| Pipeline::from_data(pulls.data()).map(slow),
+                |pipeline, pulls| {
+                    pipeline.for_each(&live(), |()| taken(pulls)).unwrap();
+                },
+            );
+        }
+    });
+}
+
+/// A source that checks each pull against the window.
+#[derive(Clone)]
+struct Pulls {
+    taken: Arc<AtomicUsize>,
+    pulled: Arc<AtomicUsize>,
+    window: usize,
+}
+
+impl Pulls {
+    fn pull(&self, item: usize) -> usize {
+        assert!(item < self.taken.load(Ordering::SeqCst) + self.window, "input {item} was pulled too early");
+        self.pulled.fetch_add(1, Ordering::SeqCst);
+        item
+    }
+
+    fn source(self) -> impl Iterator<Item = usize> + Send {
+        (0..500_usize).map(move |item| self.pull(item))
+    }
+
+    fn data(self) -> impl IndexedParallelIterator<Item = usize> {
+        (0..500_usize).into_par_iter().map(move |item| self.pull(item))
+    }
+}
+
+#[test]
+fn a_costly_item_does_not_stop_the_others_within_the_window() {
+    watched(|| {
+        for threads in 2..=4 {
+            reached(&format!("threads({threads})"));
+            for _ in 0..20 {
+                // The first item, a batch of its own, ends only when all the others have been worked.
+                let others = Counter::default();
+                let stage = |item| if item == 0 { others.wait_for(300) } else { others.add() };
+                let pipeline = Pipeline::from_ready(0..=300).threads(threads).window(301);
+                pipeline.map(stage).for_each(&live(), |()| ()).unwrap();
+            }
         }
     });
 }
@@ -392,6 +480,10 @@ fn panics_keep_their_payload_wherever_they_start() {
             reached(&format!("threads({threads})"));
             let token = live();
             assert_eq!(parcel(|| Pipeline::from_iter((0..).map(thrown)).threads(threads).for_each(&token, |_| ())), 40);
+            assert_eq!(
+                parcel(|| Pipeline::from_ready((0..).map(thrown)).threads(threads).for_each(&token, |_| ())),
+                40
+            );
             assert_eq!(parcel(|| Pipeline::from_iter(0..).threads(threads).map(thrown).for_each(&token, |_| ())), 40);
             let data = 0..100_u32;
             assert_eq!(parcel(|| Pipeline::from_data(data).threads(threads).map(thrown).for_each(&token, |_| ())), 40);
@@ -424,8 +516,10 @@ fn a_panic_in_the_drop_of_an_item_ends_the_run_and_is_resumed() {
 fn every_item_is_dropped_once_however_the_run_ends() {
     watched(|| {
         for threads in [1, 2, 4] {
-            for (ending, ordered) in (0..6).flat_map(|ending| [(ending, true), (ending, false)]) {
-                reached(&format!("threads({threads}), ending {ending}"));
+            for (ending, ordered, ready) in
+                (0..6).flat_map(|ending| [(ending, true, true), (ending, true, false), (ending, false, false)])
+            {
+                reached(&format!("threads({threads}), ending {ending}, ordered: {ordered}, ready: {ready}"));
                 let census = Census::default();
                 let token = live();
                 let run = || -> Result<(), anyhow::Error> {
@@ -433,20 +527,24 @@ fn every_item_is_dropped_once_however_the_run_ends() {
                         assert!(ending != 1 || item != 500);
                         census.make(item)
                     });
-                    let stage = |item: crate::util::Counted<i32>| {
+                    let stage = |item: Counted<i32>| {
                         assert!(ending != 2 || item.value != 500);
                         anyhow::ensure!(ending != 3 || item.value != 500);
                         Ok(census.make(item.value))
                     };
-                    let pipeline = Pipeline::from_iter(source).threads(threads).try_map(stage);
-                    let pipeline = if ordered { pipeline.ordered() } else { pipeline.unordered() };
-                    pipeline.try_for_each(&token, |item| {
+                    let sink = |item: Counted<i32>| {
                         assert!(ending != 4 || item.value != 500);
                         if ending == 5 && item.value == 500 {
                             token.cancel();
                         }
                         Ok(())
-                    })
+                    };
+                    if ready {
+                        return Pipeline::from_ready(source).threads(threads).try_map(stage).try_for_each(&token, sink);
+                    }
+                    let pipeline = Pipeline::from_iter(source).threads(threads).try_map(stage);
+                    let pipeline = if ordered { pipeline.ordered() } else { pipeline.unordered() };
+                    pipeline.try_for_each(&token, sink)
                 };
                 let ended = catch_unwind(AssertUnwindSafe(run));
                 assert_eq!(ended.is_err(), [1, 2, 4].contains(&ending));
