@@ -16,7 +16,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use parking_lot::Mutex;
+use crossbeam::utils::Backoff;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::claim::Stock;
 use super::commit::Ring;
@@ -159,9 +160,22 @@ where
         }
     }
 
+    /// Whoever finds another one pulling a batch waits some microseconds awake: that is what a batch takes, and less than
+    /// falling asleep does.
+    fn lock_inlet(&self) -> MutexGuard<'_, Pulling<I>> {
+        let backoff = Backoff::new();
+        while !backoff.is_completed() {
+            if let Some(inlet) = self.inlet.try_lock() {
+                return inlet;
+            }
+            backoff.snooze();
+        }
+        self.inlet.lock()
+    }
+
     /// Pulls so many items into the stock, fewer if the source ends or the run does.
     fn pull(&self, items: usize) {
-        let mut inlet = self.inlet.lock();
+        let mut inlet = self.lock_inlet();
         let Pulling { source: Some(source), ended } = &mut *inlet else {
             unreachable!("who finds the inlet idle finds a source behind it")
         };
