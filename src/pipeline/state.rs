@@ -167,13 +167,14 @@ impl<S: Stock, R, E> State<S, R, E> {
             Step::Abandon
         } else if let Some(done) = self.ring.take() {
             Step::Output(done)
-        } else if self.is_over() && self.outstanding() == 0 {
+        } else if self.is_exhausted() && self.outstanding() == 0 {
+            // Not `is_over`: a cancellation between the look at the token and this one would pass for completion.
             Step::Leave
         } else if let Some(step) = self.claim(lingered) {
             step
         } else if let Some(items) = self.may_pull().filter(|_| self.ready) {
             self.start_pull(items)
-        } else if alone && self.inlet == Inlet::Idle && self.outstanding() == 0 {
+        } else if alone && self.inlet == Inlet::Idle && self.outstanding() == 0 && !self.is_over() {
             self.start_pull(1)
         } else {
             self.caller_asleep = true;
@@ -256,7 +257,12 @@ impl<S: Stock, R, E> State<S, R, E> {
 
     /// Whether nothing is left to claim, now and later.
     fn is_over(&self) -> bool {
-        self.signal.is_void(self.claimed) || self.inlet == Inlet::Closed && self.stock.len() == 0
+        self.signal.is_void(self.claimed) || self.is_exhausted()
+    }
+
+    /// Whether everything has been pulled and claimed.
+    fn is_exhausted(&self) -> bool {
+        self.inlet == Inlet::Closed && self.stock.len() == 0
     }
 
     fn can_claim(&self) -> bool {
@@ -328,5 +334,26 @@ impl Signal {
         if wakes.the_caller {
             self.caller.notify_one();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use super::super::claim::{Feed, FromIter};
+    use super::*;
+
+    type Endless = FromIter<std::iter::Repeat<()>>;
+
+    #[test]
+    fn a_run_that_was_voided_is_not_complete() {
+        let settings = Settings { threads: NonZeroUsize::MIN, window: None, ordered: true };
+        let (stock, _) = <Endless as Feed>::split(FromIter(std::iter::repeat(())));
+        let mut state = State::<_, (), ()>::new(stock, Inlet::Idle, false, settings, Signal::new());
+        // The token is cancelled between the caller's look at it and its look at the mark.
+        state.signal.void_from(0);
+        let step = state.caller_step(None, None, &CancellationToken::new(), false, false);
+        assert!(matches!(step, Step::Sleep(_)));
     }
 }

@@ -603,6 +603,28 @@ fn once_cancelled_the_sink_is_not_called_again() {
 }
 
 #[test]
+fn a_cancel_at_any_moment_is_never_taken_for_completion() {
+    watched(|| {
+        for round in 0..1_000_u32 {
+            let token = live();
+            let begun = Gate::default();
+            scope(&live(), |s| {
+                s.spawn(|_| {
+                    begun.pass();
+                    (0..round % 300).for_each(|_| std::hint::spin_loop());
+                    Ok::<_, Cancelled>(token.cancel())
+                })?;
+                let endless = Pipeline::from_iter(std::iter::repeat(())).threads(2).window(1);
+                let result = endless.for_each(&token, |()| begun.open());
+                assert_eq!(result, Err(Cancelled::new(CancelReason::Requested)));
+                Ok(())
+            })
+            .unwrap();
+        }
+    });
+}
+
+#[test]
 fn a_run_that_waits_for_its_source_or_its_stages_wakes_when_cancelled() {
     watched(|| {
         for threads in [2, 4] {
