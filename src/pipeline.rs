@@ -273,7 +273,7 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
         S::Item: Send,
         W: Stage<S::Item, Output: Send, Error: From<Cancelled> + Send> + Sync,
     {
-        self.try_for_each(token, |output| {
+        self.try_for_each(token, move |output| {
             f(output);
             Ok(())
         })

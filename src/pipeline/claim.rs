@@ -7,7 +7,8 @@
 //! *ready* iterator never waits, says the user: whoever needs a batch pulls it, the calling thread too.
 
 use std::collections::VecDeque;
-use std::iter;
+use std::ops::ControlFlow;
+use std::{iter, option, vec};
 
 use rayon::iter::IndexedParallelIterator;
 use rayon::iter::plumbing::{Producer, ProducerCallback};
@@ -54,7 +55,7 @@ pub trait Feed {
 #[doc(hidden)]
 pub trait Stock: Send {
     type Item;
-    type Batch: IntoIterator<Item = Self::Item> + Send;
+    type Batch: Batch<Item = Self::Item>;
 
     /// Whether what lies in the stock has been pulled from a source of the user's, and counts as such.
     const PULLED: bool;
@@ -70,6 +71,18 @@ pub trait Stock: Send {
 
     /// Adds a batch behind the others.
     fn put_batch(&mut self, batch: Vec<Self::Item>);
+}
+
+/// Consecutive items that somebody has claimed.
+#[doc(hidden)]
+pub trait Batch: Send {
+    type Item;
+
+    /// Hands the next items to `f`, at most `most` of them, until it breaks off. What it broke off is lost up to `most`.
+    fn run<B>(&mut self, most: usize, f: impl FnMut(Self::Item) -> ControlFlow<B>) -> ControlFlow<B>;
+
+    /// Takes the next items, at most `most` of them.
+    fn split(&mut self, most: usize) -> Self;
 }
 
 /// The source of [`Pipeline::from_iter`](super::Pipeline::from_iter).
@@ -158,7 +171,7 @@ impl<T> Pulled<T> {
 
 impl<T: Send> Stock for Pulled<T> {
     type Item = T;
-    type Batch = Vec<T>;
+    type Batch = vec::IntoIter<T>;
 
     const PULLED: bool = true;
 
@@ -167,11 +180,11 @@ impl<T: Send> Stock for Pulled<T> {
     }
 
     // `most` is what the batches were made for when they were put here.
-    fn take(&mut self, _most: usize) -> Option<(Vec<T>, usize)> {
+    fn take(&mut self, _most: usize) -> Option<(Self::Batch, usize)> {
         let batch = self.full.pop_front().unwrap_or_else(|| std::mem::take(&mut self.open));
         let items = batch.len();
         self.len -= items;
-        (items > 0).then_some((batch, items))
+        (items > 0).then(|| (batch.into_iter(), items))
     }
 
     fn put(&mut self, item: T, batch: usize) {
@@ -191,6 +204,18 @@ impl<T: Send> Stock for Pulled<T> {
         if !batch.is_empty() {
             self.full.push_back(batch);
         }
+    }
+}
+
+impl<T: Send> Batch for vec::IntoIter<T> {
+    type Item = T;
+
+    fn run<B>(&mut self, most: usize, f: impl FnMut(T) -> ControlFlow<B>) -> ControlFlow<B> {
+        self.by_ref().take(most).try_for_each(f)
+    }
+
+    fn split(&mut self, most: usize) -> Self {
+        self.by_ref().take(most).collect::<Vec<T>>().into_iter()
     }
 }
 
@@ -220,10 +245,24 @@ impl<T: Send, V: Visit<T>> ProducerCallback<T> for OpenData<V> {
     }
 }
 
-/// The part of the data that nobody has claimed.
+/// Consecutive items of the data: what nobody has claimed, or a batch.
 struct Data<P> {
     rest: Option<P>,
     len: usize,
+}
+
+impl<P: Producer> Data<P> {
+    fn take_front(&mut self, most: usize) -> Option<P> {
+        let rest = self.rest.take()?;
+        if most >= self.len {
+            self.len = 0;
+            return Some(rest);
+        }
+        self.len -= most;
+        let (front, rest) = rest.split_at(most);
+        self.rest = Some(rest);
+        Some(front)
+    }
 }
 
 impl<P: Producer> Feed for Data<P>
@@ -233,7 +272,7 @@ where
     type Item = P::Item;
     type Stock = Self;
     type Inlet = iter::Empty<P::Item>;
-    type Plain = iter::Flatten<std::option::IntoIter<Part<P>>>;
+    type Plain = iter::Flatten<option::IntoIter<Items<P>>>;
 
     const READY: bool = false;
 
@@ -242,13 +281,13 @@ where
     }
 
     fn plain(self) -> Self::Plain {
-        self.rest.map(Part).into_iter().flatten()
+        self.rest.map(Items).into_iter().flatten()
     }
 }
 
 impl<P: Producer> Stock for Data<P> {
     type Item = P::Item;
-    type Batch = Part<P>;
+    type Batch = Self;
 
     const PULLED: bool = false;
 
@@ -256,16 +295,9 @@ impl<P: Producer> Stock for Data<P> {
         self.len
     }
 
-    fn take(&mut self, most: usize) -> Option<(Part<P>, usize)> {
-        let rest = self.rest.take()?;
+    fn take(&mut self, most: usize) -> Option<(Self, usize)> {
         let items = self.len.min(most);
-        self.len -= items;
-        if self.len == 0 {
-            return (items > 0).then_some((Part(rest), items));
-        }
-        let (batch, rest) = rest.split_at(items);
-        self.rest = Some(rest);
-        Some((Part(batch), items))
+        (items > 0).then(|| (self.split(most), items))
     }
 
     fn put(&mut self, _item: P::Item, _batch: usize) {
@@ -277,10 +309,23 @@ impl<P: Producer> Stock for Data<P> {
     }
 }
 
-/// Some consecutive items of the data.
-struct Part<P>(P);
+impl<P: Producer> Batch for Data<P> {
+    type Item = P::Item;
 
-impl<P: Producer> IntoIterator for Part<P> {
+    fn run<B>(&mut self, most: usize, f: impl FnMut(P::Item) -> ControlFlow<B>) -> ControlFlow<B> {
+        self.take_front(most).map_or(ControlFlow::Continue(()), |front| front.into_iter().try_for_each(f))
+    }
+
+    fn split(&mut self, most: usize) -> Self {
+        let len = self.len.min(most);
+        Data { rest: self.take_front(most), len }
+    }
+}
+
+/// A producer as what a `for` loop takes.
+struct Items<P>(P);
+
+impl<P: Producer> IntoIterator for Items<P> {
     type Item = P::Item;
     type IntoIter = P::IntoIter;
 

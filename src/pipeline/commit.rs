@@ -1,47 +1,43 @@
 //! Committing: the ring in which worked batches wait for their turn.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 
-/// Batches by their place in the output, from the one that is due next.
+/// Batches by the index of their first item, and the index that is due next.
 ///
-/// Its length is bounded by the window: a batch is claimed only while the one that is due is at most a window away.
+/// A batch may come in parts, since who works it may hand its rest to others; so the number of items says what follows a
+/// batch, not a number of its own. What lies here is bounded by the window.
 pub(super) struct Ring<D> {
-    /// The place of the first slot.
     due: u64,
-    slots: VecDeque<Option<D>>,
+    batches: BTreeMap<u64, (usize, D)>,
 }
 
 impl<D> Ring<D> {
     pub(super) fn new() -> Self {
-        Ring { due: 0, slots: VecDeque::new() }
+        Ring { due: 0, batches: BTreeMap::new() }
     }
 
-    /// Puts a batch at its place. Arrivals come in any order; those of an unordered run come in order.
-    pub(super) fn put(&mut self, place: u64, done: D) {
-        let slot = usize::try_from(place - self.due).expect("a ring is shorter than the address space");
-        if slot >= self.slots.len() {
-            self.slots.resize_with(slot + 1, || None);
-        }
-        debug_assert!(self.slots[slot].is_none(), "a place is taken once");
-        self.slots[slot] = Some(done);
+    /// Puts a batch of `items` items at its place.
+    pub(super) fn put(&mut self, first: u64, items: usize, batch: D) {
+        let before = self.batches.insert(first, (items, batch));
+        debug_assert!(before.is_none(), "a place is taken once");
     }
 
     /// Whether the batch that is due is here.
     pub(super) fn is_ready(&self) -> bool {
-        matches!(self.slots.front(), Some(Some(_)))
+        self.batches.first_key_value().is_some_and(|(first, _)| *first == self.due)
     }
 
     /// Takes the batch that is due, if it is here.
     pub(super) fn take(&mut self) -> Option<D> {
-        let done = self.slots.front_mut()?.take()?;
-        self.slots.pop_front();
-        self.due += 1;
-        Some(done)
+        let entry = self.batches.first_entry().filter(|entry| *entry.key() == self.due)?;
+        let (items, batch) = entry.remove();
+        self.due += items as u64;
+        Some(batch)
     }
 
     /// What is left, in order.
     pub(super) fn into_rest(self) -> impl Iterator<Item = D> {
-        self.slots.into_iter().flatten()
+        self.batches.into_values().map(|(_, batch)| batch)
     }
 }
 
@@ -52,20 +48,20 @@ mod tests {
     #[test]
     fn arrivals_in_reverse_leave_in_order() {
         let mut ring = Ring::new();
-        for place in (0..5).rev() {
+        for first in [8, 6, 4, 2, 0] {
             assert!(!ring.is_ready());
-            ring.put(place, place);
+            ring.put(first, 2, first);
         }
-        assert_eq!(std::iter::from_fn(|| ring.take()).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+        assert_eq!(std::iter::from_fn(|| ring.take()).collect::<Vec<_>>(), [0, 2, 4, 6, 8]);
     }
 
     #[test]
     fn a_gap_holds_back_what_is_behind_it() {
         let mut ring = Ring::new();
-        ring.put(0, 'a');
-        ring.put(2, 'c');
+        ring.put(0, 5, 'a');
+        ring.put(7, 1, 'c');
         assert_eq!((ring.take(), ring.take()), (Some('a'), None));
-        ring.put(1, 'b');
+        ring.put(5, 2, 'b');
         assert_eq!((ring.take(), ring.take(), ring.take()), (Some('b'), Some('c'), None));
     }
 }

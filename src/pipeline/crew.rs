@@ -4,10 +4,12 @@
 //!
 //! 1. One lock guards the [`State`]. The inlet has its own, held by the one who pulls, who enters the state for each item
 //!    and never the other way round.
-//! 2. Batches are claimed in the order of their items: all below a batch is in somebody's hands or done. So a failure
-//!    only has to void what lies above it, and what lies below arrives by itself.
-//! 3. An item that was pulled lies in the stock before `next()` is called again, and whoever sleeps is told of it.
-//! 4. The calling thread does not pull while there is a worker: it alone can output what an iterator may wait for.
+//! 2. Batches are claimed in the order of their items: all below a batch is in somebody's hands, done, or handed back. So
+//!    a failure only has to void what lies above it, and what lies below arrives.
+//! 3. Unless the inlet is ready, an item that was pulled lies in the stock before `next()` is called again, and whoever
+//!    sleeps is told of it.
+//! 4. Unless the inlet is ready, the calling thread does not pull while there is a worker: it alone can output what an
+//!    iterator may wait for.
 //! 5. The state is entered by [`Crew::enter`] alone, which on leaving wakes who can go on.
 //! 6. A ticket is taken before the state, the token or the void mark is looked at (see [`Event`](crate::token::Event)).
 
@@ -23,6 +25,7 @@ use super::claim::Stock;
 use super::commit::Ring;
 use super::run::{Settings, Stop};
 use super::state::{Claim, Inlet, Signal, State, Step, Taken, Worked};
+use super::window::AIM;
 use super::work::{Done, End, Stage, work};
 use crate::panic::{self, Payload};
 use crate::token::{CancellationToken, Watch};
@@ -96,10 +99,9 @@ impl<'a, S: Stock, I, W: Stage<S::Item>> Crew<'a, S, I, W> {
 
     /// Takes apart what is left when the last thread has been joined: the batches nobody took, the panic of the source,
     /// and what is to be dropped.
-    #[expect(clippy::type_complexity, reason = "three parts, taken apart at once by the one caller")]
-    pub(super) fn into_parts(self) -> (Ring<Done<W::Output, W::Error>>, Option<Payload>, (S, Option<I>)) {
+    pub(super) fn into_parts(self) -> (Ring<Done<W::Output, W::Error>>, Option<Payload>, impl Sized) {
         let state = self.state.into_inner();
-        (state.ring, state.source_panic, (state.stock, self.inlet.into_inner().source))
+        (state.ring, state.source_panic, (state.stock, state.returned, self.inlet.into_inner().source))
     }
 }
 
@@ -118,7 +120,7 @@ where
             let step = self.enter(|state| state.worker_step(worked.take(), lingered));
             lingered = matches!(step, Step::Linger(_));
             match step {
-                Step::Work(claim) => worked = self.work(claim),
+                Step::Work(claim) => worked = Some(self.work(claim)),
                 Step::Linger(wanted) => self.linger(wanted),
                 Step::Pull(items) => self.pull(items),
                 Step::Sleep(ticket) => {
@@ -149,7 +151,7 @@ where
                     Ok(batch) => taken = Some(batch),
                     Err(ended) => return ended,
                 },
-                Step::Work(claim) => worked = self.work(claim),
+                Step::Work(claim) => worked = Some(self.work(claim)),
                 Step::Linger(wanted) => self.linger(wanted),
                 Step::Pull(items) => self.pull(items),
                 Step::Sleep(ticket) => self.signal.caller.wait(ticket),
@@ -179,8 +181,8 @@ where
         let Pulling { source: Some(source), ended } = &mut *inlet else {
             unreachable!("who finds the inlet idle finds a source behind it")
         };
+        let started = Instant::now();
         if self.ready {
-            let started = Instant::now();
             let mut batch = Vec::with_capacity(items);
             // Between the look at the state and this, somebody else may have come to the end.
             let end = panic::catch(|| {
@@ -189,28 +191,32 @@ where
                         Some(item) => batch.push(item),
                         None => return true,
                     }
+                    if batch.len().is_power_of_two() && started.elapsed() > AIM {
+                        break;
+                    }
                 }
                 *ended
             });
             *ended = !matches!(end, Ok(false));
             // With the inlet still in hand, so that batches come into the stock in the order in which they were pulled.
             self.enter(|state| {
-                state.stock_up_batch(batch, items, started.elapsed());
-                state.pulled(end);
+                let pulled = batch.len();
+                state.stock_up_batch(batch, items);
+                state.pulled(pulled, started.elapsed(), end);
             });
         } else {
-            let mut left = items;
+            let mut pulled = 0;
             let end = panic::catch(|| {
-                while left > 0 {
+                while pulled < items {
                     let Some(item) = source.next() else { return true };
-                    left -= 1;
+                    pulled += 1;
                     if !self.enter(|state| state.stock_up(item)) {
                         break;
                     }
                 }
                 false
             });
-            self.enter(|state| state.pulled(end));
+            self.enter(|state| state.pulled(pulled, started.elapsed(), end));
         }
     }
 
@@ -232,16 +238,21 @@ where
         }
     }
 
-    fn work(&self, claim: Claim<S::Batch, W::Output>) -> Option<Worked<W::Output, W::Error>> {
-        let Claim { number, batch, items, outputs } = claim;
-        let done = work(self.stage, batch, items, outputs, || self.signal.is_void(number));
+    fn work(&self, claim: Claim<S::Batch, W::Output>) -> Worked<S::Batch, W::Output, W::Error> {
+        let Claim { first, mut batch, items, outputs } = claim;
+        let is_void = |done| self.signal.is_void(first + done as u64);
+        let done = work(self.stage, &mut batch, items, outputs, is_void, || self.signal.is_idle());
+        let mut rest = None;
         match done.end {
+            None if done.items < items => rest = Some((batch, items - done.items)),
             None => {}
             // In order, what lies below goes on; in no order, the first to fail ends all.
-            Some(End::Error(_) | End::Panic(_)) => self.signal.void_from(if self.ordered { number + 1 } else { 0 }),
-            Some(End::Void) => return None,
+            Some(End::Error(_) | End::Panic(_)) => {
+                self.signal.void_from(if self.ordered { first + done.items as u64 } else { 0 });
+            }
+            Some(End::Void) => return Worked { first, done: None, rest },
         }
-        Some(Worked { number, done })
+        Worked { first, done: Some(done), rest }
     }
 }
 
@@ -252,19 +263,20 @@ fn output<R, S, E>(
     sink: &mut impl FnMut(R) -> Result<(), E>,
 ) -> Result<Taken<R>, Ended<S, E>> {
     let Done { mut outputs, items, end, .. } = done;
+    let started = Instant::now();
+    let mut cancelled = false;
     for output in outputs.drain(..) {
-        if token.is_cancelled() {
-            return Err(match end {
-                Some(End::Panic(payload)) => Ended::Panicked(payload),
-                _ => Ended::Stopped(Stop::Cancelled),
-            });
+        cancelled = token.is_cancelled();
+        if cancelled {
+            break;
         }
         sink(output).map_err(|error| Ended::Stopped(Stop::Sink(error)))?;
     }
     match end {
-        None | Some(End::Void) => Ok(Taken { emptied: outputs, items }),
         Some(End::Error(error)) => Err(Ended::Stopped(Stop::Stage(error))),
         Some(End::Panic(payload)) => Err(Ended::Panicked(payload)),
+        _ if cancelled => Err(Ended::Stopped(Stop::Cancelled)),
+        None | Some(End::Void) => Ok(Taken { emptied: outputs, items, elapsed: started.elapsed() }),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Running: which loop a pipeline gets, its threads, and what it ends with.
 
+use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 
 use super::claim::{Feed, Stock};
@@ -52,8 +53,8 @@ where
     };
     let crew = Crew::new(stage, settings, stock, inlet, F::READY);
     let watch = crew.observe(token);
-    let ended = thread::scope(|scope| {
-        let mut handles = Vec::with_capacity(workers);
+    let (ended, crashes) = thread::scope(|scope| {
+        let mut handles = Vec::new();
         for index in 1..=workers {
             match thread::spawn(scope, "pipeline", index, || crew.worker()) {
                 Ok(handle) => handles.push(handle),
@@ -63,11 +64,13 @@ where
         }
         let ended = panic::catch(|| crew.caller(token, handles.is_empty(), &mut sink));
         crew.void();
-        let crashes: Vec<Payload> = handles.into_iter().filter_map(|handle| thread::join(handle).err()).collect();
-        (ended, crashes)
+        // The sink goes before the workers are waited for: the one who pulls may be waiting for what the sink holds, the
+        // other end of a channel, say.
+        let dropped = panic::catch(move || drop(sink)).err();
+        let joined = handles.into_iter().filter_map(|handle| thread::join(handle).err());
+        (ended, dropped.into_iter().chain(joined).collect::<Vec<Payload>>())
     });
     drop(watch);
-    let (ended, crashes) = ended;
     let (ring, source_panic, leftovers) = crew.into_parts();
     settle(ended, crashes, ring, source_panic, leftovers)
 }
@@ -83,12 +86,15 @@ fn settle<R, S, E>(
     let mut panics = Vec::new();
     // What the batches nobody took panicked with, and what else they hold.
     let mut above = Vec::new();
+    let mut errors = VecDeque::new();
     let mut untaken = Vec::new();
     for Done { outputs, end, .. } in ring.into_rest() {
         match end {
             Some(End::Panic(payload)) => above.push(payload),
-            end => untaken.push((outputs, end)),
+            Some(End::Error(error)) => errors.push_back(error),
+            None | Some(End::Void) => {}
         }
+        untaken.push(outputs);
     }
     above.extend(source_panic);
     let result = match ended {
@@ -97,11 +103,13 @@ fn settle<R, S, E>(
             Ok(())
         }
         Ok(Ended::Stopped(stop)) => {
-            // An error hides the panics above it, which the plain loop would not have met. A cancellation hides none.
-            if matches!(stop, Stop::Cancelled) {
+            // An error hides what failed above it, which the plain loop would not have met. A cancellation hides nothing.
+            Err(if matches!(stop, Stop::Cancelled) {
                 panics.append(&mut above);
-            }
-            Err(stop)
+                errors.pop_front().map_or(stop, Stop::Stage)
+            } else {
+                stop
+            })
         }
         Ok(Ended::Crashed) => Ok(()),
         Ok(Ended::Panicked(payload)) | Err(payload) => {
@@ -111,7 +119,7 @@ fn settle<R, S, E>(
     };
     panics.extend(crashes);
     // What is left must be gone before a panic is resumed: a `Drop` that panics while another panic unwinds aborts.
-    panics.extend(panic::catch(move || drop((leftovers, untaken))).err());
+    panics.extend(panic::catch(move || drop((leftovers, untaken, errors))).err());
 
     let mut panics = panics.into_iter();
     let first = panics.next();
@@ -147,5 +155,6 @@ where
         sink(output).map_err(Stop::Sink)?;
         check()?;
     }
-    Ok(())
+    // A source that observes the token ends early, and looks as if it had come to its end.
+    check()
 }

@@ -1,11 +1,12 @@
-//! The state of a run: what its members share, and what each does next. No user code runs here, and nothing of the
-//! user's is dropped.
+//! The state of a run: what its members share, and what each does next. No closure of the user's runs here, and nothing
+//! of the user's is dropped.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::claim::Stock;
+use super::claim::{Batch, Stock};
 use super::commit::Ring;
 use super::run::Settings;
 use super::window::Window;
@@ -13,8 +14,10 @@ use super::work::Done;
 use crate::panic::Payload;
 use crate::token::{CancellationToken, Event, Ticket};
 
-pub(super) struct State<S, R, E> {
+pub(super) struct State<S: Stock, R, E> {
     pub(super) stock: S,
+    /// Rests of batches that were handed back, by the index of their first item.
+    pub(super) returned: BTreeMap<u64, (S::Batch, usize)>,
     pub(super) inlet: Inlet,
     pub(super) window: Window,
     pub(super) ring: Ring<Done<R, E>>,
@@ -28,14 +31,12 @@ pub(super) struct State<S, R, E> {
     ready: bool,
     /// How much stock is enough for the one who pulls to turn to other work, in batches: half the default window.
     enough: usize,
-    /// Batches that are being pulled from a ready inlet. The window has counted them.
-    pulling: usize,
-    /// Batches claimed; the number of the next one.
+    /// Items claimed; the index of the next one.
     claimed: u64,
-    /// Batches committed; where no order is kept, the place of the next one.
+    /// Items committed; where no order is kept, the place of the next batch.
     committed: u64,
-    /// Batches whose outputs the sink has taken.
-    output: u64,
+    /// Batches that somebody works on, and may hand back in part.
+    in_hand: usize,
     /// Emptied vectors of outputs, for reuse.
     spare: Vec<Vec<R>>,
     /// Workers that sleep or are about to.
@@ -72,21 +73,28 @@ pub(super) enum Step<B, R, E> {
 }
 
 pub(super) struct Claim<B, R> {
-    pub(super) number: u64,
+    /// The index of the first item.
+    pub(super) first: u64,
     pub(super) batch: B,
     pub(super) items: usize,
     pub(super) outputs: Vec<R>,
 }
 
-pub(super) struct Worked<R, E> {
-    pub(super) number: u64,
-    pub(super) done: Done<R, E>,
+/// A batch that somebody has had in hand.
+pub(super) struct Worked<B, R, E> {
+    pub(super) first: u64,
+    /// What there is to commit; nothing, if the batch was void.
+    pub(super) done: Option<Done<R, E>>,
+    /// What was not worked, and how many items it has.
+    pub(super) rest: Option<(B, usize)>,
 }
 
 /// A batch that the sink has taken.
 pub(super) struct Taken<R> {
     pub(super) emptied: Vec<R>,
     pub(super) items: usize,
+    /// How long the sink took.
+    pub(super) elapsed: Duration,
 }
 
 /// Whom a change of the state lets go on.
@@ -102,6 +110,7 @@ impl<S: Stock, R, E> State<S, R, E> {
         let threads = settings.threads.get();
         State {
             stock,
+            returned: BTreeMap::new(),
             inlet,
             window: Window::new(threads, settings.window),
             ring: Ring::new(),
@@ -111,10 +120,9 @@ impl<S: Stock, R, E> State<S, R, E> {
             ordered: settings.ordered,
             ready,
             enough: threads.saturating_mul(2),
-            pulling: 0,
             claimed: 0,
             committed: 0,
-            output: 0,
+            in_hand: 0,
             spare: Vec::new(),
             asleep: 0,
             waking: false,
@@ -123,7 +131,11 @@ impl<S: Stock, R, E> State<S, R, E> {
     }
 
     /// `lingered`: the last step was to linger.
-    pub(super) fn worker_step(&mut self, worked: Option<Worked<R, E>>, lingered: bool) -> Step<S::Batch, R, E> {
+    pub(super) fn worker_step(
+        &mut self,
+        worked: Option<Worked<S::Batch, R, E>>,
+        lingered: bool,
+    ) -> Step<S::Batch, R, E> {
         self.commit(worked);
         let ticket = self.signal.workers.ticket();
         if self.is_over() {
@@ -147,16 +159,15 @@ impl<S: Stock, R, E> State<S, R, E> {
     /// `alone`: there is no worker, so the caller pulls, one item at a time and only while no output is due.
     pub(super) fn caller_step(
         &mut self,
-        worked: Option<Worked<R, E>>,
+        worked: Option<Worked<S::Batch, R, E>>,
         taken: Option<Taken<R>>,
         token: &CancellationToken,
         alone: bool,
         lingered: bool,
     ) -> Step<S::Batch, R, E> {
         self.commit(worked);
-        if let Some(Taken { emptied, items }) = taken {
-            self.output += 1;
-            self.window.take(items);
+        if let Some(Taken { emptied, items, elapsed }) = taken {
+            self.window.take(items, elapsed);
             if self.spare.len() < self.enough {
                 self.spare.push(emptied);
             }
@@ -167,14 +178,14 @@ impl<S: Stock, R, E> State<S, R, E> {
             Step::Abandon
         } else if let Some(done) = self.ring.take() {
             Step::Output(done)
-        } else if self.is_exhausted() && self.outstanding() == 0 {
+        } else if self.is_complete() {
             // Not `is_over`: a cancellation between the look at the token and this one would pass for completion.
             Step::Leave
         } else if let Some(step) = self.claim(lingered) {
             step
         } else if let Some(items) = self.may_pull().filter(|_| self.ready) {
             self.start_pull(items)
-        } else if alone && self.inlet == Inlet::Idle && self.outstanding() == 0 && !self.is_over() {
+        } else if alone && self.inlet == Inlet::Idle && self.window.ahead() == 0 && !self.is_over() {
             self.start_pull(1)
         } else {
             self.caller_asleep = true;
@@ -190,15 +201,14 @@ impl<S: Stock, R, E> State<S, R, E> {
     }
 
     /// Puts a batch that was pulled from a ready inlet into the stock, `asked` items having been wanted.
-    pub(super) fn stock_up_batch(&mut self, batch: Vec<S::Item>, asked: usize, elapsed: Duration) {
-        self.pulling -= 1;
-        self.window.learn_pull(batch.len(), elapsed);
+    pub(super) fn stock_up_batch(&mut self, batch: Vec<S::Item>, asked: usize) {
         self.window.unpull(asked - batch.len());
         self.stock.put_batch(batch);
     }
 
-    /// Ends a pull.
-    pub(super) fn pulled(&mut self, ended: Result<bool, Payload>) {
+    /// Ends a pull of `items` items.
+    pub(super) fn pulled(&mut self, items: usize, elapsed: Duration, ended: Result<bool, Payload>) {
+        self.window.learn_pull(items, elapsed);
         self.inlet = match ended {
             Ok(false) => Inlet::Idle,
             Ok(true) => Inlet::Closed,
@@ -212,7 +222,9 @@ impl<S: Stock, R, E> State<S, R, E> {
     /// Whom to wake, now that the state may have changed. One worker at a time: when it leaves the state in turn, it
     /// wakes the next, if there is more.
     pub(super) fn wakes(&mut self) -> Wakes {
-        if self.asleep == 0 && !self.caller_asleep {
+        let idle = self.asleep > 0 || self.caller_asleep;
+        self.signal.idle.store(idle, Ordering::Relaxed);
+        if !idle {
             return Wakes::default();
         }
         let over = self.is_over();
@@ -222,19 +234,26 @@ impl<S: Stock, R, E> State<S, R, E> {
             all_workers: self.asleep > 0 && over,
             a_worker: self.asleep > 0 && !over && !self.waking && (can_claim || can_pull),
             the_caller: self.caller_asleep
-                && (self.ring.is_ready() || can_claim && self.asleep == 0 || over && self.outstanding() == 0),
+                && (self.ring.is_ready() || can_claim && self.asleep == 0 || self.is_complete()),
         };
         self.waking |= wakes.a_worker;
         self.caller_asleep &= !wakes.the_caller;
         wakes
     }
 
-    fn commit(&mut self, worked: Option<Worked<R, E>>) {
-        let Some(Worked { number, done }) = worked else { return };
-        self.window.learn(done.items, done.elapsed);
-        let place = if self.ordered { number } else { self.committed };
-        self.committed += 1;
-        self.ring.put(place, done);
+    fn commit(&mut self, worked: Option<Worked<S::Batch, R, E>>) {
+        let Some(Worked { first, done, rest }) = worked else { return };
+        self.in_hand -= 1;
+        let Some(done) = done else { return };
+        if done.end.is_none() {
+            self.window.learn_work(done.items, done.elapsed);
+        }
+        if let Some(rest) = rest {
+            self.returned.insert(first + done.items as u64, rest);
+        }
+        let place = if self.ordered { first } else { self.committed };
+        self.committed += done.items as u64;
+        self.ring.put(place, done.items, done);
     }
 
     fn claim(&mut self, lingered: bool) -> Option<Step<S::Batch, R, E>> {
@@ -242,31 +261,53 @@ impl<S: Stock, R, E> State<S, R, E> {
             return None;
         }
         let wanted = self.window.batch();
-        if S::PULLED && self.inlet == Inlet::Busy && self.stock.len() < wanted && !lingered {
-            return Some(Step::Linger(wanted));
-        }
-        let most = if S::PULLED { wanted } else { wanted.min(self.room()) };
-        let (batch, items) = self.stock.take(most)?;
-        if !S::PULLED {
-            self.window.pull(items);
-        }
-        let number = self.claimed;
-        self.claimed += 1;
-        Some(Step::Work(Claim { number, batch, items, outputs: self.spare.pop().unwrap_or_default() }))
+        let (first, batch, items) = if let Some((first, (mut batch, items))) = self.returned.pop_first() {
+            // What was handed back lies before all that was never claimed.
+            if items > wanted {
+                let front = batch.split(wanted);
+                self.returned.insert(first + wanted as u64, (batch, items - wanted));
+                (first, front, wanted)
+            } else {
+                (first, batch, items)
+            }
+        } else {
+            if S::PULLED && self.inlet == Inlet::Busy && self.stock.len() < wanted && !lingered {
+                return Some(Step::Linger(wanted));
+            }
+            let (batch, items) = self.stock.take(if S::PULLED { wanted } else { wanted.min(self.window.room()) })?;
+            if !S::PULLED {
+                self.window.pull(items);
+            }
+            let first = self.claimed;
+            self.claimed += items as u64;
+            (first, batch, items)
+        };
+        self.in_hand += 1;
+        Some(Step::Work(Claim { first, batch, items, outputs: self.spare.pop().unwrap_or_default() }))
     }
 
-    /// Whether nothing is left to claim, now and later.
+    /// Whether nothing is left to claim, now and later. What is in hand may yet be handed back.
     fn is_over(&self) -> bool {
-        self.signal.is_void(self.claimed) || self.is_exhausted()
+        self.signal.is_void(0)
+            || (self.signal.is_void(self.claimed) || self.is_exhausted()) && self.in_hand == 0 && !self.can_claim()
     }
 
-    /// Whether everything has been pulled and claimed.
+    /// Whether everything has been pulled and claimed once.
     fn is_exhausted(&self) -> bool {
         self.inlet == Inlet::Closed && self.stock.len() == 0
     }
 
+    /// Whether every output has been taken. A run that was voided is not complete, nor is it by chance: a cancellation
+    /// between the caller's look at the token and its look here must not pass for completion.
+    fn is_complete(&self) -> bool {
+        self.is_exhausted() && self.window.ahead() == 0
+    }
+
     fn can_claim(&self) -> bool {
-        self.stock.len() > 0 && (S::PULLED || self.room() > 0) && !self.signal.is_void(self.claimed)
+        match self.returned.first_key_value() {
+            Some((first, _)) => !self.signal.is_void(*first),
+            None => self.stock.len() > 0 && (S::PULLED || self.window.room() > 0) && !self.signal.is_void(self.claimed),
+        }
     }
 
     /// How many items may be pulled now, and should be: a batch of a ready inlet; of another, as much as the stock lacks.
@@ -276,51 +317,53 @@ impl<S: Stock, R, E> State<S, R, E> {
         }
         let batches = if self.ready { 1 } else { self.enough };
         let lacking = batches.saturating_mul(self.window.batch()).saturating_sub(self.stock.len());
-        Some(lacking.min(self.room())).filter(|items| *items > 0)
+        Some(lacking.min(self.window.room())).filter(|items| *items > 0)
     }
 
     fn start_pull(&mut self, items: usize) -> Step<S::Batch, R, E> {
         if self.ready {
             self.window.pull(items);
-            self.pulling += 1;
         } else {
             self.inlet = Inlet::Busy;
         }
         Step::Pull(items)
     }
-
-    fn room(&self) -> usize {
-        self.window.room(self.outstanding(), if S::PULLED { self.stock.len() } else { 0 })
-    }
-
-    /// Batches claimed, or about to be, and not yet output.
-    fn outstanding(&self) -> usize {
-        usize::try_from(self.claimed - self.output).unwrap_or(usize::MAX).saturating_add(self.pulling)
-    }
 }
 
 /// What the token's callback touches, which must not borrow.
 pub(super) struct Signal {
-    /// Batches from this one on are void: one below them failed, or the run is over.
+    /// Items from this index on are void: one below them failed, or the run is over.
     void_from: AtomicU64,
+    /// Somebody sleeps, and would take what is handed back.
+    idle: AtomicBool,
     pub(super) workers: Event,
     pub(super) caller: Event,
 }
 
 impl Signal {
     pub(super) fn new() -> Arc<Signal> {
-        Arc::new(Signal { void_from: AtomicU64::new(u64::MAX), workers: Event::default(), caller: Event::default() })
+        Arc::new(Signal {
+            void_from: AtomicU64::new(u64::MAX),
+            idle: AtomicBool::new(false),
+            workers: Event::default(),
+            caller: Event::default(),
+        })
     }
 
-    // Relaxed: the number carries no data. Who is about to sleep sees it by the ticket.
+    // Relaxed: the index carries no data. Who is about to sleep sees it by the ticket.
     #[inline]
-    pub(super) fn is_void(&self, batch: u64) -> bool {
-        batch >= self.void_from.load(Ordering::Relaxed)
+    pub(super) fn is_void(&self, item: u64) -> bool {
+        item >= self.void_from.load(Ordering::Relaxed)
     }
 
-    /// Who works on a batch from this one on stops at the next item; who sleeps looks again.
-    pub(super) fn void_from(&self, batch: u64) {
-        self.void_from.fetch_min(batch, Ordering::Relaxed);
+    // Relaxed: a hint.
+    pub(super) fn is_idle(&self) -> bool {
+        self.idle.load(Ordering::Relaxed)
+    }
+
+    /// Who works on an item from this one on stops at the next; who sleeps looks again.
+    pub(super) fn void_from(&self, item: u64) {
+        self.void_from.fetch_min(item, Ordering::Relaxed);
         self.workers.notify_all();
         self.caller.notify_all();
     }

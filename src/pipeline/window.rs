@@ -3,40 +3,41 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-/// How much work a batch aims at. A batch costs some 300 ns of locking and clock; much larger ones would make the others
-/// wait at the end, and small costly items wait behind each other.
-const AIM: Duration = Duration::from_micros(50);
+/// How long a batch is meant to take. A batch costs some 300 ns of locking and clock; much longer ones would make the
+/// others wait at the end, and small costly items wait behind each other.
+pub(super) const AIM: Duration = Duration::from_micros(50);
 
-/// The largest batch, which bounds the memory of cheap items: 4096 of 1 ns cost ten times what claiming them does.
-const LARGEST: usize = 4096;
+/// The largest batch. Larger ones gain nothing even at 1 ns an item, and would hold more of them.
+const LARGEST: usize = 1024;
 
-/// How many batches a thread may be claimed and not yet output, unless the user sets the items.
+/// How many batches a thread may be pulled and not yet output, unless the user sets the items.
 const BATCHES_A_THREAD: usize = 4;
 
-/// Counts what is pulled and not yet taken by the sink.
+/// Counts what is pulled and not yet taken by the sink, and learns how many items make a batch.
 pub(super) struct Window {
     /// The user's bound in items. Strict: input `k + items` is not pulled before output `k` was taken.
     items: Option<NonZeroUsize>,
     /// Our own bound in batches, where the user gave none.
     batches: usize,
-    /// Items pulled from the source, or claimed from data.
+    /// Items pulled from the source, or claimed from data, or about to be.
     pulled: u64,
     /// Items whose output the sink has taken.
     taken: u64,
     /// How many items the next batch should have.
     batch: usize,
     largest: usize,
-    /// The running mean of an item's work, in ns; `None` before the first batch.
-    item_cost: Option<f64>,
-    /// What pulling an item costs beside, in ns, where that is done by batches.
-    pull_cost: f64,
+    /// Running means of what an item costs, in ns. The sink and the source count too: a batch that takes the stages no
+    /// time is still too large if the sink takes a second for it.
+    work: f64,
+    pull: f64,
+    sink: f64,
 }
 
 impl Window {
     pub(super) fn new(threads: usize, items: Option<NonZeroUsize>) -> Self {
         let batches = threads.saturating_mul(BATCHES_A_THREAD);
         let largest = items.map_or(LARGEST, |items| (items.get() / batches).clamp(1, LARGEST));
-        Window { items, batches, pulled: 0, taken: 0, batch: 1, largest, item_cost: None, pull_cost: 0.0 }
+        Window { items, batches, pulled: 0, taken: 0, batch: 1, largest, work: 0.0, pull: 0.0, sink: 0.0 }
     }
 
     /// How many items the next batch should have.
@@ -44,16 +45,15 @@ impl Window {
         self.batch
     }
 
-    /// How many more items may be pulled, `outstanding` batches being claimed and not yet output, and `stock` items
-    /// being pulled and not yet claimed.
-    pub(super) fn room(&self, outstanding: usize, stock: usize) -> usize {
-        match self.items {
-            Some(items) => {
-                let ahead = usize::try_from(self.pulled - self.taken).unwrap_or(usize::MAX);
-                items.get().saturating_sub(ahead)
-            }
-            None => self.batches.saturating_sub(outstanding).saturating_mul(self.batch).saturating_sub(stock),
-        }
+    /// How many items are pulled and not yet output.
+    pub(super) fn ahead(&self) -> usize {
+        usize::try_from(self.pulled - self.taken).unwrap_or(usize::MAX)
+    }
+
+    /// How many more items may be pulled.
+    pub(super) fn room(&self) -> usize {
+        let most = self.items.map_or(self.batches.saturating_mul(self.batch), NonZeroUsize::get);
+        most.saturating_sub(self.ahead())
     }
 
     pub(super) fn pull(&mut self, items: usize) {
@@ -65,8 +65,15 @@ impl Window {
         self.pulled -= items as u64;
     }
 
-    pub(super) fn take(&mut self, items: usize) {
+    /// The sink has taken a batch.
+    pub(super) fn take(&mut self, items: usize, elapsed: Duration) {
         self.taken += items as u64;
+        learn(&mut self.sink, items, elapsed);
+    }
+
+    /// Learns what pulling an item costs.
+    pub(super) fn learn_pull(&mut self, items: usize, elapsed: Duration) {
+        learn(&mut self.pull, items, elapsed);
     }
 
     /// Learns from a batch what an item costs. Batches grow at most twofold at a time, and shrink at once.
@@ -76,80 +83,71 @@ impl Window {
         clippy::cast_sign_loss,
         reason = "an estimate"
     )]
-    pub(super) fn learn(&mut self, items: usize, elapsed: Duration) {
-        let cost = a_part(elapsed, items);
-        let mean = self.item_cost.map_or(cost, |mean| mean + (cost - mean) / 4.0);
-        self.item_cost = Some(mean);
-        let ideal = (AIM.as_nanos() as f64 / (mean + self.pull_cost).max(0.1)) as usize;
+    pub(super) fn learn_work(&mut self, items: usize, elapsed: Duration) {
+        learn(&mut self.work, items, elapsed);
+        let ideal = (AIM.as_nanos() as f64 / (self.work + self.pull + self.sink).max(0.1)) as usize;
         // A batch that was cut short by a slow source says little about how many fit.
         let grown = if items * 2 >= self.batch { self.batch * 2 } else { self.batch };
         self.batch = ideal.clamp(1, grown.min(self.largest));
     }
-
-    /// Learns what pulling an item costs.
-    pub(super) fn learn_pull(&mut self, items: usize, elapsed: Duration) {
-        if items > 0 {
-            self.pull_cost += (a_part(elapsed, items) - self.pull_cost) / 4.0;
-        }
-    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "an estimate")]
-fn a_part(elapsed: Duration, items: usize) -> f64 {
-    elapsed.as_nanos() as f64 / items as f64
+fn learn(mean: &mut f64, items: usize, elapsed: Duration) {
+    if items > 0 {
+        *mean += (elapsed.as_nanos() as f64 / items as f64 - *mean) / 4.0;
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// A window that has seen twenty batches of items that cost so much each.
+    fn after(threads: usize, work: Duration, pull: Duration, sink: Duration) -> Window {
+        let mut window = Window::new(threads, None);
+        for _ in 0..20 {
+            let items = window.batch();
+            let times = u32::try_from(items).unwrap();
+            window.pull(items);
+            window.learn_pull(items, pull * times);
+            window.learn_work(items, work * times);
+            window.take(items, sink * times);
+        }
+        window
+    }
+
+    const FREE: Duration = Duration::from_nanos(2);
+    const COSTLY: Duration = Duration::from_millis(10);
+
     #[test]
     fn batches_of_cheap_items_grow_to_the_largest() {
-        let mut window = Window::new(2, None);
-        for _ in 0..20 {
-            window.learn(window.batch(), Duration::from_nanos(2 * window.batch() as u64));
-        }
-        assert_eq!(window.batch(), LARGEST);
+        assert_eq!(after(2, FREE, FREE, FREE).batch(), LARGEST);
     }
 
     #[test]
-    fn batches_of_costly_items_stay_at_one() {
-        let mut window = Window::new(2, None);
-        for _ in 0..20 {
-            window.learn(1, Duration::from_millis(10));
+    fn batches_of_costly_items_stay_at_one_wherever_the_cost_lies() {
+        for window in [after(2, COSTLY, FREE, FREE), after(2, FREE, COSTLY, FREE), after(2, FREE, FREE, COSTLY)] {
+            assert_eq!((window.batch(), window.room()), (1, 8));
         }
-        assert_eq!((window.batch(), window.room(0, 0)), (1, 8));
     }
 
     #[test]
     fn one_costly_batch_shrinks_the_next_at_once() {
-        let mut window = Window::new(2, None);
-        for _ in 0..20 {
-            window.learn(window.batch(), Duration::from_micros(window.batch() as u64));
-        }
-        assert_eq!(window.batch(), 50);
-        window.learn(1, Duration::from_millis(10));
+        let mut window = after(2, Duration::from_micros(1), Duration::ZERO, Duration::ZERO);
+        assert!((49..=50).contains(&window.batch()), "{}", window.batch());
+        window.learn_work(1, COSTLY);
         assert_eq!(window.batch(), 1);
     }
 
     #[test]
-    fn what_is_slow_to_pull_comes_in_small_batches() {
-        let mut window = Window::new(2, None);
-        for _ in 0..20 {
-            window.learn_pull(window.batch(), Duration::from_micros(10 * window.batch() as u64));
-            window.learn(window.batch(), Duration::from_nanos(window.batch() as u64));
-        }
-        assert!((4..=6).contains(&window.batch()), "{}", window.batch());
-    }
-
-    #[test]
-    fn a_window_of_items_counts_items_only() {
+    fn a_window_of_items_is_kept_to_the_item() {
         let mut window = Window::new(2, NonZeroUsize::new(3));
         window.pull(2);
-        assert_eq!(window.room(2, 0), 1);
+        assert_eq!(window.room(), 1);
         window.pull(1);
-        assert_eq!(window.room(0, 0), 0);
-        window.take(1);
-        assert_eq!(window.room(0, 0), 1);
+        assert_eq!(window.room(), 0);
+        window.take(1, FREE);
+        assert_eq!((window.room(), window.ahead()), (1, 2));
     }
 }

@@ -1,7 +1,10 @@
 //! Working: the stages, fused into one call, applied to one batch.
 
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
+use super::claim::Batch;
+use super::window::AIM;
 use crate::error::Cancelled;
 use crate::panic::{self, Payload};
 
@@ -75,15 +78,15 @@ where
     }
 }
 
-/// A batch that has been worked.
+/// A batch that has been worked, or the first part of one.
 pub(super) struct Done<R, E> {
     /// The outputs in order, up to where the batch ended.
     pub(super) outputs: Vec<R>,
-    /// How many items were claimed.
+    /// How many items it took, the failing one included.
     pub(super) items: usize,
     /// How long they took.
     pub(super) elapsed: Duration,
-    /// Why the batch ended early, if it did.
+    /// Why it ended early, if it did.
     pub(super) end: Option<End<E>>,
 }
 
@@ -91,34 +94,97 @@ pub(super) struct Done<R, E> {
 pub(super) enum End<E> {
     Error(E),
     Panic(Payload),
-    /// The batch lies behind the item that ended the run, or the run was cancelled: nobody will ask for it.
+    /// The item lies behind the one that ended the run, or the run was cancelled: nobody will ask for it.
     Void,
 }
 
-/// Works a batch until its end, the first failure, or `is_void`.
-pub(super) fn work<T, W: Stage<T>>(
+/// How much longer than it was meant to a batch may take before its rest is handed back.
+const PATIENCE: u32 = 4;
+
+/// Works a batch of `items` items to its end or the first failure.
+///
+/// `is_void` is asked before each item, by its place in the batch. Now and then, while there is a rest, the clock is
+/// looked at, after 1, 3, 7 items and so on up to every eighth part: a batch that turns out to be much more costly than
+/// its kind is left there, and so is one that has run for a while and somebody `is_idle`. The rest is still in `batch`
+/// then, for whoever takes it.
+pub(super) fn work<B: Batch, W: Stage<B::Item>>(
     stage: &W,
-    batch: impl IntoIterator<Item = T>,
+    batch: &mut B,
     items: usize,
     mut outputs: Vec<W::Output>,
-    is_void: impl Fn() -> bool,
+    is_void: impl Fn(usize) -> bool,
+    is_idle: impl Fn() -> bool,
 ) -> Done<W::Output, W::Error> {
     let started = Instant::now();
+    let mut elapsed = Duration::ZERO;
+    let mut done = 0;
     outputs.reserve(items);
     // One catch for the whole batch: outputs below the item that panics have been pushed already, and stay.
     let worked = panic::catch(|| {
-        for item in batch {
-            if is_void() {
-                return Err(End::Void);
+        let mut next = 1;
+        while done < items {
+            let until = items.min(done + next);
+            let run = batch.run(until - done, |item| {
+                if is_void(done) {
+                    return ControlFlow::Break(End::Void);
+                }
+                done += 1;
+                match stage.apply(item) {
+                    Ok(output) => outputs.push(output),
+                    Err(error) => return ControlFlow::Break(End::Error(error)),
+                }
+                ControlFlow::Continue(())
+            });
+            if let ControlFlow::Break(end) = run {
+                return Some(end);
             }
-            outputs.push(stage.apply(item).map_err(End::Error)?);
+            elapsed = started.elapsed();
+            if elapsed > AIM * PATIENCE || elapsed > AIM / 2 && is_idle() {
+                break;
+            }
+            next = (next * 2).min((items / 8).max(1));
         }
-        Ok(())
+        None
     });
-    let end = match worked {
-        Ok(Ok(())) => None,
-        Ok(Err(end)) => Some(end),
-        Err(payload) => Some(End::Panic(payload)),
-    };
-    Done { outputs, items, elapsed: started.elapsed(), end }
+    let end = worked.unwrap_or_else(|payload| Some(End::Panic(payload)));
+    // A source may panic while it makes an item of data: that item has not been counted.
+    let failed = usize::from(end.is_some() && done == 0);
+    Done { outputs, items: done + failed, elapsed, end }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::claim::Batch;
+    use super::*;
+
+    /// Works a hundred items, of which `costly` takes longer than a whole batch should; returns how many were done.
+    fn done_of_a_hundred(costly: usize, idle: bool) -> usize {
+        let stage = Map {
+            before: Identity,
+            f: |item| {
+                let started = Instant::now();
+                while item == costly && started.elapsed() <= AIM * PATIENCE {}
+            },
+        };
+        let mut batch = (0..100_usize).collect::<Vec<_>>().into_iter();
+        let done = work(&stage, &mut batch, 100, Vec::new(), |_| false, || idle);
+        assert!(done.end.is_none());
+        assert_eq!((done.outputs.len(), done.items + batch.len()), (done.items, 100));
+        done.items
+    }
+
+    #[test]
+    fn a_batch_is_left_soon_after_a_costly_item() {
+        assert_eq!(done_of_a_hundred(0, false), 1);
+        // At most: on a busy machine any item may seem costly. The clock is looked at every twelve items in the end.
+        assert!(done_of_a_hundred(1, true) <= 3);
+        assert!(done_of_a_hundred(50, false) <= 63);
+    }
+
+    #[test]
+    fn the_rest_of_a_batch_can_be_split_again() {
+        let mut rest = vec![1, 2, 3, 4, 5].into_iter();
+        let front = rest.split(2);
+        assert_eq!((front.collect::<Vec<_>>(), rest.collect::<Vec<_>>()), (vec![1, 2], vec![3, 4, 5]));
+    }
 }

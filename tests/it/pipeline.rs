@@ -438,6 +438,112 @@ fn a_source_may_wait_for_the_output_of_an_earlier_item() {
     });
 }
 
+/// A source that waits for the sink's word of each item before it gives the next, and ends when the sink is gone.
+fn waits_for_the_sink(word: mpsc::Receiver<u32>) -> impl Iterator<Item = u32> + Send {
+    (0..).map_while(move |item: u32| if item > 0 { word.recv().ok().map(|_| item) } else { Some(item) })
+}
+
+#[test]
+fn a_feedback_loop_ends_when_its_sink_or_a_stage_fails() {
+    watched(|| {
+        for threads in 1..=4 {
+            for failing in ["sink", "stage", "panic"] {
+                reached(&format!("threads({threads}), {failing}"));
+                let (sender, word) = mpsc::channel();
+                let run = || {
+                    Pipeline::from_iter(waits_for_the_sink(word))
+                        .threads(threads)
+                        .try_map(move |item| match (item, failing) {
+                            (3, "stage") => Err(anyhow::anyhow!("stage")),
+                            (3, "panic") => panic!("panic"),
+                            _ => Ok(item),
+                        })
+                        .try_for_each(&live(), move |item| {
+                            anyhow::ensure!(item != 3 || failing != "sink", "sink");
+                            Ok(sender.send(item)?)
+                        })
+                };
+                match catch_unwind(AssertUnwindSafe(run)) {
+                    Ok(ended) => assert_eq!(ended.unwrap_err().to_string(), failing),
+                    Err(_) => assert_eq!(failing, "panic"),
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn a_batch_of_items_that_turn_out_costly_is_not_output_as_one() {
+    watched(|| {
+        for threads in [2, 4] {
+            let worked = AtomicUsize::new(0);
+            let mut most_behind = 0;
+            Pipeline::from_data(0..40_000_usize)
+                .threads(threads)
+                .map(|item| {
+                    if item >= 38_000 {
+                        (0..30_000).for_each(|_| std::hint::spin_loop());
+                        worked.fetch_add(1, Ordering::Relaxed);
+                    }
+                    item
+                })
+                .for_each(&live(), |item| {
+                    if item >= 38_000 {
+                        most_behind = most_behind.max(worked.load(Ordering::Relaxed).saturating_sub(item - 38_000));
+                    }
+                })
+                .unwrap();
+            // A batch of the size that the free items had would be 1024.
+            assert!(most_behind < 600, "{most_behind} items were worked before the first of them was output");
+        }
+    });
+}
+
+#[test]
+fn the_real_error_is_not_lost_to_a_cancellation() {
+    watched(|| {
+        for threads in [1, 2, 3] {
+            let token = live();
+            let result = Pipeline::from_data(0..100)
+                .threads(threads)
+                .try_map(|item| {
+                    if item == 50 {
+                        token.cancel();
+                        anyhow::bail!("the real error");
+                    }
+                    Ok(())
+                })
+                .for_each(&token, |()| ());
+            assert_eq!(result.unwrap_err().to_string(), "the real error");
+        }
+    });
+}
+
+#[test]
+fn a_source_that_ends_because_it_was_cancelled_is_not_taken_for_complete() {
+    watched(|| {
+        for threads in [1, 2, 3] {
+            let token = live();
+            let source = (0..).map_while(|item| {
+                if item == 5 {
+                    token.cancel();
+                }
+                token.check().ok().map(|()| item)
+            });
+            let result = Pipeline::from_iter(source).threads(threads).collect::<Vec<u32>>(&token);
+            assert_eq!(result, Err(Cancelled::new(CancelReason::Requested)));
+        }
+    });
+}
+
+#[test]
+fn more_threads_than_can_be_counted_are_as_good_as_some() {
+    watched(|| {
+        let items: Vec<u32> = Pipeline::from_data(0..3).threads(usize::MAX).collect(&live()).unwrap();
+        assert_eq!(items, [0, 1, 2]);
+    });
+}
+
 #[test]
 fn the_error_of_the_lowest_item_wins_and_what_lies_below_is_output() {
     watched(|| {
