@@ -132,6 +132,6 @@ mod pipeline;
 
 pub use error::{CancelReason, Cancelled, Failure, Panic};
 pub use par::{par_map, try_par_map};
-pub use pipeline::Pipeline;
+pub use pipeline::{Pipeline, Source, Stage};
 pub use scope::{Scope, ScopedTask, scope, scope_all};
 pub use token::{CancellationToken, DropGuard, Never};

@@ -15,9 +15,12 @@ use rayon::iter::{IndexedParallelIterator, IntoParallelIterator};
 
 use crate::error::Cancelled;
 use crate::token::CancellationToken;
-use claim::{Feed, FromData, FromIter, FromReady, Source, Visit};
+use claim::{Feed, FromData, FromIter, FromReady, Visit};
 use run::{Settings, Stop, run};
-use work::{Identity, Map, Stage, TryMap};
+use work::{Identity, Map, TryMap};
+
+pub use claim::Source;
+pub use work::Stage;
 
 /// A loop over a source whose middle runs on several threads: same outputs, same order, same first error, same panic.
 ///
@@ -37,19 +40,26 @@ use work::{Identity, Map, Stage, TryMap};
 ///
 /// # Memory
 ///
-/// Between a pull and its output lie at most a [`window`](Self::window) of items.
+/// Between a pull and its output lie at most a [`window`](Self::window) of items: by default four batches a thread, which
+/// are up to 1024 items each where items cost next to nothing, and one where an item takes 50 µs or more of the source's,
+/// the stages' and the sink's time together.
 ///
 /// # Blocking sources
 ///
 /// An iterator may wait in `next()`, even for the output of an item it gave earlier: what was pulled is worked on and
 /// output meanwhile, at every setting. For that the calling thread, which outputs, never pulls; on two threads there is
-/// then one that pulls, and while an item keeps it busy for long, the other soon runs out of work. An iterator that never
-/// waits has no such limit as [`from_ready`](Self::from_ready).
+/// then one that pulls, and while an item keeps it busy for long, the other soon runs out of work, however wide the
+/// window. An iterator that never waits has no such limit as [`from_ready`](Self::from_ready). A stage, unlike a source,
+/// must not wait for the output of another item.
+///
+/// A run that fails waits for a `next()` that is under way, as a cancelled one does. The sink is dropped before, so that an
+/// iterator which waits for something the sink owns, such as the other end of a channel, is let go.
 ///
 /// # Cancellation
 ///
 /// A cancelled run starts no further item, does not call the sink again, and returns [`Cancelled`] as soon as the items
-/// in hand are done. A source, stage or sink that is blocked in a system call can only be left when that call returns:
+/// in hand are done. It does so even if every output had been taken, since a source that observes the token may have
+/// ended early for it. A source, stage or sink that is blocked in a system call can only be left when that call returns:
 /// give it a timeout, or have it observe the token itself.
 ///
 /// # Panics
@@ -63,7 +73,8 @@ use work::{Identity, Map, Stage, TryMap};
 ///
 /// # Costs
 ///
-/// Items are worked in batches that size themselves to some 50 µs, so a cheap item costs a few ns more than in a plain
+/// Items are worked in batches that size themselves to some 50 µs; of one that takes much longer the rest is handed to
+/// whoever has nothing to do. So a cheap item costs a few ns more than in a plain
 /// loop from data or a ready iterator, and some 20 to 30 ns more from an arbitrary one. Starting a thread costs 20 to 80 µs.
 ///
 /// # Examples
@@ -96,6 +107,9 @@ where
     /// Items are pulled one at a time, by one thread at a time, and never by the calling thread, which alone could output
     /// what the iterator may wait for; at most a [`window`](Self::window) ahead of the output. Where the items lie in memory or come from a range,
     /// [`from_data`](Pipeline::from_data) is cheaper; where the iterator never waits, [`from_ready`](Pipeline::from_ready) is.
+    ///
+    /// The iterator goes to another thread, so it must be [`Send`]. The lines of a locked standard input are not; those of
+    /// `BufReader::new(io::stdin())` are.
     #[expect(
         clippy::should_implement_trait,
         reason = "the trait has no place for the bounds, and the name is the term"
@@ -228,7 +242,8 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
     /// Adds a stage that can fail; its first error, in the order of the items, ends the run and is what the end returns.
     ///
     /// Errors convert along the pipeline as `?` would: a stage's error type is made from that of the stage before, and
-    /// the first one's from [`Cancelled`].
+    /// the first one's from [`Cancelled`]. So an error type that knows nothing of cancellation, such as that of `parse`,
+    /// is first made one that does: by `?` in the closure, or by `.map_err(anyhow::Error::from)`.
     ///
     /// # Examples
     ///
@@ -262,7 +277,7 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
     ///
     /// # Errors
     ///
-    /// The error of the first stage to fail; [`Cancelled`], converted, if `token` was cancelled first.
+    /// The error of the first item to fail in a stage; [`Cancelled`], converted, if `token` was cancelled before.
     ///
     /// # Panics
     ///
@@ -288,7 +303,7 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
     /// # Errors
     ///
     /// The first error of a stage or of `f`, in the order of the items; [`Cancelled`], converted, if `token` was
-    /// cancelled first.
+    /// cancelled before.
     ///
     /// # Panics
     ///
@@ -325,7 +340,10 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
         })
     }
 
-    /// Runs the pipeline and collects its outputs.
+    /// Runs the pipeline and collects its outputs, in a vector first and from there into `C`.
+    ///
+    /// Collecting results into a `Result` does not end the run at the first error, as it does with an iterator: make the
+    /// stage a [`try_map`](Self::try_map) for that.
     ///
     /// # Cancellation
     ///
@@ -333,7 +351,7 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
     ///
     /// # Errors
     ///
-    /// The error of the first stage to fail; [`Cancelled`], converted, if `token` was cancelled first. What was collected
+    /// The error of the first item to fail in a stage; [`Cancelled`], converted, if `token` was cancelled before. What was collected
     /// until then is dropped.
     ///
     /// # Panics

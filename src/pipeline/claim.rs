@@ -15,8 +15,20 @@ use rayon::iter::plumbing::{Producer, ProducerCallback};
 
 /// Where the items of a [`Pipeline`](super::Pipeline) come from.
 ///
-/// Implemented by what [`Pipeline::from_iter`](super::Pipeline::from_iter) and
-/// [`Pipeline::from_data`](super::Pipeline::from_data) make; not meant for implementing or calling elsewhere.
+/// Implemented by what the pipeline's constructors make, and not to be implemented elsewhere. It is there to be named: a
+/// function that returns a pipeline for its caller to end has this type.
+///
+/// ```
+/// use brigade::{CancellationToken, Pipeline, Source, Stage};
+///
+/// fn doubled(numbers: Vec<u32>) -> Pipeline<impl Source<Item = u32>, impl Stage<u32, Output = u64, Error = brigade::Cancelled> + Sync>
+/// {
+///     Pipeline::from_data(numbers).map(|number| u64::from(number) * 2)
+/// }
+/// let sum = doubled(vec![1, 2]).threads(2).collect::<Vec<u64>>(&CancellationToken::new())?;
+/// assert_eq!(sum, [2, 4]);
+/// # Ok::<(), brigade::Cancelled>(())
+/// ```
 pub trait Source: Sized {
     /// What the source yields.
     type Item;

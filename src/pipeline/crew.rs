@@ -99,6 +99,7 @@ impl<'a, S: Stock, I, W: Stage<S::Item>> Crew<'a, S, I, W> {
 
     /// Takes apart what is left when the last thread has been joined: the batches nobody took, the panic of the source,
     /// and what is to be dropped.
+    #[expect(clippy::type_complexity, reason = "three parts, taken apart at once by the one caller")]
     pub(super) fn into_parts(self) -> (Ring<Done<W::Output, W::Error>>, Option<Payload>, impl Sized) {
         let state = self.state.into_inner();
         (state.ring, state.source_panic, (state.stock, state.returned, self.inlet.into_inner().source))

@@ -10,7 +10,8 @@ use crate::panic::{self, Payload};
 
 /// The stages of a [`Pipeline`](super::Pipeline), fused into one call an item.
 ///
-/// Implemented by what the pipeline's methods make; not meant for implementing or calling elsewhere.
+/// Implemented by what the pipeline's methods make, and not to be implemented elsewhere; see [`Source`](crate::Source)
+/// for what it is there for.
 pub trait Stage<T> {
     /// What comes out of the last stage.
     type Output;
