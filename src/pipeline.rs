@@ -4,6 +4,7 @@ mod claim;
 mod commit;
 mod crew;
 mod run;
+mod signal;
 mod state;
 mod window;
 mod work;
@@ -15,8 +16,8 @@ use rayon::iter::{IndexedParallelIterator, IntoParallelIterator};
 
 use crate::error::Cancelled;
 use crate::token::CancellationToken;
-use claim::{Feed, FromData, FromIter, FromReady, Visit};
-use run::{Settings, Stop, run};
+use claim::{FromData, FromIter, FromReady};
+use run::{Run, Settings, Stop};
 use work::{Identity, Map, TryMap};
 
 pub use claim::Source;
@@ -375,26 +376,5 @@ impl<S: fmt::Debug, W> fmt::Debug for Pipeline<S, W> {
             .field("source", &self.source)
             .field("settings", &self.settings)
             .finish_non_exhaustive()
-    }
-}
-
-/// A run, for a source to be opened with.
-struct Run<'a, W, F> {
-    stage: &'a W,
-    settings: Settings,
-    token: &'a CancellationToken,
-    sink: F,
-}
-
-impl<T, W, E, F> Visit<T> for Run<'_, W, F>
-where
-    T: Send,
-    W: Stage<T, Output: Send, Error: Send> + Sync,
-    F: FnMut(W::Output) -> Result<(), E>,
-{
-    type Output = Result<(), Stop<W::Error, E>>;
-
-    fn visit<G: Feed<Item = T>>(self, feed: G) -> Self::Output {
-        run(feed, self.stage, self.settings, self.token, self.sink)
     }
 }

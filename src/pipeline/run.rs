@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 
-use super::claim::{Feed, Stock};
+use super::claim::{Feed, Stock, Visit};
 use super::commit::Ring;
 use super::crew::{Crew, Ended};
 use super::work::{Done, End, Stage};
@@ -28,8 +28,29 @@ pub(super) enum Stop<S, E> {
     Sink(E),
 }
 
+/// A run, for a source to be opened with.
+pub(super) struct Run<'a, W, F> {
+    pub(super) stage: &'a W,
+    pub(super) settings: Settings,
+    pub(super) token: &'a CancellationToken,
+    pub(super) sink: F,
+}
+
+impl<T, W, E, F> Visit<T> for Run<'_, W, F>
+where
+    T: Send,
+    W: Stage<T, Output: Send, Error: Send> + Sync,
+    F: FnMut(W::Output) -> Result<(), E>,
+{
+    type Output = Result<(), Stop<W::Error, E>>;
+
+    fn visit<G: Feed<Item = T>>(self, feed: G) -> Self::Output {
+        run(feed, self.stage, self.settings, self.token, self.sink)
+    }
+}
+
 /// Runs `feed` through `stage` into `sink`; a panic of the user's is resumed once every thread has been joined.
-pub(super) fn run<F, W, E>(
+fn run<F, W, E>(
     feed: F,
     stage: &W,
     settings: Settings,

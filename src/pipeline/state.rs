@@ -3,16 +3,17 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::claim::{Batch, Stock};
 use super::commit::Ring;
 use super::run::Settings;
+use super::signal::{Signal, Wakes};
 use super::window::Window;
 use super::work::Done;
 use crate::panic::Payload;
-use crate::token::{CancellationToken, Event, Ticket};
+use crate::token::{CancellationToken, Ticket};
 
 pub(super) struct State<S: Stock, R, E> {
     pub(super) stock: S,
@@ -95,14 +96,6 @@ pub(super) struct Taken<R> {
     pub(super) items: usize,
     /// How long the sink took.
     pub(super) elapsed: Duration,
-}
-
-/// Whom a change of the state lets go on.
-#[derive(Default)]
-pub(super) struct Wakes {
-    all_workers: bool,
-    a_worker: bool,
-    the_caller: bool,
 }
 
 impl<S: Stock, R, E> State<S, R, E> {
@@ -327,56 +320,6 @@ impl<S: Stock, R, E> State<S, R, E> {
             self.inlet = Inlet::Busy;
         }
         Step::Pull(items)
-    }
-}
-
-/// What the token's callback touches, which must not borrow.
-pub(super) struct Signal {
-    /// Items from this index on are void: one below them failed, or the run is over.
-    void_from: AtomicU64,
-    /// Somebody sleeps, and would take what is handed back.
-    idle: AtomicBool,
-    pub(super) workers: Event,
-    pub(super) caller: Event,
-}
-
-impl Signal {
-    pub(super) fn new() -> Arc<Signal> {
-        Arc::new(Signal {
-            void_from: AtomicU64::new(u64::MAX),
-            idle: AtomicBool::new(false),
-            workers: Event::default(),
-            caller: Event::default(),
-        })
-    }
-
-    // Relaxed: the index carries no data. Who is about to sleep sees it by the ticket.
-    #[inline]
-    pub(super) fn is_void(&self, item: u64) -> bool {
-        item >= self.void_from.load(Ordering::Relaxed)
-    }
-
-    // Relaxed: a hint.
-    pub(super) fn is_idle(&self) -> bool {
-        self.idle.load(Ordering::Relaxed)
-    }
-
-    /// Who works on an item from this one on stops at the next; who sleeps looks again.
-    pub(super) fn void_from(&self, item: u64) {
-        self.void_from.fetch_min(item, Ordering::Relaxed);
-        self.workers.notify_all();
-        self.caller.notify_all();
-    }
-
-    pub(super) fn wake(&self, wakes: &Wakes) {
-        if wakes.all_workers {
-            self.workers.notify_all();
-        } else if wakes.a_worker {
-            self.workers.notify_one();
-        }
-        if wakes.the_caller {
-            self.caller.notify_one();
-        }
     }
 }
 

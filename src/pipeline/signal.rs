@@ -1,0 +1,64 @@
+//! Signals: what members of a crew tell each other outside of the state's lock, and the token tells them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crate::token::Event;
+
+/// What the token's callback touches, which must not borrow.
+pub(super) struct Signal {
+    /// Items from this index on are void: one below them failed, or the run is over.
+    void_from: AtomicU64,
+    /// Somebody sleeps, and would take what is handed back.
+    pub(super) idle: AtomicBool,
+    pub(super) workers: Event,
+    pub(super) caller: Event,
+}
+
+impl Signal {
+    pub(super) fn new() -> Arc<Signal> {
+        Arc::new(Signal {
+            void_from: AtomicU64::new(u64::MAX),
+            idle: AtomicBool::new(false),
+            workers: Event::default(),
+            caller: Event::default(),
+        })
+    }
+
+    // Relaxed: the index carries no data. Who is about to sleep sees it by the ticket.
+    #[inline]
+    pub(super) fn is_void(&self, item: u64) -> bool {
+        item >= self.void_from.load(Ordering::Relaxed)
+    }
+
+    // Relaxed: a hint.
+    pub(super) fn is_idle(&self) -> bool {
+        self.idle.load(Ordering::Relaxed)
+    }
+
+    /// Who works on an item from this one on stops at the next; who sleeps looks again.
+    pub(super) fn void_from(&self, item: u64) {
+        self.void_from.fetch_min(item, Ordering::Relaxed);
+        self.workers.notify_all();
+        self.caller.notify_all();
+    }
+
+    pub(super) fn wake(&self, wakes: &Wakes) {
+        if wakes.all_workers {
+            self.workers.notify_all();
+        } else if wakes.a_worker {
+            self.workers.notify_one();
+        }
+        if wakes.the_caller {
+            self.caller.notify_one();
+        }
+    }
+}
+
+/// Whom a change of the state lets go on.
+#[derive(Default)]
+pub(super) struct Wakes {
+    pub(super) all_workers: bool,
+    pub(super) a_worker: bool,
+    pub(super) the_caller: bool,
+}
