@@ -98,11 +98,13 @@ impl From<Cancelled> for io::Error {
 /// A task's failure kept as a value: its error or its panic, with the component and index it belongs to.
 ///
 /// This is what the collect-all forms list, such as [`scope_all`](crate::scope_all). Fail-fast forms return the bare `E`.
-#[derive(Debug, thiserror::Error)]
+///
+/// It is shown on one line, as `name#index failed: error`. Of an error that has a chain of causes and shows it in the
+/// alternate form, such as `anyhow::Error`, `{:#}` shows the chain here too.
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum Failure<E> {
     /// The task returned an error.
-    #[error("{component}#{index} failed: {error}")]
     Error {
         /// The name of the part that failed.
         component: Arc<str>,
@@ -112,7 +114,6 @@ pub enum Failure<E> {
         error: E,
     },
     /// The task panicked.
-    #[error(transparent)]
     Panic(Panic),
 }
 
@@ -152,7 +153,57 @@ impl<E> Failure<E> {
             Failure::Panic(panic) => Some(panic),
         }
     }
+
+    /// Returns the error by value, or `None` if the task panicked. To keep either, match on the variants.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use brigade::{CancellationToken, Failure, scope_all};
+    ///
+    /// let failures = scope_all(&CancellationToken::new(), |s| {
+    ///     s.spawn(|_| Err::<(), _>(anyhow::anyhow!("disk full")))?;
+    ///     s.spawn(|_| -> anyhow::Result<()> { panic!("a bug") })?;
+    ///     Ok(())
+    /// })
+    /// .unwrap_err();
+    /// let errors: Vec<anyhow::Error> = failures.into_iter().filter_map(Failure::into_error).collect();
+    /// assert_eq!(errors.len(), 1);
+    /// assert_eq!(errors[0].to_string(), "disk full");
+    /// ```
+    #[must_use]
+    pub fn into_error(self) -> Option<E> {
+        match self {
+            Failure::Error { error, .. } => Some(error),
+            Failure::Panic(_) => None,
+        }
+    }
+
+    /// Returns the panic by value, to [resume](Panic::resume) it or to look at its payload, or `None` if the task
+    /// returned an error.
+    #[must_use]
+    pub fn into_panic(self) -> Option<Panic> {
+        match self {
+            Failure::Error { .. } => None,
+            Failure::Panic(panic) => Some(panic),
+        }
+    }
 }
+
+// By hand, because a format string would not hand the alternate flag on.
+impl<E: fmt::Display> fmt::Display for Failure<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Error { component, index, error } => {
+                write!(f, "{component}#{index} failed: ")?;
+                error.fmt(f)
+            }
+            Failure::Panic(panic) => panic.fmt(f),
+        }
+    }
+}
+
+impl<E: fmt::Debug + fmt::Display> std::error::Error for Failure<E> {}
 
 /// A panic kept as a value: what was thrown, and by which component.
 ///

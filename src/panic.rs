@@ -22,9 +22,9 @@ pub(crate) fn resume(payload: Payload) -> ! {
     resume_unwind(payload)
 }
 
-/// Drops a payload that lost against an earlier one, even if its `Drop` panics.
-pub(crate) fn discard(payload: Payload) {
-    if let Err(second) = catch(move || drop(payload)) {
+/// Drops what lost against a panic, be it a later payload or a value, even if its `Drop` panics.
+pub(crate) fn discard<T>(lost: T) {
+    if let Err(second) = catch(move || drop(lost)) {
         // Dropping this one could panic again, and so on without end.
         std::mem::forget(second);
     }

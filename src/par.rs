@@ -11,8 +11,9 @@ use crate::token::CancellationToken;
 
 /// Maps `items` in parallel, into a vector in their order.
 ///
-/// Takes what rayon knows the length of: slices, vectors by value, mutable slices, ranges, zips of these. Runs in the
-/// rayon pool it is called in.
+/// Takes what rayon knows the length of: slices, vectors by value, mutable slices, ranges of up to 32 bits or `usize`,
+/// zips of these. A range of 64-bit integers has no length that rayon trusts: use `usize`. Runs in the rayon pool it is
+/// called in.
 ///
 /// # Cancellation
 ///
@@ -54,8 +55,7 @@ where
 ///
 /// Of several failing items the lowest counts, always: its error is the one that the sequential loop would return.
 ///
-/// Takes what rayon knows the length of: slices, vectors by value, mutable slices, ranges, zips of these. Runs in the
-/// rayon pool it is called in.
+/// Takes the same items as [`par_map`], and runs in the rayon pool it is called in.
 ///
 /// # Cancellation
 ///
@@ -68,8 +68,9 @@ where
 ///
 /// # Panics
 ///
-/// If `f` panics at an item below any that fails, the panic of the lowest such item is resumed, payload intact. When the
-/// token is cancelled too, a panic is resumed in any case.
+/// If the lowest failing item is one that `f` panics at, its panic is resumed, payload intact; a panic above an item
+/// that failed is dropped, and the sequential loop would not have met it. If the token is cancelled too, the lowest
+/// failing item among those that were started counts, error or panic: the cancellation hides neither.
 ///
 /// # Examples
 ///

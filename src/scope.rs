@@ -34,12 +34,21 @@ pub use task::{Scope, ScopedTask};
 /// A panic of the body or of a task is resumed, payload intact, when all are joined; it counts more than an error. Of
 /// several, that of the body is resumed, else that of the task spawned first.
 ///
+/// # On a rayon worker
+///
+/// A scope that is called inside a rayon job, such as the closure of [`par_map`](crate::par_map), waits for its tasks,
+/// and rayon's pool has one worker less meanwhile. If the tasks use rayon themselves, they wait for that pool: once all
+/// its workers wait in scopes, they wait for ever. Keep rayon out of such tasks, or call the scope outside of rayon.
+///
 /// # Costs
 ///
 /// A task costs its thread, some 20 to 80 µs. For many small tasks use [`par_map`](crate::par_map) or a
 /// [`Pipeline`](crate::Pipeline).
 ///
 /// # Examples
+///
+/// The error type has to be named somewhere, as in the last line of this body, since rustc cannot infer it from `?`
+/// alone (E0283).
 ///
 /// ```
 /// use std::io;
@@ -78,11 +87,13 @@ where
 {
     let (value, failures) = run(token, true, body);
     let mut error = None;
-    let mut first_panic: Option<(Order, Panic)> = None;
+    let mut first_panic: Option<((bool, Order), Panic)> = None;
     for (order, failure) in failures {
         match failure {
             Failure::Error { error: one, .. } => error = Some(one),
             Failure::Panic(panic) => {
+                // Here the body comes before the tasks.
+                let order = (order != Order::Body, order);
                 let lost = match &mut first_panic {
                     Some((first, _)) if *first < order => Some(panic),
                     first => first.replace((order, panic)).map(|(_, panic)| panic),
@@ -94,7 +105,9 @@ where
         }
     }
     if let Some((_, panic)) = first_panic {
-        drop((error, value));
+        // One by one: of a pair that unwinds, the other half would be dropped while panicking.
+        panic::discard(error);
+        panic::discard(value);
         panic.resume();
     }
     match (error, value) {
@@ -112,10 +125,12 @@ where
 ///
 /// The scope's token is a child of `token`, and only `token` cancels it.
 ///
+/// What [`scope`] says of calls on a rayon worker holds here too.
+///
 /// # Errors
 ///
 /// Every failure, in the order in which the tasks were spawned: errors and panics, with the task's name and index. The
-/// body's own error or panic comes first, as `scope#0`.
+/// body's own error or panic comes last, as `body#0`: often it is but the echo of a task that was joined with `?`.
 ///
 /// # Examples
 ///

@@ -77,7 +77,10 @@ impl CancellationToken {
     /// Cancels the token and its descendants, with the reason [`Requested`](CancelReason::Requested).
     ///
     /// Returns whether this call won, that is, whether the token was live. Either way every descendant reads cancelled
-    /// when this returns. Waiting calls are woken before it returns; they return soon after.
+    /// when this returns, every [`wait`](Self::wait) for one has been woken, and every [`done`](Self::done) channel is
+    /// disconnected. Calls that observe the token otherwise, such as a [`join`](crate::ScopedTask::join) or a run of a
+    /// [`Pipeline`](crate::Pipeline), are told by callbacks: these have run too, save those that another `cancel`,
+    /// still under way, has in hand.
     pub fn cancel(&self) -> bool {
         self.cancel_with(CancelReason::Requested)
     }
@@ -176,6 +179,9 @@ impl CancellationToken {
     ///
     /// Where several arms of a `select!` are ready, one is picked at random: check the token first if cancellation has
     /// to win.
+    ///
+    /// Keep the token, or a descendant of it, as long as the channel is watched: when the last one is dropped, the
+    /// channel disconnects too, which looks like a cancellation.
     ///
     /// # Examples
     ///

@@ -131,9 +131,11 @@ impl<S: Stock, R, E> State<S, R, E> {
     ) -> Step<S::Batch, R, E> {
         self.commit(worked);
         let ticket = self.signal.workers.ticket();
+        // What was handed back is due before anything else; a ready inlet is pulled by who needs a batch, another ahead.
+        let claim_first = !self.returned.is_empty() || self.ready && self.stock.len() > 0;
         if self.is_over() {
             Step::Leave
-        } else if let Some(items) = self.may_pull().filter(|_| !self.ready || self.stock.len() == 0) {
+        } else if let Some(items) = self.may_pull().filter(|_| !claim_first) {
             self.start_pull(items)
         } else if let Some(step) = self.claim(lingered) {
             step
@@ -172,7 +174,6 @@ impl<S: Stock, R, E> State<S, R, E> {
         } else if let Some(done) = self.ring.take() {
             Step::Output(done)
         } else if self.is_complete() {
-            // Not `is_over`: a cancellation between the look at the token and this one would pass for completion.
             Step::Leave
         } else if let Some(step) = self.claim(lingered) {
             step

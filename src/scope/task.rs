@@ -69,10 +69,10 @@ where
     /// Returns this scope with another name for the tasks that are spawned through it, and for those that they spawn.
     ///
     /// The name stands in thread names (`name#index`; Linux shows 15 bytes), panic messages and [`Failure`]s. The default
-    /// is `task`. A NUL becomes the replacement character.
+    /// is `task`. A NUL becomes the replacement character in the thread's name.
     #[must_use = "the name is that of the returned scope"]
-    pub fn named(&self, name: impl Into<Arc<str>>) -> Self {
-        Scope { threads: self.threads, name: name.into(), shared: Arc::clone(&self.shared) }
+    pub fn named(&self, name: impl AsRef<str>) -> Self {
+        Scope { threads: self.threads, name: name.as_ref().into(), shared: Arc::clone(&self.shared) }
     }
 
     /// Returns the scope's token, a child of the caller's; a failure cancels it, unless in [`scope_all`](crate::scope_all).
@@ -92,11 +92,11 @@ impl<E> fmt::Debug for Scope<'_, '_, E> {
     }
 }
 
-/// The place of a failure among others: the body's first, then by the order of spawning.
+/// The place of a failure in a list: by the order of spawning, then the body's, which may be an echo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Order {
-    Body,
     Task(usize),
+    Body,
 }
 
 /// What the tasks of a scope share.

@@ -6,13 +6,21 @@
 //! - the waiter takes a ticket, then looks at the state, then waits with the ticket;
 //! - the notifier changes the state, then notifies, which makes every earlier ticket stale.
 //!
-//! A waiter that looked too early holds a stale ticket and does not sleep.
+//! A waiter that looked too early holds a stale ticket and does not fall asleep.
+//!
+//! What [`Event::notify_one`] promises: at least one of those who took their ticket before it goes on to look. Either
+//! one of them has not fallen asleep, and its ticket is stale; or all that are left sleep, and one is woken. The others
+//! sleep on, though their tickets are stale too, so whoever uses it must do with one. The caller of a pipeline is the
+//! only waiter of its event. Its workers are alike, any of them will do, and `State::wakes` passes the wake-up on: it
+//! counts those asleep, wakes one, marks that one as waking, and the first to look takes the mark away and wakes the
+//! next if there is more to do. So nobody needs to be woken for the sake of a ticket, but a notification that reached
+//! nobody would leave the mark for ever.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam::utils::Backoff;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::{CancellationToken, Watch};
 
@@ -52,19 +60,22 @@ impl Event {
 
     /// Wakes one waiter, and any other that has not fallen asleep yet.
     pub(crate) fn notify_one(&self) {
-        self.bump();
+        // Under the lock: all who sleep took their tickets before this notification. After it, somebody with a newer
+        // ticket might have joined them, be picked, and go back to sleep.
+        let _guard = self.bump();
         self.changed.notify_one();
     }
 
     /// Wakes every waiter.
     pub(crate) fn notify_all(&self) {
-        self.bump();
+        drop(self.bump());
         self.changed.notify_all();
     }
 
-    fn bump(&self) {
-        let _guard = self.lock.lock();
+    fn bump(&self) -> MutexGuard<'_, ()> {
+        let guard = self.lock.lock();
         self.epoch.fetch_add(1, Ordering::Release);
+        guard
     }
 
     /// Has every waiter woken when `token` is cancelled, until the watch is dropped.

@@ -1,7 +1,7 @@
 use std::error::Error;
 use std::io;
 
-use brigade::{CancelReason, CancellationToken, Cancelled, Pipeline, scope, scope_all, try_par_map};
+use brigade::{CancelReason, CancellationToken, Cancelled, Failure, Pipeline, scope, scope_all, try_par_map};
 
 use crate::util::message_of;
 
@@ -92,6 +92,41 @@ fn reasons_read_well() {
 }
 
 #[test]
+fn a_failure_shows_the_chain_of_causes_in_the_alternate_form() {
+    let failures = scope_all(&CancellationToken::new(), |s| {
+        s.spawn(|_| Err::<(), _>(anyhow::Error::new(Mine::Broke).context("while reading")))?;
+        s.spawn(|_| -> anyhow::Result<()> { panic!("oh") })?;
+        Ok(())
+    })
+    .unwrap_err();
+    let plain: Vec<String> = failures.iter().map(ToString::to_string).collect();
+    assert_eq!(plain, ["task#0 failed: while reading", "task#1 panicked: oh"]);
+    let whole: Vec<String> = failures.iter().map(|failure| format!("{failure:#}")).collect();
+    assert_eq!(whole, ["task#0 failed: while reading: it broke", "task#1 panicked: oh"]);
+}
+
+#[test]
+fn a_failure_gives_its_error_or_its_panic_by_value() {
+    let failures = || {
+        scope_all(&CancellationToken::new(), |s| {
+            s.spawn(|_| Err::<(), _>(Mine::Broke))?;
+            s.spawn(|_| -> Result<(), Mine> { panic!("oh") })?;
+            Ok(())
+        })
+        .unwrap_err()
+    };
+    let errors: Vec<_> = failures().into_iter().map(Failure::into_error).collect();
+    assert!(matches!(errors[..], [Some(Mine::Broke), None]), "{errors:?}");
+    let [none, Some(panic)] =
+        <[_; 2]>::try_from(failures().into_iter().map(Failure::into_panic).collect::<Vec<_>>()).expect("two failures")
+    else {
+        panic!("the second is a panic")
+    };
+    assert!(none.is_none());
+    assert_eq!(message_of(|| panic.resume()), "oh");
+}
+
+#[test]
 fn a_failure_goes_into_anyhow_and_keeps_name_index_and_payload() {
     let run = || {
         scope_all(&CancellationToken::new(), |s| {
@@ -103,7 +138,7 @@ fn a_failure_goes_into_anyhow_and_keeps_name_index_and_payload() {
     };
     assert_eq!(anyhow::Error::new(run()).to_string(), "count#0 panicked: (the payload is not a string)");
     let panic = match run() {
-        brigade::Failure::Panic(panic) => panic,
+        Failure::Panic(panic) => panic,
         other => panic!("a panic, not {other}"),
     };
     assert_eq!(
@@ -115,6 +150,6 @@ fn a_failure_goes_into_anyhow_and_keeps_name_index_and_payload() {
     else {
         unreachable!("it panicked")
     };
-    let brigade::Failure::Panic(panic) = failures.remove(0) else { panic!("a panic") };
+    let Failure::Panic(panic) = failures.remove(0) else { panic!("a panic") };
     assert_eq!(message_of(|| panic.resume()), "text");
 }

@@ -77,8 +77,8 @@ fn whatever_rayon_knows_the_length_of_can_be_mapped() {
 fn of_ten_failing_items_the_lowest_is_reported_500_times_in_500() {
     watched(|| {
         for _ in 0..500 {
-            let fail = |item| if item % 1_000 == 999 { Err(anyhow::anyhow!("{item}")) } else { Ok(()) };
-            assert_eq!(try_par_map(&live(), 0..10_000, fail).unwrap_err().to_string(), "999");
+            let fail = |item| if item % 100 == 99 { Err(anyhow::anyhow!("{item}")) } else { Ok(()) };
+            assert_eq!(try_par_map(&live(), 0..1_000, fail).unwrap_err().to_string(), "99");
         }
     });
 }
@@ -154,6 +154,25 @@ fn an_error_is_not_lost_to_a_cancellation() {
         Ok(())
     });
     assert_eq!(result.unwrap_err().to_string(), "the real error");
+}
+
+#[test]
+fn neither_an_error_nor_a_panic_is_lost_to_a_cancellation_and_the_lower_counts() {
+    watched(|| {
+        for fails in [5, 50] {
+            let (token, both) = (live(), std::sync::Barrier::new(2));
+            let ended = ending(|| {
+                pool(2).install(|| {
+                    try_par_map(&token, [5_usize, 50], |item| {
+                        both.wait();
+                        token.cancel();
+                        run(item, if item == fails { Fate::Fail } else { Fate::Panic })
+                    })
+                })
+            });
+            assert_eq!(ended, if fails == 5 { "item 5 failed" } else { "item 5 panicked" });
+        }
+    });
 }
 
 static HOOKED: AtomicUsize = AtomicUsize::new(0);

@@ -82,6 +82,9 @@ fn threads_carry_the_name_and_index_of_their_task() {
     let names = scope(&live(), |s| {
         let plain = s.spawn(|_| Ok(name()))?;
         let parse = s.named("parse");
+        let string = String::from("string");
+        assert_eq!(s.named(&string).spawn(|_| Ok(()))?.name(), "string");
+        assert_eq!(s.named(string).spawn(|_| Ok(()))?.name(), "string");
         let named = parse.spawn(|s| Ok((name(), s.spawn(|_| Ok(name()))?.join()?)))?;
         assert_eq!((plain.name(), named.name()), ("task", "parse"));
         let odd = s.named("nul\0").spawn(|_| Ok(name()))?.join()?;
@@ -89,7 +92,7 @@ fn threads_carry_the_name_and_index_of_their_task() {
     })
     .unwrap();
     let (plain, (named, inherited), odd) = names;
-    assert_eq!((plain.as_deref(), named.as_deref()), (Some("task#0"), Some("parse#1")));
+    assert_eq!((plain.as_deref(), named.as_deref()), (Some("task#0"), Some("parse#3")));
     assert!(inherited.unwrap().starts_with("parse#"));
     assert!(odd.unwrap().starts_with("nul\u{fffd}#"));
 }
@@ -197,6 +200,20 @@ fn of_several_panics_that_of_the_task_spawned_first_is_resumed() {
             });
             assert_eq!(message, "task 0");
         }
+    });
+}
+
+#[test]
+fn a_panic_of_the_body_counts_more_than_one_of_a_task() {
+    watched(|| {
+        let message = message_of(|| {
+            let _ = scope(&live(), |s| -> std::result::Result<(), Cancelled> {
+                s.spawn(|_| -> std::result::Result<(), Cancelled> { panic!("task") })?;
+                s.token().wait();
+                panic!("body");
+            });
+        });
+        assert_eq!(message, "body");
     });
 }
 
@@ -324,6 +341,35 @@ fn a_payload_whose_drop_panics_does_not_get_in_the_way() {
 }
 
 #[test]
+fn neither_a_value_nor_an_error_whose_drop_panics_replaces_a_panic() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("bomb");
+        }
+    }
+    impl From<Cancelled> for Bomb {
+        fn from(_: Cancelled) -> Self {
+            Bomb
+        }
+    }
+    watched(|| {
+        let message = message_of(|| {
+            let _ = scope(&live(), |s| {
+                let panics = s.spawn(|s| -> std::result::Result<(), Bomb> {
+                    s.token().wait();
+                    panic!("task");
+                });
+                let fails = s.spawn(|_| Err::<(), _>(Bomb));
+                assert!(panics.is_ok() && fails.is_ok());
+                Ok(Bomb)
+            });
+        });
+        assert_eq!(message, "task");
+    });
+}
+
+#[test]
 fn scope_all_lets_every_task_end_and_lists_the_failures_in_spawn_order() {
     watched(|| {
         let ended = Counter::default();
@@ -355,7 +401,7 @@ fn scope_all_lets_every_task_end_and_lists_the_failures_in_spawn_order() {
 }
 
 #[test]
-fn scope_all_gives_the_value_if_nothing_failed_and_else_the_bodys_failure_first() {
+fn scope_all_gives_the_value_if_nothing_failed_and_else_the_bodys_failure_last() {
     assert_eq!(scope_all(&live(), |_| Ok::<_, Cancelled>(3)).unwrap(), 3);
     let failures = scope_all(&live(), |s| {
         s.spawn(|_| -> Result<()> { anyhow::bail!("task") })?;
@@ -363,7 +409,21 @@ fn scope_all_gives_the_value_if_nothing_failed_and_else_the_bodys_failure_first(
     })
     .unwrap_err();
     let shown: Vec<String> = failures.iter().map(ToString::to_string).collect();
-    assert_eq!(shown, ["body#0 failed: body", "task#0 failed: task"]);
+    assert_eq!(shown, ["task#0 failed: task", "body#0 failed: body"]);
+}
+
+#[test]
+fn scope_all_lists_the_real_error_before_its_echo_from_the_body() {
+    watched(|| {
+        let failures = scope_all(&live(), |s| {
+            let task = s.spawn(|_| -> Result<()> { anyhow::bail!("disk full") })?;
+            task.join()?;
+            Ok(())
+        })
+        .unwrap_err();
+        let shown: Vec<String> = failures.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["task#0 failed: disk full", "body#0 failed: cancelled: a sibling failed"]);
+    });
 }
 
 #[test]

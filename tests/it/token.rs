@@ -235,6 +235,32 @@ fn when_a_cancel_returns_every_descendant_reads_cancelled_even_if_it_lost() {
 }
 
 #[test]
+fn when_a_cancel_returns_every_done_channel_is_disconnected_even_if_it_lost() {
+    watched(|| {
+        for _ in 0..300 {
+            let root = CancellationToken::new();
+            let children: Vec<_> = (0..100).map(|_| root.child_token()).collect();
+            let done: Vec<_> = children.iter().map(CancellationToken::done).collect();
+            let cancel = || {
+                root.cancel();
+                assert!(done.iter().all(|done| done.try_recv() == Err(TryRecvError::Disconnected)));
+            };
+            together(vec![Box::new(cancel), Box::new(cancel)]);
+        }
+    });
+}
+
+#[test]
+fn done_of_a_live_token_disconnects_when_the_last_token_is_dropped() {
+    let token = CancellationToken::new();
+    let (done, child) = (token.done(), token.child_token());
+    drop(token);
+    assert_eq!(done.try_recv(), Err(TryRecvError::Empty));
+    drop(child);
+    assert_eq!(done.try_recv(), Err(TryRecvError::Disconnected));
+}
+
+#[test]
 fn children_born_and_dropped_during_a_cancel_are_cancelled_or_gone() {
     watched(|| {
         for _ in 0..200 {
