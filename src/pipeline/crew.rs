@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use crossbeam::utils::Backoff;
+use crossbeam::utils::{Backoff, CachePadded};
 use parking_lot::{Mutex, MutexGuard};
 
 use super::claim::Stock;
@@ -36,12 +36,13 @@ pub(super) struct Crew<'a, S: Stock, I, W: Stage<S::Item>> {
     stage: &'a W,
     ordered: bool,
     signal: Arc<Signal>,
-    state: Mutex<State<S, W::Output, W::Error>>,
+    // Padded: whoever works reads what stands above for each item, while who pulls takes this lock for each.
+    state: CachePadded<Mutex<State<S, W::Output, W::Error>>>,
     inlet: Mutex<Pulling<I>>,
     /// Whether the inlet never waits.
     ready: bool,
     /// The length of the stock, for who lingers.
-    in_stock: AtomicUsize,
+    in_stock: CachePadded<AtomicUsize>,
 }
 
 /// The source, in the hands of the one who pulls.
@@ -70,10 +71,10 @@ impl<'a, S: Stock, I, W: Stage<S::Item>> Crew<'a, S, I, W> {
             stage,
             ordered: settings.ordered,
             signal: Arc::clone(&signal),
-            state: Mutex::new(State::new(stock, opening, ready, settings, signal)),
+            state: CachePadded::new(Mutex::new(State::new(stock, opening, ready, settings, signal))),
             inlet: Mutex::new(Pulling { ended: inlet.is_none(), source: inlet }),
             ready,
-            in_stock: AtomicUsize::new(0),
+            in_stock: CachePadded::new(AtomicUsize::new(0)),
         }
     }
 
@@ -102,7 +103,7 @@ impl<'a, S: Stock, I, W: Stage<S::Item>> Crew<'a, S, I, W> {
     /// and what is to be dropped.
     #[expect(clippy::type_complexity, reason = "three parts, taken apart at once by the one caller")]
     pub(super) fn into_parts(self) -> (Ring<Done<W::Output, W::Error>>, Option<Payload>, impl Sized) {
-        let state = self.state.into_inner();
+        let state = self.state.into_inner().into_inner();
         (state.ring, state.source_panic, (state.stock, state.returned, self.inlet.into_inner().source))
     }
 }
@@ -242,8 +243,9 @@ where
 
     fn work(&self, claim: Claim<S::Batch, W::Output>) -> Worked<S::Batch, W::Output, W::Error> {
         let Claim { first, mut batch, items, outputs } = claim;
-        let is_void = |done| self.signal.is_void(first + done as u64);
-        let done = work(self.stage, &mut batch, items, outputs, is_void, || self.signal.is_idle());
+        let signal = &*self.signal;
+        let is_void = |done| signal.is_void(first + done as u64);
+        let done = work(self.stage, &mut batch, items, outputs, is_void, || signal.is_idle());
         let mut rest = None;
         match done.end {
             None if done.items < items => rest = Some((batch, items - done.items)),

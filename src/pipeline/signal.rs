@@ -3,14 +3,18 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use crossbeam::utils::CachePadded;
+
 use crate::token::Event;
 
 /// What the token's callback touches, which must not borrow.
 pub(super) struct Signal {
     /// Items from this index on are void: one below them failed, or the run is over.
-    void_from: AtomicU64,
+    ///
+    /// Read for each item, so it has a cache line of its own, as the next has.
+    void_from: CachePadded<AtomicU64>,
     /// Somebody sleeps, and would take what is handed back.
-    pub(super) idle: AtomicBool,
+    idle: CachePadded<AtomicBool>,
     pub(super) workers: Event,
     pub(super) caller: Event,
 }
@@ -18,8 +22,8 @@ pub(super) struct Signal {
 impl Signal {
     pub(super) fn new() -> Arc<Signal> {
         Arc::new(Signal {
-            void_from: AtomicU64::new(u64::MAX),
-            idle: AtomicBool::new(false),
+            void_from: CachePadded::new(AtomicU64::new(u64::MAX)),
+            idle: CachePadded::new(AtomicBool::new(false)),
             workers: Event::default(),
             caller: Event::default(),
         })
@@ -31,9 +35,16 @@ impl Signal {
         item >= self.void_from.load(Ordering::Relaxed)
     }
 
-    // Relaxed: a hint.
+    // Relaxed, as below: a hint.
     pub(super) fn is_idle(&self) -> bool {
         self.idle.load(Ordering::Relaxed)
+    }
+
+    /// Called with the state in hand, for each item that is pulled: a store that changes nothing would cost those who look.
+    pub(super) fn set_idle(&self, idle: bool) {
+        if self.is_idle() != idle {
+            self.idle.store(idle, Ordering::Relaxed);
+        }
     }
 
     /// Who works on an item from this one on stops at the next; who sleeps looks again.

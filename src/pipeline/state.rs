@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::claim::{Batch, Stock};
@@ -217,7 +216,7 @@ impl<S: Stock, R, E> State<S, R, E> {
     /// wakes the next, if there is more.
     pub(super) fn wakes(&mut self) -> Wakes {
         let idle = self.asleep > 0 || self.caller_asleep;
-        self.signal.idle.store(idle, Ordering::Relaxed);
+        self.signal.set_idle(idle);
         if !idle {
             return Wakes::default();
         }
