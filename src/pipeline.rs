@@ -42,7 +42,7 @@ pub use work::Stage;
 /// # Memory
 ///
 /// Between a pull and its output lie at most a [`window`](Self::window) of items: by default four batches a thread, which
-/// are up to 1024 items each where items cost next to nothing, and one where an item takes 50 µs or more of the source's,
+/// are up to 1024 items each where items cost next to nothing, and one where an item takes 100 µs or more of the source's,
 /// the stages' and the sink's time together.
 ///
 /// # Blocking sources
@@ -74,7 +74,7 @@ pub use work::Stage;
 ///
 /// # Costs
 ///
-/// Items are worked in batches that size themselves to some 50 µs; of one that takes much longer the rest is handed to
+/// Items are worked in batches that size themselves to some 100 µs; of one that takes much longer the rest is handed to
 /// whoever has nothing to do. So a cheap item costs a few ns more than in a plain
 /// loop from data or a ready iterator, and some 20 to 30 ns more from an arbitrary one. Starting a thread costs 20 to 80 µs.
 ///

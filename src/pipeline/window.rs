@@ -3,9 +3,9 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-/// How long a batch is meant to take. A batch costs some 300 ns of locking and clock; much longer ones would make the
-/// others wait at the end, and small costly items wait behind each other.
-pub(super) const AIM: Duration = Duration::from_micros(50);
+/// How long a batch is meant to take. A batch costs up to a microsecond of locks, clocks and cache lines that change
+/// hands: 1.93 times the plain loop on two threads with 50 µs. Longer ones keep small costly items behind each other.
+pub(super) const AIM: Duration = Duration::from_micros(100);
 
 /// The largest batch. Larger ones gain nothing even at 1 ns an item, and would hold more of them.
 const LARGEST: usize = 1024;
@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn one_costly_batch_shrinks_the_next_at_once() {
         let mut window = after(2, Duration::from_micros(1), Duration::ZERO, Duration::ZERO);
-        assert!((49..=50).contains(&window.batch()), "{}", window.batch());
+        assert!((99..=101).contains(&window.batch()), "{}", window.batch());
         window.learn_work(1, COSTLY);
         assert_eq!(window.batch(), 1);
     }
