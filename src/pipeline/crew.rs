@@ -31,13 +31,15 @@ use super::work::{Done, End, Stage, work};
 use crate::panic::{self, Payload};
 use crate::token::{CancellationToken, Watch};
 
+type Shared<S, R, E> = CachePadded<Mutex<State<S, R, E>>>;
+
 /// What the members of a crew share.
 pub(super) struct Crew<'a, S: Stock, I, W: Stage<S::Item>> {
     stage: &'a W,
     ordered: bool,
     signal: Arc<Signal>,
     // Padded: whoever works reads what stands above for each item, while who pulls takes this lock for each.
-    state: CachePadded<Mutex<State<S, W::Output, W::Error>>>,
+    state: Shared<S, W::Output, W::Error>,
     inlet: Mutex<Pulling<I>>,
     /// Whether the inlet never waits.
     ready: bool,

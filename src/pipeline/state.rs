@@ -31,6 +31,8 @@ pub(super) struct State<S: Stock, R, E> {
     ready: bool,
     /// How much stock is enough for the one who pulls to turn to other work, in batches: half the default window.
     enough: usize,
+    /// Who pulls from a ready inlet, or waits to.
+    pulling: usize,
     /// Items claimed; the index of the next one.
     claimed: u64,
     /// Items committed; where no order is kept, the place of the next batch.
@@ -112,6 +114,7 @@ impl<S: Stock, R, E> State<S, R, E> {
             ordered: settings.ordered,
             ready,
             enough: threads.saturating_mul(2),
+            pulling: 0,
             claimed: 0,
             committed: 0,
             in_hand: 0,
@@ -130,8 +133,9 @@ impl<S: Stock, R, E> State<S, R, E> {
     ) -> Step<S::Batch, R, E> {
         self.commit(worked);
         let ticket = self.signal.workers.ticket();
-        // What was handed back is due before anything else; a ready inlet is pulled by who needs a batch, another ahead.
-        let claim_first = !self.returned.is_empty() || self.ready && self.stock.len() > 0;
+        // What was handed back is due before anything else. Otherwise the stock is filled first, so that nobody has to wait
+        // for it; but nobody waits to pull from a ready inlet while there is something to claim.
+        let claim_first = !self.returned.is_empty() || self.pulling > 0 && self.stock.len() > 0;
         if self.is_over() {
             Step::Leave
         } else if let Some(items) = self.may_pull().filter(|_| !claim_first) {
@@ -195,6 +199,7 @@ impl<S: Stock, R, E> State<S, R, E> {
 
     /// Puts a batch that was pulled from a ready inlet into the stock, `asked` items having been wanted.
     pub(super) fn stock_up_batch(&mut self, batch: Vec<S::Item>, asked: usize) {
+        self.pulling -= 1;
         self.window.unpull(asked - batch.len());
         self.stock.put_batch(batch);
     }
@@ -303,19 +308,21 @@ impl<S: Stock, R, E> State<S, R, E> {
         }
     }
 
-    /// How many items may be pulled now, and should be: a batch of a ready inlet; of another, as much as the stock lacks.
+    /// How many items may be pulled now, and should be: as much as the stock lacks, of a ready inlet a batch at most.
     fn may_pull(&self) -> Option<usize> {
         if self.inlet != Inlet::Idle || self.signal.is_void(self.claimed) {
             return None;
         }
-        let batches = if self.ready { 1 } else { self.enough };
-        let lacking = batches.saturating_mul(self.window.batch()).saturating_sub(self.stock.len());
-        Some(lacking.min(self.window.room())).filter(|items| *items > 0)
+        let batch = self.window.batch();
+        let lacking = self.enough.saturating_mul(batch).saturating_sub(self.stock.len());
+        let most = if self.ready { batch } else { usize::MAX };
+        Some(lacking.min(most).min(self.window.room())).filter(|items| *items > 0)
     }
 
     fn start_pull(&mut self, items: usize) -> Step<S::Batch, R, E> {
         if self.ready {
             self.window.pull(items);
+            self.pulling += 1;
         } else {
             self.inlet = Inlet::Busy;
         }
