@@ -100,10 +100,10 @@
 //!
 //! # Costs
 //!
-//! On two cores of a virtual machine: polling a token costs an atomic load. An item of a pipeline costs some 5 ns over
-//! its work if it comes from data or a ready iterator, some 25 ns if it comes from an arbitrary one; items of 275 ns run
-//! 1.9 and 1.8 times as fast as in the plain loop. A map costs what rayon's own does, and a few ns an item more below 40 ns. A task of
-//! a scope costs its thread, 20 to 80 µs. `cargo bench --bench scoreboard` prints these figures for your machine.
+//! On two cores of a virtual machine: polling a token costs what an atomic load does. An item of a pipeline costs some
+//! 3 ns over its work if it comes from data or a ready iterator, some 25 ns if it comes from an arbitrary one; items of
+//! 275 ns run 1.9 and 1.7 times as fast as in the plain loop. A map costs what rayon's own does. A task of a scope costs
+//! its thread, 20 to 80 µs. `cargo bench --bench scoreboard` prints these figures for your machine.
 //!
 //! # What this is not
 //!

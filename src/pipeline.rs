@@ -76,7 +76,7 @@ pub use work::Stage;
 ///
 /// Items are worked in batches that size themselves to some 100 µs; of one that takes much longer the rest is handed to
 /// whoever has nothing to do. So a cheap item costs a few ns more than in a plain
-/// loop from data or a ready iterator, and some 20 to 30 ns more from an arbitrary one. Starting a thread costs 20 to 80 µs.
+/// loop from data or a ready iterator, and some 25 ns more from an arbitrary one. Starting a thread costs 20 to 80 µs.
 ///
 /// # Examples
 ///
