@@ -16,7 +16,7 @@ use rayon::iter::{IndexedParallelIterator, IntoParallelIterator};
 
 use crate::error::Cancelled;
 use crate::token::CancellationToken;
-use claim::{FromData, FromIter, FromReady};
+use claim::{FromData, FromIter};
 use run::{Run, Settings, Stop};
 use work::{Identity, Map, TryMap};
 
@@ -99,7 +99,7 @@ pub struct Pipeline<S, W> {
     settings: Settings,
 }
 
-impl<I: Iterator + Send> Pipeline<FromIter<I>, Identity>
+impl<I: Iterator + Send> Pipeline<FromIter<I, false>, Identity>
 where
     I::Item: Send,
 {
@@ -120,7 +120,7 @@ where
     }
 }
 
-impl<I: Iterator + Send> Pipeline<FromReady<I>, Identity>
+impl<I: Iterator + Send> Pipeline<FromIter<I, true>, Identity>
 where
     I::Item: Send,
 {
@@ -143,7 +143,7 @@ where
     /// # Ok::<(), brigade::Cancelled>(())
     /// ```
     pub fn from_ready<T: IntoIterator<IntoIter = I>>(items: T) -> Self {
-        Pipeline::new(FromReady(items.into_iter()))
+        Pipeline::new(FromIter(items.into_iter()))
     }
 }
 

@@ -97,11 +97,12 @@ pub trait Batch: Send {
     fn split(&mut self, most: usize) -> Self;
 }
 
-/// The source of [`Pipeline::from_iter`](super::Pipeline::from_iter).
+/// The source of [`Pipeline::from_iter`](super::Pipeline::from_iter) and, if it is `READY`, of
+/// [`Pipeline::from_ready`](super::Pipeline::from_ready).
 #[derive(Clone, Debug)]
-pub struct FromIter<I>(pub(super) I);
+pub struct FromIter<I, const READY: bool>(pub(super) I);
 
-impl<I: Iterator + Send> Source for FromIter<I>
+impl<I: Iterator + Send, const READY: bool> Source for FromIter<I, READY>
 where
     I::Item: Send,
 {
@@ -112,7 +113,7 @@ where
     }
 }
 
-impl<I: Iterator + Send> Feed for FromIter<I>
+impl<I: Iterator + Send, const READY: bool> Feed for FromIter<I, READY>
 where
     I::Item: Send,
 {
@@ -121,42 +122,7 @@ where
     type Inlet = I;
     type Plain = I;
 
-    const READY: bool = false;
-
-    fn split(self) -> (Self::Stock, Option<I>) {
-        (Pulled::new(), Some(self.0))
-    }
-
-    fn plain(self) -> I {
-        self.0
-    }
-}
-
-/// The source of [`Pipeline::from_ready`](super::Pipeline::from_ready).
-#[derive(Clone, Debug)]
-pub struct FromReady<I>(pub(super) I);
-
-impl<I: Iterator + Send> Source for FromReady<I>
-where
-    I::Item: Send,
-{
-    type Item = I::Item;
-
-    fn open<V: Visit<I::Item>>(self, visit: V) -> V::Output {
-        visit.visit(self)
-    }
-}
-
-impl<I: Iterator + Send> Feed for FromReady<I>
-where
-    I::Item: Send,
-{
-    type Item = I::Item;
-    type Stock = Pulled<I::Item>;
-    type Inlet = I;
-    type Plain = I;
-
-    const READY: bool = true;
+    const READY: bool = READY;
 
     fn split(self) -> (Self::Stock, Option<I>) {
         (Pulled::new(), Some(self.0))

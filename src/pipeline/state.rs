@@ -337,7 +337,7 @@ mod tests {
     use super::super::claim::{Feed, FromIter};
     use super::*;
 
-    type Endless = FromIter<std::iter::Repeat<()>>;
+    type Endless = FromIter<std::iter::Repeat<()>, false>;
 
     #[test]
     fn a_run_that_was_voided_is_not_complete() {
