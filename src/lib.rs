@@ -121,8 +121,11 @@
 
 mod error;
 mod panic;
+mod sync;
 mod thread;
 mod token;
+
+mod channel;
 
 mod scope;
 
@@ -130,8 +133,14 @@ mod par;
 
 mod pipeline;
 
+pub use channel::{Merge, ReceiverUntil, RecvError, RecvIter, SendError, SenderUntil, TryRecvIter, Until, merge};
 pub use error::{CancelReason, Cancelled, Failure, Panic};
 pub use par::{par_map, try_par_map};
 pub use pipeline::{Pipeline, Source, Stage};
 pub use scope::{Scope, ScopedTask, scope, scope_all};
-pub use token::{CancellationToken, DropGuard, Never};
+pub use token::{CancelCallback, CancellationToken, DropGuard, Never};
+
+// For tests/loom.rs: what is not public must be modelled too.
+#[cfg(brigade_loom)]
+#[doc(hidden)]
+pub use token::{Event, Ticket};

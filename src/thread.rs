@@ -1,4 +1,4 @@
-//! The only module that starts threads: scoped, so that each has an owner, named, and fallible.
+//! The only module that starts threads: named, fallible, and scoped, so that each has an owner, but for the one clock.
 
 use std::io;
 use std::thread::{Builder, Scope, ScopedJoinHandle};
@@ -39,4 +39,11 @@ where
 /// Waits for a thread to end; a panic that left its closure comes back as its payload.
 pub(crate) fn join<T>(handle: ScopedJoinHandle<'_, T>) -> Result<T, Payload> {
     handle.join()
+}
+
+/// Starts a thread that nobody joins. Only the clock of the deadlines is one: it is shared by the whole process, and ends
+/// by itself.
+pub(crate) fn detach(name: &str, f: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    #[allow(clippy::disallowed_methods, reason = "this is the one place")]
+    Builder::new().name(name.to_owned()).spawn(f).map(drop)
 }

@@ -1,24 +1,37 @@
 //! [`CancellationToken`]: one flag that every blocking call observes.
 
+mod callback;
+mod clock;
+// Public for the models of `tests/loom.rs` only.
+#[cfg_attr(not(brigade_loom), allow(unreachable_pub))]
+#[cfg_attr(brigade_loom, allow(missing_docs, missing_debug_implementations))]
 mod event;
+mod family;
+mod guard;
 mod tree;
+mod wait;
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam::channel::Receiver;
-
 use crate::error::{CancelReason, Cancelled};
 
+pub use callback::CancelCallback;
+#[cfg(brigade_loom)]
+pub use event::{Event, Ticket};
+#[cfg(not(brigade_loom))]
 pub(crate) use event::{Event, Ticket};
+use family::Parents;
+pub use guard::DropGuard;
 use tree::Node;
-pub(crate) use tree::Watch;
 
 /// A flag that is set once, by anybody, and observed by every call that may wait.
 ///
-/// Clones share the flag. A [child](Self::child_token) is cancelled with its parent, and never cancels it. Pass a token
-/// to the call that may wait, as Go's context is passed; do not keep it in a struct.
+/// Clones share the flag, and are equal; all other tokens differ. A [child](Self::child_token) is cancelled with its
+/// parent, and never cancels it. Pass a token to the call that may wait, as Go's context is passed; do not keep it in a
+/// struct.
 ///
 /// # Cancellation
 ///
@@ -27,10 +40,19 @@ pub(crate) use tree::Watch;
 /// is cancelled from the start. Dropping a token cancels nothing, and a descendant stays connected to its ancestors even
 /// if every token between them has been dropped.
 ///
+/// # Deadlines
+///
+/// A token [with a deadline](Self::child_with_deadline) cancels itself when the time has come, never before, and on an
+/// idle machine less than a millisecond after. One thread of the process, `brigade-clock`, watches over all deadlines; it
+/// is started for the first and ends about 100 ms after the last has gone. Where the system refuses to start it, whoever
+/// polls such a token or waits for it looks at the clock instead, and a pipeline that is given one runs on the calling
+/// thread; but [`done`](Self::done) and [`on_cancel`](Self::on_cancel) are then told only when somebody does so.
+///
 /// # Costs
 ///
 /// [`is_cancelled`](Self::is_cancelled) is one atomic load at any depth of the tree: no lock, no clock, no walk. Making
-/// and dropping a child locks its parent for a moment each time.
+/// and dropping a child locks its parent for a moment each time, and costs about what allocating three small boxes does;
+/// a deadline three times that. A child keeps its ancestors in memory.
 ///
 /// # Examples
 ///
@@ -47,14 +69,34 @@ pub(crate) use tree::Watch;
 /// ```
 #[derive(Clone)]
 pub struct CancellationToken {
-    node: Arc<Node>,
+    /// `None` in a token that is never cancelled.
+    node: Option<Arc<Node>>,
 }
 
 impl CancellationToken {
     /// Creates a token that has no parent.
     #[must_use]
     pub fn new() -> Self {
-        CancellationToken { node: Node::root() }
+        CancellationToken { node: Some(Node::root()) }
+    }
+
+    /// Returns a token that is never cancelled, for calls that are not to be stopped. It costs nothing: no memory, and no
+    /// load when it is polled.
+    ///
+    /// [`cancel`](Self::cancel) does nothing to it and answers `false`. Its children are tokens like any other.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use brigade::{CancellationToken, par_map};
+    ///
+    /// static NEVER: CancellationToken = CancellationToken::never();
+    /// assert_eq!(par_map(&NEVER, [1, 2, 3], |number| number * number), Ok(vec![1, 4, 9]));
+    /// assert!(!NEVER.cancel());
+    /// ```
+    #[must_use]
+    pub const fn never() -> Self {
+        CancellationToken { node: None }
     }
 
     /// Creates a token that is cancelled when this one is, and that can be cancelled alone.
@@ -71,23 +113,78 @@ impl CancellationToken {
     /// ```
     #[must_use]
     pub fn child_token(&self) -> Self {
-        CancellationToken { node: Node::child_of(&self.node) }
+        CancellationToken { node: Some(Node::child_of(Parents::one(self.node.as_ref()), None)) }
+    }
+
+    /// Creates a child that is also cancelled, with the reason [`Deadline`](CancelReason::Deadline), when `timeout` has
+    /// passed from now. A timeout too long for the clock to hold is no timeout.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use brigade::{CancelReason, CancellationToken, Cancelled, Pipeline};
+    ///
+    /// let token = CancellationToken::new().child_with_timeout(Duration::from_millis(10));
+    /// let result = Pipeline::from_iter(0..).for_each(&token, |_number| {});
+    /// assert_eq!(result, Err(Cancelled::new(CancelReason::Deadline)));
+    /// ```
+    #[must_use]
+    pub fn child_with_timeout(&self, timeout: Duration) -> Self {
+        CancellationToken {
+            node: Some(Node::child_of(Parents::one(self.node.as_ref()), Instant::now().checked_add(timeout))),
+        }
+    }
+
+    /// Creates a child that is also cancelled, with the reason [`Deadline`](CancelReason::Deadline), when `deadline` is
+    /// reached.
+    ///
+    /// Of its own deadline and those of its ancestors the earliest counts. One that has passed cancels the child at once.
+    #[must_use]
+    pub fn child_with_deadline(&self, deadline: Instant) -> Self {
+        CancellationToken { node: Some(Node::child_of(Parents::one(self.node.as_ref()), Some(deadline))) }
+    }
+
+    /// Creates a token that is cancelled when any of `tokens` is, with its reason: a child of all of them. It can be
+    /// cancelled alone.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use brigade::{CancelReason, CancellationToken};
+    ///
+    /// let (signal, request) = (CancellationToken::new(), CancellationToken::new());
+    /// let either = CancellationToken::any_of([&signal, &request]);
+    /// signal.cancel_with(CancelReason::Signal(15));
+    /// assert_eq!(either.reason(), Some(CancelReason::Signal(15)));
+    /// assert!(!request.is_cancelled());
+    /// ```
+    #[must_use]
+    pub fn any_of<'a>(tokens: impl IntoIterator<Item = &'a CancellationToken>) -> Self {
+        let parents = Parents::several(tokens.into_iter().filter_map(|token| token.node.as_ref()));
+        CancellationToken { node: Some(Node::child_of(parents, None)) }
     }
 
     /// Cancels the token and its descendants, with the reason [`Requested`](CancelReason::Requested).
     ///
     /// Returns whether this call won, that is, whether the token was live. Either way every descendant reads cancelled
-    /// when this returns, every [`wait`](Self::wait) for one has been woken, and every [`done`](Self::done) channel is
-    /// disconnected. Calls that observe the token otherwise, such as a [`join`](crate::ScopedTask::join) or a run of a
-    /// [`Pipeline`](crate::Pipeline), are told by callbacks: these have run too, save those that another `cancel`,
-    /// still under way, has in hand.
+    /// when this returns, every wait for one has been woken, and every [`done`](Self::done) channel is disconnected.
+    /// [Callbacks](Self::on_cancel) have run too, save those that another `cancel`, still under way, has in hand.
+    ///
+    /// # Panics
+    ///
+    /// If a callback panics. Everybody else has been told before; of several panics the first is resumed.
     pub fn cancel(&self) -> bool {
         self.cancel_with(CancelReason::Requested)
     }
 
     /// Cancels the token and its descendants, with a reason.
     ///
-    /// Returns whether this call won; if it lost, the earlier reason stays.
+    /// Returns whether this call won; if it lost, the earlier reason stays. Otherwise it is [`cancel`](Self::cancel).
+    ///
+    /// # Panics
+    ///
+    /// If a callback panics.
     ///
     /// # Examples
     ///
@@ -100,14 +197,14 @@ impl CancellationToken {
     /// assert_eq!(token.reason(), Some(CancelReason::Signal(2)));
     /// ```
     pub fn cancel_with(&self, reason: CancelReason) -> bool {
-        tree::cancel(&self.node, reason)
+        self.node.as_ref().is_some_and(|node| tree::cancel(node, reason))
     }
 
     /// Tells whether the token has been cancelled: one atomic load.
     #[inline]
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        self.node.is_cancelled()
+        self.node.as_ref().is_some_and(Node::is_cancelled)
     }
 
     /// Returns an error if the token has been cancelled, for `?` in a loop of one's own.
@@ -143,66 +240,13 @@ impl CancellationToken {
     #[inline]
     #[must_use]
     pub fn reason(&self) -> Option<CancelReason> {
-        self.node.reason()
+        self.node.as_ref().and_then(Node::reason)
     }
 
-    /// Blocks until the token is cancelled, and returns why.
-    ///
-    /// Waiting burns no CPU time. A token that nobody cancels is waited for without end.
-    #[expect(clippy::missing_panics_doc, reason = "a wait without a deadline ends by cancellation only")]
-    pub fn wait(&self) -> CancelReason {
-        self.node.wait(None).expect("without a deadline a wait ends by cancellation only")
-    }
-
-    /// Blocks until the token is cancelled or `timeout` has passed; returns the reason, or `None` after the timeout.
-    ///
-    /// This is also a sleep that can be cancelled. A timeout too long for the clock to hold is no timeout.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use brigade::{CancelReason, CancellationToken};
-    ///
-    /// let token = CancellationToken::new();
-    /// assert_eq!(token.wait_timeout(Duration::from_millis(1)), None);
-    /// token.cancel();
-    /// assert_eq!(token.wait_timeout(Duration::from_secs(3600)), Some(CancelReason::Requested));
-    /// ```
-    #[must_use = "the result tells cancellation from timeout"]
-    pub fn wait_timeout(&self, timeout: Duration) -> Option<CancelReason> {
-        self.node.wait(Instant::now().checked_add(timeout))
-    }
-
-    /// Returns a channel that disconnects when the token is cancelled, and never carries a message, for
-    /// [`select!`](crossbeam::channel::select).
-    ///
-    /// Where several arms of a `select!` are ready, one is picked at random: check the token first if cancellation has
-    /// to win.
-    ///
-    /// Keep the token, or a descendant of it, as long as the channel is watched: when the last one is dropped, the
-    /// channel disconnects too, which looks like a cancellation.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use brigade::CancellationToken;
-    /// use crossbeam::channel::{select, unbounded};
-    ///
-    /// let token = CancellationToken::new();
-    /// let (sender, receiver) = unbounded::<u32>();
-    /// token.cancel();
-    ///
-    /// let received = select! {
-    ///     recv(receiver) -> item => item.ok(),
-    ///     recv(token.done()) -> _ => None,
-    /// };
-    /// assert_eq!(received, None);
-    /// # drop(sender);
-    /// ```
+    /// Returns when the token cancels itself: the earliest of its own deadline and its ancestors', or `None`.
     #[must_use]
-    pub fn done(&self) -> Receiver<Never> {
-        self.node.done()
+    pub fn deadline(&self) -> Option<Instant> {
+        self.node.as_ref().and_then(|node| node.deadline())
     }
 
     /// Returns a guard that cancels this token when it is dropped, with the reason [`Dropped`](CancelReason::Dropped).
@@ -221,20 +265,28 @@ impl CancellationToken {
     /// assert_eq!(token.reason(), Some(CancelReason::Dropped));
     /// ```
     pub fn drop_guard(&self) -> DropGuard {
-        DropGuard { token: Some(self.clone()) }
-    }
-
-    /// Calls `f` once when the token is cancelled, or now if it already is, until the returned watch is dropped.
-    ///
-    /// `f` runs in the caller of `cancel`, outside every lock. It may still be running when the drop returns.
-    pub(crate) fn watch(&self, f: impl FnOnce() + Send + 'static) -> Watch {
-        tree::watch(&self.node, Box::new(f))
+        DropGuard::new(self.clone())
     }
 }
 
 impl Default for CancellationToken {
     fn default() -> Self {
         CancellationToken::new()
+    }
+}
+
+/// By identity: a token equals its clones.
+impl PartialEq for CancellationToken {
+    fn eq(&self, other: &Self) -> bool {
+        self.node.as_ref().map(Arc::as_ptr) == other.node.as_ref().map(Arc::as_ptr)
+    }
+}
+
+impl Eq for CancellationToken {}
+
+impl Hash for CancellationToken {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.node.as_ref().map(Arc::as_ptr).hash(state);
     }
 }
 
@@ -252,35 +304,3 @@ impl fmt::Debug for CancellationToken {
 /// The message type of [`CancellationToken::done`]: it has no values, so none can be received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Never {}
-
-/// Cancels its token when dropped. Made by [`CancellationToken::drop_guard`].
-#[must_use = "dropping the guard cancels the token"]
-#[derive(Debug)]
-pub struct DropGuard {
-    token: Option<CancellationToken>,
-}
-
-impl DropGuard {
-    /// Gives up the guard without cancelling, and returns its token.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let token = brigade::CancellationToken::new();
-    /// let guard = token.drop_guard();
-    /// guard.disarm();
-    /// assert!(!token.is_cancelled());
-    /// ```
-    #[expect(clippy::missing_panics_doc, reason = "the token is taken by this method and by drop only")]
-    pub fn disarm(mut self) -> CancellationToken {
-        self.token.take().expect("a guard holds its token until it is disarmed")
-    }
-}
-
-impl Drop for DropGuard {
-    fn drop(&mut self) {
-        if let Some(token) = &self.token {
-            token.cancel_with(CancelReason::Dropped);
-        }
-    }
-}

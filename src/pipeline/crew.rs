@@ -29,7 +29,7 @@ use super::state::{Claim, Inlet, State, Step, Taken, Worked};
 use super::window::AIM;
 use super::work::{Done, End, Stage, work};
 use crate::panic::{self, Payload};
-use crate::token::{CancellationToken, Watch};
+use crate::token::{CancelCallback, CancellationToken};
 
 type Shared<S, R, E> = CachePadded<Mutex<State<S, R, E>>>;
 
@@ -80,10 +80,10 @@ impl<'a, S: Stock, I, W: Stage<S::Item>> Crew<'a, S, I, W> {
         }
     }
 
-    /// Voids the run when `token` is cancelled, until the watch is dropped.
-    pub(super) fn observe(&self, token: &CancellationToken) -> Watch {
+    /// Voids the run when `token` is cancelled, until the handle is dropped.
+    pub(super) fn observe(&self, token: &CancellationToken) -> CancelCallback {
         let signal = Arc::clone(&self.signal);
-        token.watch(move || signal.void_from(0))
+        token.on_cancel(move |_| signal.void_from(0))
     }
 
     /// Voids the run: whoever works stops at the next item, whoever sleeps leaves.

@@ -62,8 +62,8 @@ where
     W: Stage<F::Item, Output: Send, Error: Send> + Sync,
 {
     // On a rayon worker this run would wait for its threads, and they, should a stage call rayon, for the pool whose
-    // worker waits here.
-    if settings.threads.get() == 1 || rayon::current_thread_index().is_some() {
+    // worker waits here. A token without a clock has to be polled, which its threads do not.
+    if settings.threads.get() == 1 || rayon::current_thread_index().is_some() || token.look_at().is_some() {
         return plain(feed, stage, token, sink);
     }
     let (stock, inlet) = feed.split();

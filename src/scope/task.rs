@@ -155,19 +155,26 @@ impl<'scope, E: From<Cancelled>> Shared<'scope, E> {
             Err(payload) => (Failure::Panic(panic::value(Arc::clone(name), index, payload)), CancelReason::Panicked),
         };
         self.record(order, failure);
-        if self.fail_fast {
-            self.token.cancel_with(reason);
-        }
+        self.cancel(reason);
         Err(reason)
     }
 
     /// Records a task that could not be started.
     fn refuse(&self, index: usize, name: &Arc<str>, cancelled: Cancelled) -> Cancelled {
         self.record(Order::Task(index), Failure::Error { component: Arc::clone(name), index, error: cancelled.into() });
-        if self.fail_fast {
-            self.token.cancel_with(cancelled.reason());
-        }
+        self.cancel(cancelled.reason());
         cancelled
+    }
+
+    /// Tells the siblings, unless failures are to be collected. What a callback of the token panics with counts as a
+    /// task's panic.
+    fn cancel(&self, reason: CancelReason) {
+        if self.fail_fast {
+            if let Err(payload) = panic::catch(|| self.token.cancel_with(reason)) {
+                let panic = panic::value("on_cancel".into(), 0, payload);
+                self.record(Order::Task(usize::MAX), Failure::Panic(panic));
+            }
+        }
     }
 
     fn record(&self, order: Order, failure: Failure<E>) {
@@ -263,7 +270,7 @@ impl<T> ScopedTask<T> {
                 }
             }
             self.token.check()?;
-            self.slot.ended.wait(ticket);
+            self.slot.ended.wait_until(ticket, self.token.look_at());
         }
     }
 

@@ -17,15 +17,14 @@
 //! nobody would leave the mark for ever.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
+use std::time::Instant;
 
-use crossbeam::utils::Backoff;
-use parking_lot::{Condvar, Mutex, MutexGuard};
-
-use super::{CancellationToken, Watch};
+use super::{CancelCallback, CancellationToken};
+use crate::sync::{AtomicU64, Backoff, Condvar, Mutex, MutexGuard};
 
 #[derive(Default)]
-pub(crate) struct Event {
+pub struct Event {
     /// How often anybody was notified. Written under the lock; the spinning waiter alone reads it without.
     epoch: AtomicU64,
     lock: Mutex<()>,
@@ -34,17 +33,22 @@ pub(crate) struct Event {
 
 /// The state of an [`Event`] before the waiter looked.
 #[derive(Clone, Copy)]
-pub(crate) struct Ticket(u64);
+pub struct Ticket(u64);
 
 impl Event {
     // Acquire pairs with the release in `bump`: who gets a new ticket sees the change it was made for.
-    pub(crate) fn ticket(&self) -> Ticket {
+    pub fn ticket(&self) -> Ticket {
         Ticket(self.epoch.load(Ordering::Acquire))
     }
 
     /// Waits until somebody has notified since the ticket was taken. Spins some microseconds before it sleeps: a wake-up
     /// across two cores of a virtual machine costs 80 µs.
-    pub(crate) fn wait(&self, ticket: Ticket) {
+    pub fn wait(&self, ticket: Ticket) {
+        self.wait_until(ticket, None);
+    }
+
+    /// The same, but may return after `time`, for whoever has to [look](CancellationToken::look_at) at the clock.
+    pub fn wait_until(&self, ticket: Ticket, time: Option<Instant>) {
         let backoff = Backoff::new();
         while !backoff.is_completed() {
             if self.ticket().0 != ticket.0 {
@@ -54,12 +58,18 @@ impl Event {
         }
         let mut guard = self.lock.lock();
         while self.ticket().0 == ticket.0 {
-            self.changed.wait(&mut guard);
+            match time {
+                None => self.changed.wait(&mut guard),
+                Some(time) => {
+                    self.changed.wait_until(&mut guard, time);
+                    return;
+                }
+            }
         }
     }
 
     /// Wakes one waiter, and any other that has not fallen asleep yet.
-    pub(crate) fn notify_one(&self) {
+    pub fn notify_one(&self) {
         // Under the lock: all who sleep took their tickets before this notification. After it, somebody with a newer
         // ticket might have joined them, be picked, and go back to sleep.
         let _guard = self.bump();
@@ -67,7 +77,7 @@ impl Event {
     }
 
     /// Wakes every waiter.
-    pub(crate) fn notify_all(&self) {
+    pub fn notify_all(&self) {
         drop(self.bump());
         self.changed.notify_all();
     }
@@ -78,9 +88,9 @@ impl Event {
         guard
     }
 
-    /// Has every waiter woken when `token` is cancelled, until the watch is dropped.
-    pub(crate) fn observe(self: &Arc<Self>, token: &CancellationToken) -> Watch {
+    /// Has every waiter woken when `token` is cancelled, until the handle is dropped.
+    pub fn observe(self: &Arc<Self>, token: &CancellationToken) -> CancelCallback {
         let event = Arc::clone(self);
-        token.watch(move || event.notify_all())
+        token.on_cancel(move |_| event.notify_all())
     }
 }

@@ -1,5 +1,8 @@
 //! What brigade promises, a module a part. A test's name is its claim.
 
+mod callback;
+mod channel;
+mod deadline;
 mod errors;
 mod par;
 mod pipeline;

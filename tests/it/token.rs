@@ -1,26 +1,13 @@
-use std::sync::Barrier;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use brigade::{CancelReason, CancellationToken, Cancelled, scope};
 use crossbeam::channel::{TryRecvError, select, unbounded};
+use proptest::prelude::*;
 
-use crate::util::{Counter, alone, cpu_time, memory, reached, until_others_sleep, watched};
-
-/// Runs `tasks` at once, all on threads of their own.
-fn together(tasks: Vec<Box<dyn FnOnce() + Send + '_>>) {
-    let barrier = Barrier::new(tasks.len());
-    scope(&CancellationToken::new(), |s| {
-        for task in tasks {
-            s.spawn(|_| {
-                barrier.wait();
-                task();
-                Ok::<_, Cancelled>(())
-            })?;
-        }
-        Ok(())
-    })
-    .unwrap();
-}
+use crate::util::{Counter, alone, cpu_time, memory, reached, together, until_others_sleep, watched};
 
 #[test]
 fn a_new_token_is_live() {
@@ -111,17 +98,21 @@ fn dropping_tokens_cancels_nothing() {
 fn cancel_wakes_every_kind_of_wait() {
     watched(|| {
         let token = CancellationToken::new();
+        let later = Instant::now() + Duration::from_secs(3600);
         let (sender, receiver) = unbounded::<()>();
         scope(&CancellationToken::new(), |s| {
             let waiting = Counter::default();
-            for child in [token.clone(), token.child_token().child_token()] {
-                for kind in 0..3 {
+            let any = CancellationToken::any_of([&CancellationToken::new(), &token]);
+            for child in [token.clone(), token.child_token().child_token(), any] {
+                for kind in 0..5 {
                     let (child, waiting, receiver) = (child.clone(), waiting.clone(), &receiver);
                     s.spawn(move |_| {
                         waiting.add();
                         match kind {
                             0 => assert_eq!(child.wait(), CancelReason::Failed),
-                            1 => assert!(child.wait_timeout(Duration::MAX).is_some()),
+                            1 => assert_eq!(child.wait_timeout(Duration::MAX), Some(CancelReason::Failed)),
+                            2 => assert_eq!(child.wait_deadline(later), Some(CancelReason::Failed)),
+                            3 => assert_eq!(child.sleep(Duration::MAX), Err(Cancelled::new(CancelReason::Failed))),
                             _ => select! {
                                 recv(receiver) -> _ => unreachable!("nothing is sent"),
                                 recv(child.done()) -> never => assert!(never.is_err()),
@@ -131,7 +122,7 @@ fn cancel_wakes_every_kind_of_wait() {
                     })?;
                 }
             }
-            waiting.wait_for(6);
+            waiting.wait_for(15);
             reached("the cancel");
             token.cancel_with(CancelReason::Failed);
             Ok(())
@@ -167,13 +158,126 @@ fn sixty_four_waiters_sleep_without_cpu_time_and_all_wake() {
 }
 
 #[test]
-fn wait_timeout_is_never_early() {
-    let token = CancellationToken::new();
-    for timeout in [Duration::ZERO, Duration::from_micros(100), Duration::from_millis(20)] {
-        let started = Instant::now();
-        assert_eq!(token.wait_timeout(timeout), None);
-        assert!(started.elapsed() >= timeout);
+fn waits_with_a_time_are_never_early() {
+    for token in [CancellationToken::new(), CancellationToken::never()] {
+        for timeout in [Duration::ZERO, Duration::from_micros(100), Duration::from_millis(20)] {
+            let started = Instant::now();
+            assert_eq!(token.wait_timeout(timeout), None);
+            assert!(started.elapsed() >= timeout);
+            let deadline = Instant::now() + timeout;
+            assert_eq!(token.wait_deadline(deadline), None);
+            assert!(Instant::now() >= deadline);
+            let started = Instant::now();
+            assert_eq!(token.sleep(timeout), Ok(()));
+            assert!(started.elapsed() >= timeout);
+        }
     }
+}
+
+#[test]
+fn never_is_never_cancelled_and_its_children_are_tokens_like_any_other() {
+    static NEVER: CancellationToken = CancellationToken::never();
+    assert!(!NEVER.cancel());
+    assert!(!NEVER.is_cancelled());
+    assert_eq!((NEVER.reason(), NEVER.check(), NEVER.deadline()), (None, Ok(()), None));
+    assert_eq!(NEVER.done().try_recv(), Err(TryRecvError::Empty));
+    drop(NEVER.drop_guard());
+    drop(NEVER.on_cancel(|_| unreachable!("nobody cancels it")));
+    let (child, sibling) = (NEVER.child_token(), NEVER.child_token());
+    assert!(child.cancel());
+    assert!(child.is_cancelled() && !sibling.is_cancelled() && !NEVER.is_cancelled());
+}
+
+#[test]
+#[expect(clippy::mutable_key_type, reason = "what is hashed never changes")]
+fn tokens_are_equal_by_identity() {
+    let (one, other) = (CancellationToken::new(), CancellationToken::new());
+    assert_eq!(one, one.clone());
+    assert_ne!(one, other);
+    assert_ne!(one, one.child_token());
+    assert_ne!(one, CancellationToken::never());
+    assert_eq!(CancellationToken::never(), CancellationToken::never());
+    let set: HashSet<CancellationToken> = [one.clone(), one.clone(), other, one.child_token()].into();
+    assert_eq!(set.len(), 3);
+    assert!(set.contains(&one));
+}
+
+#[test]
+fn tokens_are_send_and_sync() {
+    fn both<T: Send + Sync>() {}
+    both::<CancellationToken>();
+    both::<brigade::CancelCallback>();
+    both::<brigade::DropGuard>();
+}
+
+#[test]
+fn any_of_several_cancels_with_its_reason_and_no_other() {
+    for winner in 0..3 {
+        let tokens: Vec<_> = (0..3).map(|_| CancellationToken::new()).collect();
+        let any = CancellationToken::any_of(&tokens);
+        let below = any.child_token();
+        assert!(!below.is_cancelled());
+        tokens[winner].cancel_with(CancelReason::Other("this one"));
+        assert_eq!((any.reason(), below.reason()), (Some(CancelReason::Other("this one")), any.reason()));
+        assert_eq!(tokens.iter().filter(|token| token.is_cancelled()).count(), 1);
+        tokens[(winner + 1) % 3].cancel();
+        assert_eq!(any.reason(), Some(CancelReason::Other("this one")));
+    }
+}
+
+#[test]
+fn any_of_can_be_cancelled_alone() {
+    let tokens = [CancellationToken::new(), CancellationToken::new()];
+    let any = CancellationToken::any_of(&tokens);
+    assert!(any.cancel());
+    assert!(tokens.iter().all(|token| !token.is_cancelled()));
+}
+
+#[test]
+fn any_of_none_or_of_never_is_a_token_of_its_own() {
+    for any in [CancellationToken::any_of([]), CancellationToken::any_of([&CancellationToken::never()])] {
+        assert!(!any.is_cancelled());
+        assert!(any.cancel());
+    }
+}
+
+#[test]
+fn any_of_a_cancelled_token_is_born_cancelled() {
+    let (live, cancelled) = (CancellationToken::new(), CancellationToken::new());
+    cancelled.cancel_with(CancelReason::Signal(1));
+    for order in [[&live, &cancelled], [&cancelled, &live]] {
+        assert_eq!(CancellationToken::any_of(order).reason(), Some(CancelReason::Signal(1)));
+    }
+}
+
+#[test]
+fn any_of_stays_connected_when_its_tokens_are_dropped() {
+    let roots = [CancellationToken::new(), CancellationToken::new()];
+    let any = {
+        let middle = roots.each_ref().map(CancellationToken::child_token);
+        CancellationToken::any_of(&middle)
+    };
+    assert!(!any.is_cancelled());
+    roots[1].cancel();
+    assert!(any.is_cancelled());
+}
+
+#[test]
+fn a_diamond_upon_a_diamond_is_cancelled_in_linear_time() {
+    watched(|| {
+        let root = CancellationToken::new();
+        let mut callbacks = Vec::new();
+        // A walk along every path would take 2^200 steps.
+        let leaf = (0..200).fold(root.clone(), |top, _| {
+            let bottom = CancellationToken::any_of([&top.child_token(), &top, &top.child_token()]);
+            let told = Arc::new(AtomicUsize::new(0));
+            callbacks.push((Arc::clone(&told), bottom.on_cancel(move |_| _ = told.fetch_add(1, Ordering::Relaxed))));
+            bottom
+        });
+        root.cancel();
+        assert!(leaf.is_cancelled());
+        assert!(callbacks.iter().all(|(told, _)| told.load(Ordering::Relaxed) == 1));
+    });
 }
 
 #[test]
@@ -300,13 +404,21 @@ fn a_million_children_leave_memory_flat() {
     if !alone!(a_million_children_leave_memory_flat) {
         return;
     }
-    let root = CancellationToken::new();
-    let breed = || (0..1_000_000).for_each(|_| drop(root.child_token()));
-    breed();
-    let before = memory();
-    breed();
-    let grown = memory().saturating_sub(before);
-    assert!(grown < 1 << 20, "grew by {grown} bytes");
+    let (root, other) = (CancellationToken::new(), CancellationToken::new());
+    let kinds: [&dyn Fn(); 4] = [
+        &|| drop(root.child_token()),
+        &|| drop(CancellationToken::any_of([&root, &other])),
+        &|| drop(root.child_with_timeout(Duration::from_secs(3600))),
+        &|| drop(root.on_cancel(|_| ())),
+    ];
+    for kind in kinds {
+        let breed = || (0..1_000_000).for_each(|_| kind());
+        breed();
+        let before = memory();
+        breed();
+        let grown = memory().saturating_sub(before);
+        assert!(grown < 1 << 20, "grew by {grown} bytes");
+    }
 }
 
 #[test]
@@ -338,4 +450,88 @@ fn debug_shows_state_and_reason() {
     assert_eq!(format!("{token:?}"), "CancellationToken { cancelled: false }");
     token.cancel();
     assert_eq!(format!("{token:?}"), "CancellationToken { cancelled: true, reason: Requested }");
+}
+
+#[test]
+fn a_chain_of_200_000_any_of_cancels_and_drops_without_recursion() {
+    watched(|| {
+        let chain = |from: &CancellationToken| {
+            (0..200_000).fold(from.clone(), |token, _| CancellationToken::any_of([&token, from]))
+        };
+        let root = CancellationToken::new();
+        let leaf = chain(&root);
+        root.cancel();
+        assert!(leaf.is_cancelled());
+        reached("the drop of a cancelled chain");
+        drop((leaf, root));
+        reached("the drop of a live chain");
+        let root = CancellationToken::new();
+        let leaf = chain(&root);
+        drop((root, leaf));
+    });
+}
+
+/// What happens to tokens in a random program, and in a model of it.
+#[derive(Clone, Debug)]
+enum Step {
+    Child(usize),
+    AnyOf(Vec<usize>),
+    Cancel(usize),
+    Drop(usize),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let at = || 0..64_usize;
+    let step = prop_oneof![
+        4 => at().prop_map(Step::Child),
+        2 => proptest::collection::vec(at(), 0..4).prop_map(Step::AnyOf),
+        1 => at().prop_map(Step::Cancel),
+        3 => at().prop_map(Step::Drop),
+    ];
+    proptest::collection::vec(step, 0..60)
+}
+
+proptest! {
+    #[test]
+    fn any_program_of_children_and_cancels_agrees_with_a_walk_up_the_tree(steps in steps()) {
+        // The model never drops: what was dropped still connects.
+        let mut tokens = vec![Some(CancellationToken::new())];
+        let mut parents: Vec<Vec<usize>> = vec![vec![]];
+        let mut reasons = vec![None];
+        for (number, step) in steps.into_iter().enumerate() {
+            let living: Vec<usize> = (0..tokens.len()).filter(|at| tokens[*at].is_some()).collect();
+            let Some(pick) = (!living.is_empty()).then_some(|at: usize| living[at % living.len()]) else { break };
+            match step {
+                Step::Child(of) => {
+                    let of = pick(of);
+                    tokens.push(tokens[of].as_ref().map(CancellationToken::child_token));
+                    parents.push(vec![of]);
+                    reasons.push(reasons[of]);
+                }
+                Step::AnyOf(of) => {
+                    let of: Vec<usize> = of.into_iter().map(pick).collect();
+                    tokens.push(Some(CancellationToken::any_of(of.iter().map(|at| tokens[*at].as_ref().unwrap()))));
+                    reasons.push(of.iter().find_map(|at| reasons[*at]));
+                    parents.push(of);
+                }
+                Step::Cancel(at) => {
+                    let at = pick(at);
+                    let reason = CancelReason::Signal(i32::try_from(number).unwrap());
+                    let won = tokens[at].as_ref().unwrap().cancel_with(reason);
+                    prop_assert_eq!(won, reasons[at].is_none());
+                    reasons[at] = reasons[at].or(Some(reason));
+                    // Children come after their parents.
+                    for below in at + 1..tokens.len() {
+                        reasons[below] = reasons[below].or(parents[below].iter().find_map(|up| reasons[*up]));
+                    }
+                }
+                Step::Drop(at) => tokens[pick(at)] = None,
+            }
+            for (at, token) in tokens.iter().enumerate() {
+                if let Some(token) = token {
+                    prop_assert_eq!(token.reason(), reasons[at]);
+                }
+            }
+        }
+    }
 }

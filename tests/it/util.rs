@@ -5,9 +5,11 @@ use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::process::Command;
 use std::sync::atomic::{AtomicIsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Barrier, Condvar, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 use std::{fs, thread};
+
+use brigade::{CancellationToken, Cancelled, scope};
 
 /// Long enough for the slowest machine, short enough for a person.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -191,6 +193,22 @@ impl Counter {
     pub(crate) fn wait_for(&self, least: usize) {
         drop(self.0.1.wait_while(self.0.0.lock().unwrap(), |count| *count < least).unwrap());
     }
+}
+
+/// Runs `tasks` at once, all on threads of their own.
+pub(crate) fn together(tasks: Vec<Box<dyn FnOnce() + Send + '_>>) {
+    let barrier = Barrier::new(tasks.len());
+    scope(&CancellationToken::new(), |s| {
+        for task in tasks {
+            s.spawn(|_| {
+                barrier.wait();
+                task();
+                Ok::<_, Cancelled>(())
+            })?;
+        }
+        Ok(())
+    })
+    .unwrap();
 }
 
 /// Counts the values it made that are alive. A value dropped twice would be counted twice.

@@ -1,0 +1,155 @@
+//! [`RecvError`] and [`SendError`]: why nothing was received or sent.
+
+use std::fmt;
+
+use crate::error::Cancelled;
+
+/// Why a call of a [`ReceiverUntil`](crate::ReceiverUntil) received nothing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct RecvError(Why);
+
+/// Why a call of a [`SenderUntil`](crate::SenderUntil) did not send, and the value that was not sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct SendError<T> {
+    why: Why,
+    value: T,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    Cancelled(Cancelled),
+    Disconnected,
+    Timeout,
+    /// There was nothing to receive, or no room to send.
+    WouldBlock,
+}
+
+impl RecvError {
+    pub(super) fn new(why: Why) -> Self {
+        RecvError(why)
+    }
+
+    /// Tells whether the token was cancelled.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled().is_some()
+    }
+
+    /// Returns the cancellation, with its reason, if that is what it was.
+    #[must_use]
+    pub fn cancelled(&self) -> Option<Cancelled> {
+        self.0.cancelled()
+    }
+
+    /// Tells whether the channel is empty and every sender has been dropped.
+    #[must_use]
+    pub fn is_disconnected(&self) -> bool {
+        self.0 == Why::Disconnected
+    }
+
+    /// Tells whether the time was up.
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        self.0 == Why::Timeout
+    }
+
+    /// Tells whether there was nothing to receive, in a call that does not wait.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0 == Why::WouldBlock
+    }
+}
+
+impl<T> SendError<T> {
+    pub(super) fn new(why: Why, value: T) -> Self {
+        SendError { why, value }
+    }
+
+    /// Returns the value that was not sent.
+    pub fn into_inner(self) -> T {
+        self.value
+    }
+
+    /// Tells whether the token was cancelled.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled().is_some()
+    }
+
+    /// Returns the cancellation, with its reason, if that is what it was.
+    #[must_use]
+    pub fn cancelled(&self) -> Option<Cancelled> {
+        self.why.cancelled()
+    }
+
+    /// Tells whether every receiver has been dropped.
+    #[must_use]
+    pub fn is_disconnected(&self) -> bool {
+        self.why == Why::Disconnected
+    }
+
+    /// Tells whether the time was up.
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        self.why == Why::Timeout
+    }
+
+    /// Tells whether the channel was full, in a call that does not wait. One of capacity 0 is full unless somebody is
+    /// receiving.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.why == Why::WouldBlock
+    }
+}
+
+impl Why {
+    fn cancelled(self) -> Option<Cancelled> {
+        if let Why::Cancelled(cancelled) = self { Some(cancelled) } else { None }
+    }
+}
+
+/// For closures that are generic over their error, `E: From<Cancelled>`.
+impl From<Cancelled> for RecvError {
+    fn from(cancelled: Cancelled) -> Self {
+        RecvError(Why::Cancelled(cancelled))
+    }
+}
+
+impl fmt::Debug for RecvError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("RecvError").field(&self.0).finish()
+    }
+}
+
+impl fmt::Display for RecvError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Why::Cancelled(cancelled) => cancelled.fmt(f),
+            Why::Disconnected => f.write_str("the channel is empty, and every sender is gone"),
+            Why::Timeout => f.write_str("nothing came through the channel in time"),
+            Why::WouldBlock => f.write_str("the channel is empty"),
+        }
+    }
+}
+
+impl std::error::Error for RecvError {}
+
+// The value need not be `Debug`, as with crossbeam's errors.
+impl<T> fmt::Debug for SendError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SendError").field("why", &self.why).finish_non_exhaustive()
+    }
+}
+
+impl<T> fmt::Display for SendError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.why {
+            Why::Cancelled(cancelled) => cancelled.fmt(f),
+            Why::Disconnected => f.write_str("every receiver of the channel is gone"),
+            Why::Timeout => f.write_str("the channel had no room in time"),
+            Why::WouldBlock => f.write_str("the channel is full"),
+        }
+    }
+}
+
+impl<T> std::error::Error for SendError<T> {}

@@ -1,0 +1,261 @@
+//! [`ReceiverUntil`]: receiving, until a token is cancelled.
+
+use std::fmt;
+use std::iter::FusedIterator;
+use std::time::{Duration, Instant};
+
+use crossbeam::channel::{Receiver, Select, TryRecvError};
+use crossbeam::utils::Backoff;
+
+use super::error::{RecvError, Why};
+use crate::error::Cancelled;
+use crate::token::CancellationToken;
+
+/// A receiver whose blocking calls observe a token. Made by [`Until::until`](crate::Until::until).
+pub struct ReceiverUntil<'a, T> {
+    receiver: &'a Receiver<T>,
+    token: &'a CancellationToken,
+}
+
+impl<'a, T> ReceiverUntil<'a, T> {
+    pub(super) fn new(receiver: &'a Receiver<T>, token: &'a CancellationToken) -> Self {
+        ReceiverUntil { receiver, token }
+    }
+
+    /// Waits for a message.
+    ///
+    /// # Cancellation
+    ///
+    /// Returns when the token is cancelled, also if there are messages.
+    ///
+    /// # Errors
+    ///
+    /// [Cancelled](RecvError::is_cancelled), or [disconnected](RecvError::is_disconnected): there is no message, and no
+    /// sender to send one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use brigade::{CancellationToken, Until};
+    /// use crossbeam::channel::unbounded;
+    ///
+    /// let token = CancellationToken::new();
+    /// let (sender, receiver) = unbounded();
+    /// sender.send(1)?;
+    /// sender.send(2)?;
+    /// assert_eq!(receiver.until(&token).recv(), Ok(1));
+    /// token.cancel();
+    /// assert!(receiver.until(&token).recv().unwrap_err().is_cancelled());
+    /// // What is left can be had without waiting.
+    /// assert_eq!(receiver.until(&token).try_recv(), Ok(2));
+    /// # Ok::<(), anyhow::Error>(())
+    /// ```
+    #[inline]
+    pub fn recv(&self) -> Result<T, RecvError> {
+        self.at_once().unwrap_or_else(|| self.wait(None))
+    }
+
+    /// Waits for a message, up to `timeout`. One too long for the clock to hold is no timeout; with one of zero this is
+    /// [`try_recv`](Self::try_recv) that looks at the token.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`recv`](Self::recv), or a [timeout](RecvError::is_timeout). A cancellation at the same time wins.
+    pub fn recv_timeout(&self, timeout: Duration) -> Result<T, RecvError> {
+        self.at_once().unwrap_or_else(|| self.wait(Instant::now().checked_add(timeout)))
+    }
+
+    /// Waits for a message, up to `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`recv_timeout`](Self::recv_timeout).
+    pub fn recv_deadline(&self, deadline: Instant) -> Result<T, RecvError> {
+        self.at_once().unwrap_or_else(|| self.wait(Some(deadline)))
+    }
+
+    /// Receives a message if there is one. Does not look at the token.
+    ///
+    /// # Errors
+    ///
+    /// [Empty](RecvError::is_empty), or [disconnected](RecvError::is_disconnected).
+    pub fn try_recv(&self) -> Result<T, RecvError> {
+        self.receiver.try_recv().map_err(|error| {
+            RecvError::new(match error {
+                TryRecvError::Empty => Why::WouldBlock,
+                TryRecvError::Disconnected => Why::Disconnected,
+            })
+        })
+    }
+
+    /// Waits for a message, and takes those behind it that are there already: up to `max` in all are added to `buffer`.
+    /// Returns how many, which is at least 1.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`recv`](Self::recv). Nothing has then been added.
+    ///
+    /// # Panics
+    ///
+    /// If `max` is 0: a loop around such a call would never come to an end.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use brigade::{CancellationToken, Until};
+    /// use crossbeam::channel::unbounded;
+    ///
+    /// let (sender, receiver) = unbounded();
+    /// sender.until(&CancellationToken::never()).send_all(0..5)?;
+    /// let mut buffer = Vec::new();
+    /// assert_eq!(receiver.until(&CancellationToken::never()).recv_many(&mut buffer, 3)?, 3);
+    /// assert_eq!(buffer, [0, 1, 2]);
+    /// # Ok::<(), anyhow::Error>(())
+    /// ```
+    pub fn recv_many(&self, buffer: &mut Vec<T>, max: usize) -> Result<usize, RecvError> {
+        assert!(max > 0, "recv_many was asked for at most 0 messages: ask for 1 at least");
+        buffer.push(self.recv()?);
+        let before = buffer.len();
+        buffer.extend(self.receiver.try_iter().take(max - 1));
+        Ok(1 + buffer.len() - before)
+    }
+
+    /// Returns an iterator that waits for each message.
+    ///
+    /// It ends when the channel is empty and every sender is gone. A cancellation is an item of its own, `Err`, after
+    /// which it ends too: so `for message in receiver.until(&token).iter()` with `let message = message?` cannot mistake
+    /// one for the other.
+    #[must_use = "an iterator does nothing until it is asked"]
+    pub fn iter(&self) -> RecvIter<'a, T> {
+        RecvIter { receiver: *self, ended: false }
+    }
+
+    /// Returns an iterator over the messages that are there; it ends at the first that is not. Does not look at the token.
+    #[must_use = "an iterator does nothing until it is asked"]
+    pub fn try_iter(&self) -> TryRecvIter<'a, T> {
+        TryRecvIter { receiver: self.receiver }
+    }
+
+    /// Looks at the token and at the channel, for some microseconds: to wait and be woken is dear.
+    #[inline]
+    fn at_once(&self) -> Option<Result<T, RecvError>> {
+        let backoff = Backoff::new();
+        loop {
+            if let Err(cancelled) = self.token.check() {
+                return Some(Err(cancelled.into()));
+            }
+            match self.try_recv() {
+                Err(error) if error.is_empty() => {}
+                known => return Some(known),
+            }
+            if backoff.is_completed() {
+                return None;
+            }
+            backoff.snooze();
+        }
+    }
+
+    #[cold]
+    fn wait(&self, deadline: Option<Instant>) -> Result<T, RecvError> {
+        loop {
+            let done = self.token.done();
+            let mut select = Select::new_biased();
+            let cancelled = select.recv(&done);
+            select.recv(self.receiver);
+            let selected = match [deadline, self.token.look_at()].into_iter().flatten().min() {
+                None => Ok(select.select()),
+                Some(time) => select.select_deadline(time),
+            };
+            match selected {
+                Ok(selected) if selected.index() == cancelled => _ = selected.recv(&done),
+                Ok(selected) => {
+                    return selected.recv(self.receiver).map_err(|_| RecvError::new(Why::Disconnected));
+                }
+                Err(_) => {}
+            }
+            self.token.check()?;
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Err(RecvError::new(Why::Timeout));
+            }
+        }
+    }
+}
+
+impl<T> Clone for ReceiverUntil<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for ReceiverUntil<'_, T> {}
+
+impl<T> fmt::Debug for ReceiverUntil<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReceiverUntil").field("messages", &self.receiver.len()).field("token", self.token).finish()
+    }
+}
+
+impl<'a, T> IntoIterator for ReceiverUntil<'a, T> {
+    type Item = Result<T, Cancelled>;
+    type IntoIter = RecvIter<'a, T>;
+
+    fn into_iter(self) -> RecvIter<'a, T> {
+        self.iter()
+    }
+}
+
+impl<'a, T> IntoIterator for &ReceiverUntil<'a, T> {
+    type Item = Result<T, Cancelled>;
+    type IntoIter = RecvIter<'a, T>;
+
+    fn into_iter(self) -> RecvIter<'a, T> {
+        self.iter()
+    }
+}
+
+/// The messages of a channel, each waited for, and the cancellation if it comes first. Made by [`ReceiverUntil::iter`].
+#[must_use = "an iterator does nothing until it is asked"]
+#[derive(Debug)]
+pub struct RecvIter<'a, T> {
+    receiver: ReceiverUntil<'a, T>,
+    ended: bool,
+}
+
+impl<T> Iterator for RecvIter<'_, T> {
+    type Item = Result<T, Cancelled>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        match self.receiver.recv() {
+            Ok(message) => Some(Ok(message)),
+            Err(error) => {
+                self.ended = true;
+                error.cancelled().map(Err)
+            }
+        }
+    }
+}
+
+impl<T> FusedIterator for RecvIter<'_, T> {}
+
+/// The messages that are there. Made by [`ReceiverUntil::try_iter`].
+#[must_use = "an iterator does nothing until it is asked"]
+pub struct TryRecvIter<'a, T> {
+    receiver: &'a Receiver<T>,
+}
+
+impl<T> Iterator for TryRecvIter<'_, T> {
+    type Item = T;
+
+    fn next(&mut self) -> Option<T> {
+        self.receiver.try_recv().ok()
+    }
+}
+
+impl<T> fmt::Debug for TryRecvIter<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TryRecvIter").field("messages", &self.receiver.len()).finish()
+    }
+}

@@ -1,0 +1,183 @@
+//! [`SenderUntil`]: sending, until a token is cancelled.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use crossbeam::channel::{Select, Sender, TrySendError};
+use crossbeam::utils::Backoff;
+
+use super::error::{SendError, Why};
+use crate::token::CancellationToken;
+
+/// A sender whose blocking calls observe a token. Made by [`Until::until`](crate::Until::until).
+pub struct SenderUntil<'a, T> {
+    sender: &'a Sender<T>,
+    token: &'a CancellationToken,
+}
+
+impl<'a, T> SenderUntil<'a, T> {
+    pub(super) fn new(sender: &'a Sender<T>, token: &'a CancellationToken) -> Self {
+        SenderUntil { sender, token }
+    }
+
+    /// Sends a message, and waits for room if there is none; in a channel of capacity 0, for somebody to receive it.
+    ///
+    /// # Cancellation
+    ///
+    /// Returns when the token is cancelled, also if there is room.
+    ///
+    /// # Errors
+    ///
+    /// [Cancelled](SendError::is_cancelled), or [disconnected](SendError::is_disconnected): there is nobody to receive it.
+    /// The error [gives the value back](SendError::into_inner).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use brigade::{CancellationToken, Until};
+    /// use crossbeam::channel::bounded;
+    ///
+    /// let token = CancellationToken::new();
+    /// let (sender, receiver) = bounded(1);
+    /// sender.until(&token).send("kept")?;
+    /// token.cancel();
+    /// let error = sender.until(&token).send("given back").unwrap_err();
+    /// assert!(error.is_cancelled());
+    /// assert_eq!(error.into_inner(), "given back");
+    /// # drop(receiver);
+    /// # Ok::<(), anyhow::Error>(())
+    /// ```
+    #[inline]
+    pub fn send(&self, value: T) -> Result<(), SendError<T>> {
+        match self.at_once(value) {
+            Err(error) if error.is_full() => self.wait(error.into_inner(), None),
+            known => known,
+        }
+    }
+
+    /// Sends a message, and waits for room up to `timeout`. One too long for the clock to hold is no timeout; with one of
+    /// zero this is [`try_send`](Self::try_send) that looks at the token.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`send`](Self::send), or a [timeout](SendError::is_timeout). A cancellation at the same time wins.
+    pub fn send_timeout(&self, value: T, timeout: Duration) -> Result<(), SendError<T>> {
+        match self.at_once(value) {
+            Err(error) if error.is_full() => self.wait(error.into_inner(), Instant::now().checked_add(timeout)),
+            known => known,
+        }
+    }
+
+    /// Sends a message, and waits for room up to `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`send_timeout`](Self::send_timeout).
+    pub fn send_deadline(&self, value: T, deadline: Instant) -> Result<(), SendError<T>> {
+        match self.at_once(value) {
+            Err(error) if error.is_full() => self.wait(error.into_inner(), Some(deadline)),
+            known => known,
+        }
+    }
+
+    /// Sends a message if there is room. Does not look at the token.
+    ///
+    /// # Errors
+    ///
+    /// [Full](SendError::is_full), or [disconnected](SendError::is_disconnected).
+    pub fn try_send(&self, value: T) -> Result<(), SendError<T>> {
+        self.sender.try_send(value).map_err(|error| match error {
+            TrySendError::Full(value) => SendError::new(Why::WouldBlock, value),
+            TrySendError::Disconnected(value) => SendError::new(Why::Disconnected, value),
+        })
+    }
+
+    /// Sends all `values`, one after the other, waiting for room; returns how many they were.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`send`](Self::send). The error gives back the first value that was not sent; those behind it stay in the
+    /// iterator, so lend it (`send_all(&mut values)`) to have them too.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use brigade::{CancellationToken, Until};
+    /// use crossbeam::channel::bounded;
+    /// use std::time::Duration;
+    ///
+    /// let token = CancellationToken::new().child_with_timeout(Duration::from_millis(1));
+    /// let (sender, receiver) = bounded(2);
+    /// let mut values = 0..5;
+    /// let error = sender.until(&token).send_all(&mut values).unwrap_err();
+    /// assert_eq!(error.into_inner(), 2);
+    /// assert_eq!(values, 3..5);
+    /// # drop(receiver);
+    /// ```
+    pub fn send_all(&self, values: impl IntoIterator<Item = T>) -> Result<usize, SendError<T>> {
+        let mut sent = 0;
+        for value in values {
+            self.send(value)?;
+            sent += 1;
+        }
+        Ok(sent)
+    }
+
+    /// Looks at the token and at the channel, for some microseconds: to wait and be woken is dear. Is full if that is over.
+    #[inline]
+    fn at_once(&self, mut value: T) -> Result<(), SendError<T>> {
+        let backoff = Backoff::new();
+        loop {
+            if let Err(cancelled) = self.token.check() {
+                return Err(SendError::new(Why::Cancelled(cancelled), value));
+            }
+            match self.try_send(value) {
+                Err(error) if error.is_full() && !backoff.is_completed() => value = error.into_inner(),
+                known => return known,
+            }
+            backoff.snooze();
+        }
+    }
+
+    #[cold]
+    fn wait(&self, value: T, deadline: Option<Instant>) -> Result<(), SendError<T>> {
+        loop {
+            let done = self.token.done();
+            let mut select = Select::new_biased();
+            let cancelled = select.recv(&done);
+            select.send(self.sender);
+            let selected = match [deadline, self.token.look_at()].into_iter().flatten().min() {
+                None => Ok(select.select()),
+                Some(time) => select.select_deadline(time),
+            };
+            match selected {
+                Ok(selected) if selected.index() == cancelled => _ = selected.recv(&done),
+                Ok(selected) => {
+                    let sent = selected.send(self.sender, value);
+                    return sent.map_err(|error| SendError::new(Why::Disconnected, error.into_inner()));
+                }
+                Err(_) => {}
+            }
+            if let Err(cancelled) = self.token.check() {
+                return Err(SendError::new(Why::Cancelled(cancelled), value));
+            }
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Err(SendError::new(Why::Timeout, value));
+            }
+        }
+    }
+}
+
+impl<T> Clone for SenderUntil<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for SenderUntil<'_, T> {}
+
+impl<T> fmt::Debug for SenderUntil<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SenderUntil").field("messages", &self.sender.len()).field("token", self.token).finish()
+    }
+}

@@ -1,0 +1,107 @@
+//! What the token and its waiters synchronise with: `parking_lot`'s and std's, or loom's models of them.
+//!
+//! `tests/loom.rs` explores every order of their steps under `--cfg brigade_loom`. Loom's own `cfg(loom)` would not do: it
+//! switches the dependencies over as well.
+
+#[cfg(not(brigade_loom))]
+pub(crate) use real::*;
+
+#[cfg(brigade_loom)]
+pub(crate) use model::*;
+
+#[cfg(not(brigade_loom))]
+mod real {
+    pub(crate) use std::sync::atomic::{AtomicU8, AtomicU64};
+    pub(crate) use std::thread::{ThreadId, current};
+
+    pub(crate) use crossbeam::utils::Backoff;
+    pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
+}
+
+#[cfg(brigade_loom)]
+mod model {
+    use std::ops::{Deref, DerefMut};
+    use std::time::Instant;
+
+    pub(crate) use loom::sync::atomic::{AtomicU8, AtomicU64};
+    pub(crate) use loom::thread::{ThreadId, current};
+
+    /// Spins not at all: to a model it would be the same state again and again.
+    pub(crate) struct Backoff;
+
+    impl Backoff {
+        pub(crate) fn new() -> Self {
+            Backoff
+        }
+
+        pub(crate) fn is_completed(&self) -> bool {
+            true
+        }
+
+        pub(crate) fn snooze(&self) {}
+    }
+
+    /// Loom's mutex with parking_lot's interface, which knows no poisoning.
+    #[derive(Debug)]
+    pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
+
+    /// Empty only while [`Condvar::wait`] has it.
+    pub(crate) struct MutexGuard<'a, T>(Option<loom::sync::MutexGuard<'a, T>>);
+
+    impl<T> Mutex<T> {
+        pub(crate) fn new(value: T) -> Self {
+            Mutex(loom::sync::Mutex::new(value))
+        }
+
+        pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+            MutexGuard(Some(self.0.lock().expect("no model panics under a lock")))
+        }
+    }
+
+    impl<T: Default> Default for Mutex<T> {
+        fn default() -> Self {
+            Mutex::new(T::default())
+        }
+    }
+
+    impl<T> Deref for MutexGuard<'_, T> {
+        type Target = T;
+
+        fn deref(&self) -> &T {
+            self.0.as_ref().expect("held")
+        }
+    }
+
+    impl<T> DerefMut for MutexGuard<'_, T> {
+        fn deref_mut(&mut self) -> &mut T {
+            self.0.as_mut().expect("held")
+        }
+    }
+
+    #[derive(Debug, Default)]
+    pub(crate) struct Condvar(loom::sync::Condvar);
+
+    impl Condvar {
+        pub(crate) fn new() -> Self {
+            Condvar::default()
+        }
+
+        pub(crate) fn wait<T>(&self, guard: &mut MutexGuard<'_, T>) {
+            let held = guard.0.take().expect("held");
+            guard.0 = Some(self.0.wait(held).expect("no model panics under a lock"));
+        }
+
+        /// Models have no time: no deadline comes.
+        pub(crate) fn wait_until<T>(&self, guard: &mut MutexGuard<'_, T>, _deadline: Instant) {
+            self.wait(guard);
+        }
+
+        pub(crate) fn notify_one(&self) {
+            self.0.notify_one();
+        }
+
+        pub(crate) fn notify_all(&self) {
+            self.0.notify_all();
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Parents and children: how nodes know each other, and how those that have been dropped are forgotten.
+//!
+//! A child that is dropped does not lock its parent. It leaves a dead weak reference behind, and looks whether so many of
+//! them have gathered that they outnumber the living: then it clears them away. So making and dropping a child costs a
+//! constant on average, and a crowd that has gone leaves [`SPARE`] behind. (With a map by number, or with each child
+//! knowing its place in the list, a child takes the lock to be forgotten; that makes 72 and 50 ns for one made and
+//! dropped, rather than 40.)
+
+use std::mem;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+
+use super::tree::Node;
+
+/// How many dead children a list may have beyond twice the owners of its node. The allocator keeps about as many blocks
+/// at hand.
+const SPARE: usize = 8;
+
+#[derive(Default)]
+pub(super) enum Parents {
+    #[default]
+    None,
+    One(Arc<Node>),
+    Several(Box<[Arc<Node>]>),
+}
+
+impl Parents {
+    pub(super) fn one(parent: Option<&Arc<Node>>) -> Self {
+        parent.map_or(Parents::None, |parent| Parents::One(Arc::clone(parent)))
+    }
+
+    pub(super) fn several<'a>(parents: impl Iterator<Item = &'a Arc<Node>>) -> Self {
+        Parents::Several(parents.cloned().collect())
+    }
+
+    #[inline]
+    pub(super) fn as_slice(&self) -> &[Arc<Node>] {
+        match self {
+            Parents::None => &[],
+            Parents::One(parent) => std::slice::from_ref(parent),
+            Parents::Several(parents) => parents,
+        }
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Children(Vec<Weak<Node>>);
+
+impl Children {
+    pub(super) fn living(&self) -> impl Iterator<Item = Arc<Node>> {
+        self.0.iter().filter_map(Weak::upgrade)
+    }
+
+    fn clear_away_the_dead(&mut self) {
+        self.0.retain(|child| child.strong_count() > 0);
+        if self.0.len() < self.0.capacity() / 4 {
+            self.0.shrink_to(2 * self.0.len() + 2 * SPARE);
+        }
+    }
+}
+
+impl Node {
+    /// Makes `child` known to this node, or returns why it is too late for that.
+    #[inline]
+    pub(super) fn adopt(&self, child: &Arc<Node>) -> Result<(), crate::error::CancelReason> {
+        let mut links = self.lock_if_live()?;
+        let children = &mut links.get_or_insert_default().children.0;
+        children.push(Arc::downgrade(child));
+        self.listed.store(children.len(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Called by each child that is dropped, while it still holds its parent.
+    fn lose_a_child(self: &Arc<Self>) {
+        // Each living child owns its parent, so what is listed beyond the owners is dead.
+        if self.listed.load(Ordering::Relaxed) > 2 * Arc::strong_count(self) + SPARE {
+            if let Some(links) = &mut *self.links.lock() {
+                links.children.clear_away_the_dead();
+                self.listed.store(links.children.0.len(), Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+/// A chain of tokens can be long: each node takes its parents out of the last one that held them, so that dropping needs
+/// no stack.
+impl Drop for Node {
+    fn drop(&mut self) {
+        let mut orphans = Vec::new();
+        let mut next = Some(mem::take(&mut self.parents));
+        while let Some(parents) = next {
+            let leave = |parent: Arc<Node>| {
+                parent.lose_a_child();
+                Arc::into_inner(parent).map(|mut last| mem::take(&mut last.parents))
+            };
+            next = match parents {
+                Parents::None => None,
+                Parents::One(parent) => leave(parent),
+                Parents::Several(parents) => {
+                    orphans.extend(parents.into_iter().filter_map(leave));
+                    None
+                }
+            };
+            next = next.or_else(|| orphans.pop());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listed(node: &Node) -> usize {
+        node.links.lock().as_ref().map_or(0, |links| links.children.0.len())
+    }
+
+    #[test]
+    fn a_child_that_stays_keeps_nothing_of_a_crowd_that_has_gone() {
+        for stays in [0, 500, 999] {
+            let root = Node::root();
+            let mut crowd: Vec<_> = (0..1_000).map(|_| Node::child_of(Parents::one(Some(&root)), None)).collect();
+            let kept = crowd.swap_remove(stays);
+            drop(crowd);
+            assert!(listed(&root) <= 6 + SPARE, "{} are listed", listed(&root));
+            assert!(root.links.lock().as_ref().unwrap().children.0.capacity() <= 100);
+            assert_eq!(root.links.lock().as_ref().unwrap().children.living().count(), 1);
+            drop(kept);
+        }
+    }
+}

@@ -1,0 +1,296 @@
+use std::fs;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use brigade::{CancelReason, CancellationToken, Cancelled, Pipeline, Until, merge, par_map, scope};
+use crossbeam::channel::{bounded, unbounded};
+
+use crate::util::{Counter, Gate, alone, cpu_time, reached, threads, until_others_sleep, until_threads, watched};
+
+const HOUR: Duration = Duration::from_secs(3600);
+const SOON: Duration = Duration::from_millis(5);
+
+fn has_clock() -> bool {
+    fs::read_dir("/proc/self/task").unwrap().any(|task| {
+        fs::read_to_string(task.unwrap().path().join("comm")).is_ok_and(|name| name.trim() == "brigade-clock")
+    })
+}
+
+#[test]
+fn a_deadline_wakes_every_kind_of_wait_with_its_reason_and_never_early() {
+    watched(|| {
+        let root = CancellationToken::new();
+        for timeout in [Duration::from_micros(50), Duration::from_millis(1), Duration::from_millis(20)] {
+            for kind in 0..6 {
+                let deadline = Instant::now() + timeout;
+                let token = root.child_with_deadline(deadline);
+                let (_sender, receiver) = unbounded::<()>();
+                match kind {
+                    0 => assert_eq!(token.wait(), CancelReason::Deadline),
+                    1 => assert_eq!(token.child_token().wait_timeout(HOUR), Some(CancelReason::Deadline)),
+                    2 => assert!(token.done().recv().is_err()),
+                    3 => assert!(receiver.until(&token).recv().unwrap_err().is_cancelled()),
+                    4 => {
+                        let gate = Gate::default();
+                        let opens = gate.clone();
+                        let _callback = token.on_cancel(move |_| opens.open());
+                        gate.pass();
+                    }
+                    _ => while !token.is_cancelled() {},
+                }
+                assert!(Instant::now() >= deadline, "early by {:?}", deadline - Instant::now());
+                assert_eq!(token.reason(), Some(CancelReason::Deadline));
+                assert!(!root.is_cancelled());
+            }
+        }
+    });
+}
+
+#[test]
+fn a_deadline_that_has_passed_cancels_at_once() {
+    let root = CancellationToken::new();
+    for token in [
+        root.child_with_deadline(Instant::now()),
+        root.child_with_timeout(Duration::ZERO),
+        root.child_with_deadline(Instant::now().checked_sub(SOON).unwrap()),
+    ] {
+        assert_eq!(token.reason(), Some(CancelReason::Deadline));
+    }
+    root.cancel_with(CancelReason::Failed);
+    assert_eq!(root.child_with_timeout(Duration::ZERO).reason(), Some(CancelReason::Failed));
+}
+
+#[test]
+fn the_earliest_deadline_counts() {
+    watched(|| {
+        let root = CancellationToken::new();
+        assert_eq!(root.deadline(), None);
+        let soon = Instant::now() + SOON;
+        let parent = root.child_with_deadline(soon);
+        let later = parent.child_with_timeout(HOUR).child_token();
+        assert_eq!((parent.deadline(), later.deadline()), (Some(soon), Some(soon)));
+        assert_eq!(later.wait(), CancelReason::Deadline);
+
+        let parent = root.child_with_timeout(HOUR);
+        let earlier = parent.child_with_timeout(SOON);
+        assert_eq!(earlier.wait(), CancelReason::Deadline);
+        assert!(!parent.is_cancelled());
+
+        let any = CancellationToken::any_of([&parent, &root.child_with_timeout(SOON), &root]);
+        assert_eq!(any.wait(), CancelReason::Deadline);
+    });
+}
+
+#[test]
+fn a_timeout_too_long_for_the_clock_is_none() {
+    let token = CancellationToken::new().child_with_timeout(Duration::MAX);
+    assert_eq!((token.deadline(), token.is_cancelled()), (None, false));
+}
+
+#[test]
+fn a_deadline_does_not_change_the_reason_of_an_earlier_cancel() {
+    watched(|| {
+        let root = CancellationToken::new();
+        let token = root.child_with_timeout(SOON);
+        token.cancel();
+        assert_eq!(root.child_with_timeout(2 * SOON).wait(), CancelReason::Deadline);
+        assert_eq!(token.reason(), Some(CancelReason::Requested));
+    });
+}
+
+#[test]
+fn never_can_have_a_deadline() {
+    watched(|| assert_eq!(CancellationToken::never().child_with_timeout(SOON).wait(), CancelReason::Deadline));
+}
+
+#[test]
+fn a_thousand_deadlines_fire_in_their_order() {
+    watched(|| {
+        let root = CancellationToken::new();
+        let fired = Arc::new(Mutex::new(Vec::new()));
+        let count = Counter::default();
+        let start = Instant::now() + 4 * SOON;
+        let armed: Vec<_> = (0..1000_u32)
+            .map(|at| {
+                // In a mixed order, several at the same time.
+                let time = start + Duration::from_micros(u64::from(at * 7919 % 1000) * 20);
+                let token = root.child_with_deadline(time);
+                let (fired, count) = (Arc::clone(&fired), count.clone());
+                let callback = token.on_cancel(move |_| {
+                    fired.lock().unwrap().push(time);
+                    count.add();
+                });
+                (token, callback)
+            })
+            .collect();
+        count.wait_for(1000);
+        drop(armed);
+        let fired = fired.lock().unwrap();
+        assert!(fired.is_sorted());
+    });
+}
+
+#[test]
+fn an_earlier_deadline_armed_later_is_not_late() {
+    watched(|| {
+        let root = CancellationToken::new();
+        let far = root.child_with_timeout(HOUR);
+        for _ in 0..20 {
+            assert_eq!(root.child_with_timeout(SOON).wait(), CancelReason::Deadline);
+        }
+        assert!(!far.is_cancelled());
+    });
+}
+
+#[test]
+fn the_clock_runs_while_a_deadline_is_armed_and_ends_soon_after() {
+    if !alone!(the_clock_runs_while_a_deadline_is_armed_and_ends_soon_after) {
+        return;
+    }
+    watched(|| {
+        let root = CancellationToken::new();
+        let before = threads();
+        let mut ways: Vec<Box<dyn FnMut()>> = vec![
+            Box::new(|| drop(root.child_with_timeout(HOUR))),
+            Box::new(|| _ = root.child_with_timeout(SOON).wait()),
+            Box::new(|| {
+                // A token that stays, but has been cancelled, keeps no clock.
+                let cancelled = root.child_with_timeout(HOUR);
+                cancelled.cancel();
+                until_threads(before);
+                drop(cancelled);
+            }),
+        ];
+        for way in &mut ways {
+            let armed = root.child_with_timeout(HOUR);
+            thread::yield_now();
+            assert_eq!(threads(), before + 1);
+            crate::util::until(has_clock);
+            drop(armed);
+            way();
+            until_threads(before);
+            reached("the next way");
+        }
+        // A deadline that an ancestor's makes needless arms nothing.
+        let passed = root.child_with_timeout(Duration::ZERO);
+        assert!(passed.child_with_timeout(HOUR).is_cancelled());
+        assert_eq!(threads(), before);
+    });
+}
+
+#[test]
+fn an_armed_deadline_burns_no_cpu_time() {
+    if !alone!(an_armed_deadline_burns_no_cpu_time) {
+        return;
+    }
+    watched(|| {
+        let root = CancellationToken::new();
+        let armed: Vec<_> = (0..1000).map(|_| root.child_with_timeout(HOUR)).collect();
+        until_others_sleep();
+        let before = cpu_time();
+        assert_eq!(root.wait_timeout(Duration::from_secs(1)), None);
+        let burnt = cpu_time().saturating_sub(before);
+        assert!(burnt < Duration::from_millis(5), "a second of waiting burnt {burnt:?}");
+        drop(armed);
+    });
+}
+
+#[test]
+fn deadlines_end_every_call() {
+    watched(|| {
+        let root = CancellationToken::new();
+        let late = Err(Cancelled::new(CancelReason::Deadline));
+        assert_eq!(Pipeline::from_iter(0..).for_each(&root.child_with_timeout(SOON), |_: u64| ()), late);
+        let blocked = Gate::default();
+        let token = root.child_with_timeout(SOON);
+        let _callback = token.on_cancel({
+            let blocked = blocked.clone();
+            move |_| blocked.open()
+        });
+        assert_eq!(par_map(&token, 0..4, |_| blocked.pass()).map(drop), late);
+        let token = root.child_with_timeout(SOON);
+        let joined = scope(&token, |s| s.spawn(|s| s.token().sleep(HOUR))?.join());
+        assert_eq!(joined, late);
+    });
+}
+
+#[test]
+fn a_callback_that_panics_on_the_clock_does_not_stop_it() {
+    watched(|| {
+        let root = CancellationToken::new();
+        let bad = root.child_with_timeout(SOON);
+        let _callback = bad.on_cancel(|_| panic!("on the clock: this is meant"));
+        let good = root.child_with_timeout(2 * SOON);
+        assert_eq!(good.wait(), CancelReason::Deadline);
+        assert_eq!(bad.wait(), CancelReason::Deadline);
+    });
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "threads until there are no more")]
+fn without_a_clock_thread_whoever_looks_or_waits_finds_the_deadline() {
+    const LIMITS: &str = "-v 2000000 && export RUST_MIN_STACK=268435456";
+    if !alone!(without_a_clock_thread_whoever_looks_or_waits_finds_the_deadline, LIMITS) {
+        return;
+    }
+    watched(|| {
+        // Rayon's pool cannot be started later.
+        par_map(&CancellationToken::never(), 0..2, |_| ()).unwrap();
+        let hold = Gate::default();
+        let mut holders = Vec::new();
+        while let Ok(thread) = thread::Builder::new().spawn({
+            let hold = hold.clone();
+            move || hold.pass()
+        }) {
+            holders.push(thread);
+        }
+        let root = CancellationToken::new();
+        let soon = || root.child_with_timeout(SOON);
+        let late = Err(Cancelled::new(CancelReason::Deadline));
+
+        reached("polls");
+        let (token, below) = (soon(), soon().child_token().child_token());
+        assert!(!has_clock());
+        for token in [&token, &below] {
+            while !token.is_cancelled() {}
+            assert!(Instant::now() >= token.deadline().unwrap());
+            assert_eq!(token.reason(), Some(CancelReason::Deadline));
+        }
+        reached("waits");
+        assert_eq!(soon().wait(), CancelReason::Deadline);
+        assert_eq!(soon().child_token().wait_timeout(HOUR), Some(CancelReason::Deadline));
+        assert_eq!(soon().wait_timeout(Duration::from_micros(10)), None);
+        assert_eq!(soon().sleep(HOUR), late);
+        assert_eq!(CancellationToken::any_of([&soon(), &root]).wait(), CancelReason::Deadline);
+        reached("channels");
+        let (sender, receiver) = bounded::<u8>(1);
+        assert!(receiver.until(&soon()).recv().unwrap_err().is_cancelled());
+        assert_eq!(receiver.until(&soon()).iter().next(), Some(late.map(|()| 0)));
+        assert_eq!(merge(&soon(), [receiver.clone()]).next(), Some(late.map(|()| 0)));
+        sender.send(1).unwrap();
+        assert!(sender.until(&soon()).send(2).unwrap_err().is_cancelled());
+        reached("a pipeline");
+        assert_eq!(Pipeline::from_iter(0..).threads(2).for_each(&soon(), |_: u64| ()), late);
+        reached("a map");
+        let token = soon();
+        assert_eq!(par_map(&token, 0..9, |_| while !token.is_cancelled() {}).map(drop), late);
+        reached("callbacks, told by whoever looks");
+        let (token, told) = (soon(), Gate::default());
+        let opens = told.clone();
+        let _callback = token.on_cancel(move |_| opens.open());
+        assert_eq!(token.child_token().wait(), CancelReason::Deadline);
+        assert_eq!(token.wait(), CancelReason::Deadline);
+        told.pass();
+
+        reached("a clock that can be started after all");
+        let (token, told) = (soon(), Gate::default());
+        hold.open();
+        holders.into_iter().for_each(|thread| assert!(thread.join().unwrap()));
+        let opens = told.clone();
+        let _callback = token.on_cancel(move |_| opens.open());
+        told.pass();
+        assert!(token.done().recv().is_err());
+        assert!(soon().done().recv().is_err());
+    });
+}

@@ -1,0 +1,286 @@
+//! Models of the token and of `Event`: loom runs each in every order that its steps can take; the larger ones in every
+//! order in which no more than so many threads are interrupted.
+//!
+//! `RUSTFLAGS="--cfg brigade_loom" cargo test --release --test loom`
+#![cfg(brigade_loom)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use brigade::{CancelCallback, CancelReason, CancellationToken, Event};
+use loom::model;
+use loom::model::Builder;
+use loom::sync::Mutex;
+use loom::thread::{JoinHandle, spawn};
+
+/// Two cancels of three nodes have more orders than a day has time for.
+fn bounded(interruptions: usize, f: impl Fn() + Send + Sync + 'static) {
+    let mut builder = Builder::new();
+    builder.preemption_bound = Some(interruptions);
+    builder.check(f);
+}
+
+const A: CancelReason = CancelReason::Other("a");
+const B: CancelReason = CancelReason::Other("b");
+
+/// What the model itself keeps is not to be explored: std's atomic, not loom's.
+type Count = Arc<AtomicUsize>;
+
+fn count(token: &CancellationToken, count: &Count) -> CancelCallback {
+    let count = Arc::clone(count);
+    token.on_cancel(move |_| _ = count.fetch_add(1, Ordering::SeqCst))
+}
+
+fn with<R: 'static>(token: &CancellationToken, f: impl FnOnce(&CancellationToken) -> R + 'static) -> JoinHandle<R> {
+    let token = token.clone();
+    spawn(move || f(&token))
+}
+
+#[test]
+fn a_wait_does_not_sleep_through_a_cancel() {
+    model(|| {
+        let token = CancellationToken::new();
+        let cancelling = with(&token, |token| token.cancel_with(A));
+        assert_eq!(token.wait(), A);
+        assert!(token.is_cancelled());
+        assert!(cancelling.join().unwrap());
+    });
+}
+
+#[test]
+fn a_wait_for_a_child_does_not_sleep_through_a_cancel_of_the_parent() {
+    model(|| {
+        let parent = CancellationToken::new();
+        let child = parent.child_token();
+        let cancelling = with(&parent, |parent| parent.cancel_with(A));
+        assert_eq!(child.wait(), A);
+        assert!(parent.is_cancelled());
+        assert!(cancelling.join().unwrap());
+    });
+}
+
+#[test]
+fn two_waits_are_both_woken() {
+    bounded(3, || {
+        let token = CancellationToken::new();
+        let waiting = with(&token, CancellationToken::wait);
+        let cancelling = with(&token, |token| token.cancel_with(A));
+        assert_eq!(token.wait(), A);
+        assert_eq!(waiting.join().unwrap(), A);
+        assert!(cancelling.join().unwrap());
+    });
+}
+
+#[test]
+fn of_two_reasons_one_wins_and_who_gave_it_knows() {
+    bounded(3, || {
+        let token = CancellationToken::new();
+        let child = token.child_token();
+        let other = with(&token, |token| {
+            let won = token.cancel_with(A);
+            assert!(token.is_cancelled());
+            (won, token.reason())
+        });
+        let won = token.cancel_with(B);
+        assert!(child.is_cancelled());
+        let reason = token.reason();
+        let (other_won, other_reason) = other.join().unwrap();
+        assert_ne!(won, other_won);
+        assert_eq!(reason, Some(if won { B } else { A }));
+        assert_eq!((other_reason, child.reason()), (reason, reason));
+    });
+}
+
+#[test]
+fn a_cancel_of_the_child_and_one_of_the_parent_leave_both_cancelled_and_all_told() {
+    bounded(3, || {
+        let parent = CancellationToken::new();
+        let child = parent.child_token();
+        let grandchild = child.child_token();
+        let done = grandchild.done();
+        let other = with(&child, |child| {
+            child.cancel_with(A);
+            assert!(child.is_cancelled());
+        });
+        assert!(parent.cancel_with(B));
+        assert!(child.is_cancelled() && grandchild.is_cancelled());
+        assert!(done.try_recv().is_err_and(|error| error.is_disconnected()));
+        other.join().unwrap();
+        assert_eq!(parent.reason(), Some(B));
+        assert_eq!(grandchild.reason(), child.reason());
+    });
+}
+
+#[test]
+fn a_child_made_during_a_cancel_is_cancelled_when_both_have_returned() {
+    model(|| {
+        let parent = CancellationToken::new();
+        let making = with(&parent, |parent| {
+            let child = parent.child_token();
+            (child.child_token(), child)
+        });
+        parent.cancel_with(A);
+        let (grandchild, child) = making.join().unwrap();
+        assert_eq!((child.reason(), grandchild.reason()), (Some(A), Some(A)));
+    });
+}
+
+#[test]
+fn a_child_of_two_parents_is_told_once_by_two_cancels() {
+    bounded(3, || {
+        let parents = [CancellationToken::new(), CancellationToken::new()];
+        let child = CancellationToken::any_of(&parents);
+        let told = Count::default();
+        let callback = count(&child, &told);
+        let other = with(&parents[0], |parent| parent.cancel_with(A));
+        assert!(parents[1].cancel_with(B));
+        assert!(child.is_cancelled());
+        assert!(other.join().unwrap());
+        assert_eq!(told.load(Ordering::SeqCst), 1);
+        drop(callback);
+    });
+}
+
+#[test]
+fn children_dropped_during_a_cancel_are_dropped_once_and_the_others_are_told() {
+    model(|| {
+        let parent = CancellationToken::new();
+        let (dropped, kept) = (parent.child_token(), parent.child_token());
+        let leaf = dropped.child_token();
+        let dropping = spawn(move || drop(dropped));
+        parent.cancel_with(A);
+        assert!(kept.is_cancelled() && leaf.is_cancelled());
+        dropping.join().unwrap();
+    });
+}
+
+#[test]
+fn a_callback_registered_during_a_cancel_runs_once() {
+    model(|| {
+        let token = CancellationToken::new();
+        let told = Count::default();
+        let registering = with(&token, {
+            let told = Arc::clone(&told);
+            move |token| count(token, &told)
+        });
+        token.cancel_with(A);
+        let callback = registering.join().unwrap();
+        assert_eq!(told.load(Ordering::SeqCst), 1);
+        drop(callback);
+    });
+}
+
+#[test]
+fn a_callback_whose_handle_is_dropped_during_a_cancel_has_run_or_never_will() {
+    model(|| {
+        let token = CancellationToken::new();
+        let told = Count::default();
+        let callback = count(&token, &told);
+        let cancelling = with(&token, |token| token.cancel_with(A));
+        drop(callback);
+        let settled = told.load(Ordering::SeqCst);
+        assert!(cancelling.join().unwrap());
+        assert_eq!(told.load(Ordering::SeqCst), settled);
+    });
+}
+
+#[test]
+fn a_callback_that_drops_its_own_handle_waits_for_nobody() {
+    model(|| {
+        let token = CancellationToken::new();
+        let own = Arc::new(Mutex::new(None));
+        let callback = token.on_cancel({
+            let own = Arc::clone(&own);
+            move |_| {
+                // Out of the lock before it is dropped: the other thread may be about to put it there.
+                let handle = own.lock().unwrap().take();
+                drop::<Option<CancelCallback>>(handle);
+            }
+        });
+        let cancelling = with(&token, |token| token.cancel_with(A));
+        *own.lock().unwrap() = Some(callback);
+        assert!(cancelling.join().unwrap());
+        let left = own.lock().unwrap().take();
+        drop(left);
+    });
+}
+
+#[test]
+fn a_ticket_is_stale_after_a_notification() {
+    model(|| {
+        let event = Arc::new(Event::default());
+        let state = Arc::new(AtomicUsize::new(0));
+        let notifying = spawn({
+            let (event, state) = (Arc::clone(&event), Arc::clone(&state));
+            move || {
+                state.store(1, Ordering::SeqCst);
+                event.notify_one();
+            }
+        });
+        loop {
+            let ticket = event.ticket();
+            if state.load(Ordering::SeqCst) == 1 {
+                break;
+            }
+            event.wait(ticket);
+        }
+        notifying.join().unwrap();
+    });
+}
+
+#[test]
+fn one_of_two_waits_at_an_event_goes_on_after_one_notification() {
+    bounded(3, || {
+        let event = Arc::new(Event::default());
+        // Whoever takes the one thing there is to take tells the other that there will be no more.
+        let state = Arc::new(Mutex::new((0, false)));
+        let taking = |event: Arc<Event>, state: Arc<Mutex<(usize, bool)>>| {
+            move || loop {
+                let ticket = event.ticket();
+                {
+                    let mut state = state.lock().unwrap();
+                    if state.0 > 0 {
+                        *state = (0, true);
+                        drop(state);
+                        event.notify_all();
+                        return;
+                    }
+                    if state.1 {
+                        return;
+                    }
+                }
+                event.wait(ticket);
+            }
+        };
+        let other = spawn(taking(Arc::clone(&event), Arc::clone(&state)));
+        let giving = spawn({
+            let (event, state) = (Arc::clone(&event), Arc::clone(&state));
+            move || {
+                state.lock().unwrap().0 = 1;
+                event.notify_one();
+            }
+        });
+        taking(event, state)();
+        other.join().unwrap();
+        giving.join().unwrap();
+    });
+}
+
+#[test]
+fn a_wait_at_an_event_that_observes_a_token_does_not_sleep_through_its_cancel() {
+    model(|| {
+        let token = CancellationToken::new();
+        let event = Arc::new(Event::default());
+        let cancelling = with(&token, |token| token.cancel_with(A));
+        let handle = event.observe(&token);
+        loop {
+            let ticket = event.ticket();
+            if token.is_cancelled() {
+                break;
+            }
+            event.wait(ticket);
+        }
+        drop(handle);
+        assert!(cancelling.join().unwrap());
+    });
+}
