@@ -61,7 +61,7 @@ fn a_wait_for_a_child_does_not_sleep_through_a_cancel_of_the_parent() {
 
 #[test]
 fn two_waits_are_both_woken() {
-    bounded(3, || {
+    bounded(4, || {
         let token = CancellationToken::new();
         let waiting = with(&token, CancellationToken::wait);
         let cancelling = with(&token, |token| token.cancel_with(A));
@@ -73,7 +73,7 @@ fn two_waits_are_both_woken() {
 
 #[test]
 fn of_two_reasons_one_wins_and_who_gave_it_knows() {
-    bounded(3, || {
+    bounded(4, || {
         let token = CancellationToken::new();
         let child = token.child_token();
         let other = with(&token, |token| {
@@ -93,7 +93,7 @@ fn of_two_reasons_one_wins_and_who_gave_it_knows() {
 
 #[test]
 fn a_cancel_of_the_child_and_one_of_the_parent_leave_both_cancelled_and_all_told() {
-    bounded(3, || {
+    bounded(4, || {
         let parent = CancellationToken::new();
         let child = parent.child_token();
         let grandchild = child.child_token();
@@ -127,7 +127,7 @@ fn a_child_made_during_a_cancel_is_cancelled_when_both_have_returned() {
 
 #[test]
 fn a_child_of_two_parents_is_told_once_by_two_cancels() {
-    bounded(3, || {
+    bounded(4, || {
         let parents = [CancellationToken::new(), CancellationToken::new()];
         let child = CancellationToken::any_of(&parents);
         let told = Count::default();
@@ -230,7 +230,7 @@ fn a_ticket_is_stale_after_a_notification() {
 
 #[test]
 fn one_of_two_waits_at_an_event_goes_on_after_one_notification() {
-    bounded(3, || {
+    bounded(4, || {
         let event = Arc::new(Event::default());
         // Whoever takes the one thing there is to take tells the other that there will be no more.
         let state = Arc::new(Mutex::new((0, false)));
