@@ -11,6 +11,7 @@ use brigade::{CancelCallback, CancelReason, CancellationToken, Event};
 use loom::model;
 use loom::model::Builder;
 use loom::sync::Mutex;
+use loom::sync::atomic::AtomicBool;
 use loom::thread::{JoinHandle, spawn};
 
 /// Two cancels of three nodes have more orders than a day has time for.
@@ -174,13 +175,19 @@ fn a_callback_registered_during_a_cancel_runs_once() {
 fn a_callback_whose_handle_is_dropped_during_a_cancel_has_run_or_never_will() {
     model(|| {
         let token = CancellationToken::new();
-        let told = Count::default();
-        let callback = count(&token, &told);
+        // Loom's own, so that the callback can be interrupted between the two.
+        let steps = Arc::new([AtomicBool::new(false), AtomicBool::new(false)]);
+        let taken = |steps: &[AtomicBool; 2]| steps.each_ref().map(|step| step.load(Ordering::SeqCst));
+        let callback = token.on_cancel({
+            let steps = Arc::clone(&steps);
+            move |_| steps.iter().for_each(|step| step.store(true, Ordering::SeqCst))
+        });
         let cancelling = with(&token, |token| token.cancel_with(A));
         drop(callback);
-        let settled = told.load(Ordering::SeqCst);
+        let settled = taken(&steps);
+        assert_eq!(settled[0], settled[1], "the drop returned while the callback was running");
         assert!(cancelling.join().unwrap());
-        assert_eq!(told.load(Ordering::SeqCst), settled);
+        assert_eq!(taken(&steps), settled);
     });
 }
 

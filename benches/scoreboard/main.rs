@@ -1,0 +1,47 @@
+//! The scoreboard: what brigade claims of its speed, each claim measured beside its peer in one run.
+//!
+//! `cargo bench --bench scoreboard -- [GROUP] [--check]` prints a line a claim. Ours and the peer take turns, so that a
+//! machine whose speed drifts slows both; the ratio is the median of the turns' ratios, and the spread beside it their
+//! quartiles. CPU time over wall time stands beside, since what spins looks fast. With `--check` the exit status is 1 if
+//! a claim falls short of its target.
+
+mod board;
+mod cancel;
+mod par;
+mod pipeline;
+mod scope;
+mod work;
+
+use std::process::ExitCode;
+
+use board::Board;
+
+const GROUPS: [&str; 6] = ["cancel", "pipeline", "scope", "par", "limit", "pool"];
+
+/// How many threads the parallel claims run on.
+const THREADS: usize = 2;
+
+fn main() -> ExitCode {
+    let mut group = None;
+    let mut check = false;
+    for argument in std::env::args().skip(1) {
+        match argument.as_str() {
+            // Cargo passes this one to every bench.
+            "--bench" => {}
+            "--check" => check = true,
+            name if GROUPS.contains(&name) => group = Some(name.to_owned()),
+            other => {
+                eprintln!("scoreboard: {other}: no such group or option; groups are {}", GROUPS.join(", "));
+                return ExitCode::from(2);
+            }
+        }
+    }
+    rayon::ThreadPoolBuilder::new().num_threads(THREADS).build_global().expect("nothing has used the pool yet");
+
+    let mut board = Board::new(group);
+    cancel::claims(&mut board);
+    pipeline::claims(&mut board);
+    scope::claims(&mut board);
+    par::claims(&mut board);
+    if board.close() || !check { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
