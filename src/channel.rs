@@ -21,6 +21,9 @@ pub use sender::SenderUntil;
 /// something to receive at the same time the cancellation wins. A `try_` call never waits, and so does not look at the
 /// token: with it a worker drains what is left after a cancellation.
 ///
+/// Inside a rayon job, such as the closure of [`par_map`](crate::par_map), do not block on a channel: the pool has one
+/// thread less meanwhile, and may be waiting for you.
+///
 /// | | receiving | sending |
 /// |---|---|---|
 /// | blocks | [`recv`](ReceiverUntil::recv), [`iter`](ReceiverUntil::iter), [`recv_many`](ReceiverUntil::recv_many) | [`send`](SenderUntil::send), [`send_all`](SenderUntil::send_all) |
@@ -35,6 +38,10 @@ pub use sender::SenderUntil;
 /// sent before that. So move a sender into each task that sends, and keep none: where a loop over a receiver does not end,
 /// somebody still holds a sender. A message that means "the end" is not needed, and would wait in a full channel for the
 /// receiver that is to be told.
+///
+/// A task that fails drops its ends of channels, and whoever is at the other end may hear of that before anybody hears of
+/// the failure. So to a sender, that the receivers are gone is rarely an error of its own: it has nothing left to do, and
+/// they will tell why. If the token has been cancelled already, the cancellation is what is reported.
 ///
 /// Which way a channel goes is told by the type: a function that takes a `&Sender<T>` sends.
 ///
@@ -51,9 +58,10 @@ pub use sender::SenderUntil;
 /// let squares = scope(&CancellationToken::new(), |s| {
 ///     let (jobs, todo) = bounded::<u64>(16);
 ///     let (results, done) = bounded::<u64>(16);
-///     s.named("feed").spawn(move |s| {
-///         jobs.until(s.token()).send_all(1..=100)?;
-///         Ok(())
+///     s.named("feed").spawn(move |s| match jobs.until(s.token()).send_all(1..=100) {
+///         // Should the workers be gone, they have failed, and it is for them to say.
+///         Err(error) if !error.is_disconnected() => Err(error.into()),
+///         _ => Ok(()),
 ///     })?;
 ///     for _ in 0..2 {
 ///         let (todo, results) = (todo.clone(), results.clone());

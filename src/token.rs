@@ -13,6 +13,7 @@ mod wait;
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -168,8 +169,9 @@ impl CancellationToken {
     /// Cancels the token and its descendants, with the reason [`Requested`](CancelReason::Requested).
     ///
     /// Returns whether this call won, that is, whether the token was live. Either way every descendant reads cancelled
-    /// when this returns, every wait for one has been woken, and every [`done`](Self::done) channel is disconnected.
-    /// [Callbacks](Self::on_cancel) have run too, save those that another `cancel`, still under way, has in hand.
+    /// when this returns. If it won, those who wait for the token have been woken too, its [`done`](Self::done) channel is
+    /// disconnected and its [callbacks](Self::on_cancel) have run, and so for each descendant, save those that another
+    /// `cancel`, still under way, has reached first.
     ///
     /// # Panics
     ///
@@ -289,6 +291,10 @@ impl Hash for CancellationToken {
         self.node.as_ref().map(Arc::as_ptr).hash(state);
     }
 }
+
+/// A panic leaves no token in a bad state.
+impl UnwindSafe for CancellationToken {}
+impl RefUnwindSafe for CancellationToken {}
 
 impl fmt::Debug for CancellationToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -105,8 +105,8 @@ fn a_cancel_of_the_child_and_one_of_the_parent_leave_both_cancelled_and_all_told
         });
         assert!(parent.cancel_with(B));
         assert!(child.is_cancelled() && grandchild.is_cancelled());
-        assert!(done.try_recv().is_err_and(|error| error.is_disconnected()));
         other.join().unwrap();
+        assert!(done.try_recv().is_err_and(|error| error.is_disconnected()));
         assert_eq!(parent.reason(), Some(B));
         assert_eq!(grandchild.reason(), child.reason());
     });

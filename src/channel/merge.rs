@@ -121,7 +121,11 @@ impl<T> Iterator for Merge<'_, T> {
             }
             let mut message = self.look();
             self.ended = message.is_none() && self.receivers.is_empty();
-            if message.is_none() && !self.ended {
+            if self.ended {
+                // The senders may have been dropped because of a cancellation, which is then what happened.
+                return self.token.check_above().err().map(Err);
+            }
+            if message.is_none() {
                 if backoff.is_completed() {
                     message = self.wait();
                 } else {

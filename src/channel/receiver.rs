@@ -52,7 +52,7 @@ impl<'a, T> ReceiverUntil<'a, T> {
     /// ```
     #[inline]
     pub fn recv(&self) -> Result<T, RecvError> {
-        self.at_once().unwrap_or_else(|| self.wait(None))
+        self.receive(|| None)
     }
 
     /// Waits for a message, up to `timeout`. One too long for the clock to hold is no timeout; with one of zero this is
@@ -62,7 +62,7 @@ impl<'a, T> ReceiverUntil<'a, T> {
     ///
     /// Those of [`recv`](Self::recv), or a [timeout](RecvError::is_timeout). A cancellation at the same time wins.
     pub fn recv_timeout(&self, timeout: Duration) -> Result<T, RecvError> {
-        self.at_once().unwrap_or_else(|| self.wait(Instant::now().checked_add(timeout)))
+        self.receive(|| Instant::now().checked_add(timeout))
     }
 
     /// Waits for a message, up to `deadline`.
@@ -71,7 +71,7 @@ impl<'a, T> ReceiverUntil<'a, T> {
     ///
     /// As for [`recv_timeout`](Self::recv_timeout).
     pub fn recv_deadline(&self, deadline: Instant) -> Result<T, RecvError> {
-        self.at_once().unwrap_or_else(|| self.wait(Some(deadline)))
+        self.receive(|| Some(deadline))
     }
 
     /// Receives a message if there is one. Does not look at the token.
@@ -114,10 +114,12 @@ impl<'a, T> ReceiverUntil<'a, T> {
     /// ```
     pub fn recv_many(&self, buffer: &mut Vec<T>, max: usize) -> Result<usize, RecvError> {
         assert!(max > 0, "recv_many was asked for at most 0 messages: ask for 1 at least");
-        buffer.push(self.recv()?);
         let before = buffer.len();
-        buffer.extend(self.receiver.try_iter().take(max - 1));
-        Ok(1 + buffer.len() - before)
+        buffer.push(self.recv()?);
+        // Not what comes meanwhile: a quick sender could keep this going for ever.
+        let more = self.receiver.len().min(max - 1);
+        buffer.extend(self.receiver.try_iter().take(more));
+        Ok(buffer.len() - before)
     }
 
     /// Returns an iterator that waits for each message.
@@ -136,29 +138,39 @@ impl<'a, T> ReceiverUntil<'a, T> {
         TryRecvIter { receiver: self.receiver }
     }
 
-    /// Looks at the token and at the channel, for some microseconds: to wait and be woken is dear.
+    /// Looks at the token and at the channel; waits if there is nothing.
     #[inline]
-    fn at_once(&self) -> Option<Result<T, RecvError>> {
-        let backoff = Backoff::new();
-        loop {
-            if let Err(cancelled) = self.token.check() {
-                return Some(Err(cancelled.into()));
-            }
-            match self.try_recv() {
-                Err(error) if error.is_empty() => {}
-                known => return Some(known),
-            }
-            if backoff.is_completed() {
-                return None;
-            }
-            backoff.snooze();
+    fn receive(&self, deadline: impl FnOnce() -> Option<Instant>) -> Result<T, RecvError> {
+        self.token.check()?;
+        match self.try_recv() {
+            Err(error) if error.is_empty() => self.wait(deadline()),
+            Err(_) => Err(self.disconnected()),
+            received => received,
         }
     }
 
+    /// The other end may have been dropped because of the cancellation, which is then what happened.
+    #[cold]
+    fn disconnected(&self) -> RecvError {
+        self.token.check_above().map_or_else(RecvError::from, |()| RecvError::new(Why::Disconnected))
+    }
+
+    /// Looks on for some microseconds, since to be woken is dear, and then falls asleep.
     #[cold]
     fn wait(&self, deadline: Option<Instant>) -> Result<T, RecvError> {
-        loop {
-            let done = self.token.done();
+        let backoff = Backoff::new();
+        let is_past = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        while !backoff.is_completed() && !is_past() {
+            backoff.snooze();
+            self.token.check()?;
+            match self.try_recv() {
+                Err(error) if error.is_empty() => {}
+                Err(_) => return Err(self.disconnected()),
+                received => return received,
+            }
+        }
+        let done = self.token.done();
+        while !is_past() {
             let mut select = Select::new_biased();
             let cancelled = select.recv(&done);
             select.recv(self.receiver);
@@ -168,16 +180,12 @@ impl<'a, T> ReceiverUntil<'a, T> {
             };
             match selected {
                 Ok(selected) if selected.index() == cancelled => _ = selected.recv(&done),
-                Ok(selected) => {
-                    return selected.recv(self.receiver).map_err(|_| RecvError::new(Why::Disconnected));
-                }
+                Ok(selected) => return selected.recv(self.receiver).map_err(|_| self.disconnected()),
                 Err(_) => {}
             }
             self.token.check()?;
-            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                return Err(RecvError::new(Why::Timeout));
-            }
         }
+        Err(RecvError::new(Why::Timeout))
     }
 }
 

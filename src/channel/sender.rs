@@ -49,10 +49,7 @@ impl<'a, T> SenderUntil<'a, T> {
     /// ```
     #[inline]
     pub fn send(&self, value: T) -> Result<(), SendError<T>> {
-        match self.at_once(value) {
-            Err(error) if error.is_full() => self.wait(error.into_inner(), None),
-            known => known,
-        }
+        self.transmit(value, || None)
     }
 
     /// Sends a message, and waits for room up to `timeout`. One too long for the clock to hold is no timeout; with one of
@@ -62,10 +59,7 @@ impl<'a, T> SenderUntil<'a, T> {
     ///
     /// Those of [`send`](Self::send), or a [timeout](SendError::is_timeout). A cancellation at the same time wins.
     pub fn send_timeout(&self, value: T, timeout: Duration) -> Result<(), SendError<T>> {
-        match self.at_once(value) {
-            Err(error) if error.is_full() => self.wait(error.into_inner(), Instant::now().checked_add(timeout)),
-            known => known,
-        }
+        self.transmit(value, || Instant::now().checked_add(timeout))
     }
 
     /// Sends a message, and waits for room up to `deadline`.
@@ -74,10 +68,7 @@ impl<'a, T> SenderUntil<'a, T> {
     ///
     /// As for [`send_timeout`](Self::send_timeout).
     pub fn send_deadline(&self, value: T, deadline: Instant) -> Result<(), SendError<T>> {
-        match self.at_once(value) {
-            Err(error) if error.is_full() => self.wait(error.into_inner(), Some(deadline)),
-            known => known,
-        }
+        self.transmit(value, || Some(deadline))
     }
 
     /// Sends a message if there is room. Does not look at the token.
@@ -123,26 +114,43 @@ impl<'a, T> SenderUntil<'a, T> {
         Ok(sent)
     }
 
-    /// Looks at the token and at the channel, for some microseconds: to wait and be woken is dear. Is full if that is over.
+    /// Looks at the token and at the channel; waits if there is no room.
     #[inline]
-    fn at_once(&self, mut value: T) -> Result<(), SendError<T>> {
+    fn transmit(&self, value: T, deadline: impl FnOnce() -> Option<Instant>) -> Result<(), SendError<T>> {
+        if let Err(cancelled) = self.token.check() {
+            return Err(SendError::new(Why::Cancelled(cancelled), value));
+        }
+        match self.try_send(value) {
+            Err(error) if error.is_full() => self.wait(error.into_inner(), deadline()),
+            Err(error) => Err(self.disconnected(error.into_inner())),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// The other end may have been dropped because of the cancellation, which is then what happened.
+    #[cold]
+    fn disconnected(&self, value: T) -> SendError<T> {
+        SendError::new(self.token.check_above().map_or_else(Why::Cancelled, |()| Why::Disconnected), value)
+    }
+
+    /// Looks on for some microseconds, since to be woken is dear, and then falls asleep.
+    #[cold]
+    fn wait(&self, mut value: T, deadline: Option<Instant>) -> Result<(), SendError<T>> {
         let backoff = Backoff::new();
-        loop {
+        let is_past = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        while !backoff.is_completed() && !is_past() {
+            backoff.snooze();
             if let Err(cancelled) = self.token.check() {
                 return Err(SendError::new(Why::Cancelled(cancelled), value));
             }
             match self.try_send(value) {
-                Err(error) if error.is_full() && !backoff.is_completed() => value = error.into_inner(),
-                known => return known,
+                Err(error) if error.is_full() => value = error.into_inner(),
+                Err(error) => return Err(self.disconnected(error.into_inner())),
+                Ok(()) => return Ok(()),
             }
-            backoff.snooze();
         }
-    }
-
-    #[cold]
-    fn wait(&self, value: T, deadline: Option<Instant>) -> Result<(), SendError<T>> {
-        loop {
-            let done = self.token.done();
+        let done = self.token.done();
+        while !is_past() {
             let mut select = Select::new_biased();
             let cancelled = select.recv(&done);
             select.send(self.sender);
@@ -153,18 +161,15 @@ impl<'a, T> SenderUntil<'a, T> {
             match selected {
                 Ok(selected) if selected.index() == cancelled => _ = selected.recv(&done),
                 Ok(selected) => {
-                    let sent = selected.send(self.sender, value);
-                    return sent.map_err(|error| SendError::new(Why::Disconnected, error.into_inner()));
+                    return selected.send(self.sender, value).map_err(|error| self.disconnected(error.into_inner()));
                 }
                 Err(_) => {}
             }
             if let Err(cancelled) = self.token.check() {
                 return Err(SendError::new(Why::Cancelled(cancelled), value));
             }
-            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                return Err(SendError::new(Why::Timeout, value));
-            }
         }
+        Err(SendError::new(Why::Timeout, value))
     }
 }
 

@@ -166,6 +166,13 @@ impl CancellationToken {
         self.node.as_ref().map_or_else(never, Node::done)
     }
 
+    /// Like [`check`](Self::check), but finds out also what is on its way: a cancellation of an ancestor that has not got
+    /// here yet. It walks up the tree, so it is for rare occasions.
+    pub(crate) fn check_above(&self) -> Result<(), Cancelled> {
+        let reason = self.node.as_ref().and_then(Node::reason_to_come);
+        reason.map_or(Ok(()), |reason| Err(Cancelled::new(reason)))
+    }
+
     /// When whoever waits for this token has to look at it, though nobody wakes him: at the deadline, where there is no
     /// clock.
     pub(crate) fn look_at(&self) -> Option<Instant> {

@@ -186,6 +186,46 @@ fn a_callback_runs_outside_every_lock() {
 }
 
 #[test]
+fn a_callback_keeps_nobody_asleep_who_waits() {
+    watched(|| {
+        let parent = CancellationToken::new();
+        let child = parent.child_token();
+        let awake = Gate::default();
+        let _callback = parent.on_cancel({
+            let awake = awake.clone();
+            move |_| assert!(awake.pass())
+        });
+        scope(&CancellationToken::never(), |s| {
+            s.spawn(|_| {
+                child.wait();
+                awake.open();
+                Ok::<_, Cancelled>(())
+            })?;
+            parent.cancel();
+            Ok(())
+        })
+        .unwrap();
+    });
+}
+
+#[test]
+fn callbacks_that_all_cancel_the_root_neither_recurse_nor_go_over_the_tree_again() {
+    watched(|| {
+        let root = CancellationToken::new();
+        let callbacks: Vec<_> = (0..100_000)
+            .map(|_| {
+                let (child, root) = (root.child_token(), root.clone());
+                let callback = child.on_cancel(move |_| _ = root.cancel());
+                (child, callback)
+            })
+            .collect();
+        callbacks[77_777].0.cancel();
+        reached("the cancel of one, which cancels all");
+        assert!(root.is_cancelled());
+    });
+}
+
+#[test]
 fn a_panic_of_a_callback_is_resumed_when_all_are_told() {
     watched(|| {
         let root = CancellationToken::new();

@@ -251,6 +251,78 @@ fn an_iterator_tells_the_end_from_a_cancellation() {
 }
 
 #[test]
+fn an_end_that_is_dropped_because_of_the_cancellation_is_a_cancellation() {
+    watched(|| {
+        for below in [false, true] {
+            for kind in 0..4 {
+                let root = live();
+                let token = if below { root.child_token().child_token() } else { root.clone() };
+                let (sender, receiver) = bounded::<u32>(0);
+                let (full, reader) = bounded::<u32>(0);
+                let ends = if kind < 3 { (Some(sender), None) } else { (None, Some(reader)) };
+                let _callback = root.on_cancel(move |_| drop(ends));
+                let waiting = Counter::default();
+                scope(&live(), |s| {
+                    s.spawn(|_| {
+                        waiting.add();
+                        let why = match kind {
+                            0 => receiver.until(&token).recv().unwrap_err().cancelled(),
+                            1 => receiver.until(&token).iter().next().unwrap().err(),
+                            2 => merge(&token, [receiver.clone()]).next().unwrap().err(),
+                            _ => full.until(&token).send(1).unwrap_err().cancelled(),
+                        };
+                        assert_eq!(why, Some(Cancelled::new(CancelReason::Requested)));
+                        Ok::<_, Cancelled>(())
+                    })?;
+                    waiting.wait_for(1);
+                    root.cancel();
+                    Ok(())
+                })
+                .unwrap();
+            }
+        }
+    });
+}
+
+#[test]
+fn an_end_that_a_poller_of_an_ancestor_drops_is_a_cancellation() {
+    watched(|| {
+        for _ in 0..100 {
+            let root = live();
+            let crowd: Vec<_> = (0..1000).map(|_| root.child_token()).collect();
+            let token = root.child_token().child_token();
+            let (sender, receiver) = bounded::<u32>(1);
+            let poll = || {
+                let _dropped_at_the_end = sender;
+                while !root.is_cancelled() {}
+            };
+            let receive = || assert!(receiver.until(&token).recv().unwrap_err().is_cancelled());
+            together(vec![Box::new(poll), Box::new(receive), Box::new(|| _ = root.cancel())]);
+            drop(crowd);
+        }
+    });
+}
+
+#[test]
+fn recv_many_returns_though_the_sender_keeps_up() {
+    watched(|| {
+        let token = live();
+        let (sender, receiver) = unbounded();
+        scope(&token, |s| {
+            s.spawn(|s| Ok(sender.until(s.token()).send_all(0..).unwrap_err()))?;
+            let mut buffer = Vec::new();
+            for _ in 0..100 {
+                receiver.until(&token).recv_many(&mut buffer, usize::MAX).unwrap();
+                buffer.clear();
+            }
+            token.cancel();
+            Ok::<_, Cancelled>(())
+        })
+        .unwrap();
+    });
+}
+
+#[test]
 fn recv_many_takes_what_is_there_and_no_more_than_it_was_told() {
     watched(|| {
         let token = live();
