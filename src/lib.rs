@@ -71,9 +71,10 @@
 //!
 //! let longest = scope(&CancellationToken::new(), |s| {
 //!     let (sender, receiver) = bounded(16);
-//!     s.named("read").spawn(move |s| {
-//!         sender.until(s.token()).send_all(["three", "little", "words"])?;
-//!         Ok(())
+//!     s.named("read").spawn(move |s| match sender.until(s.token()).send_all(["three", "little", "words"]) {
+//!         // That nobody receives any more is for the receiver to explain.
+//!         Err(error) if !error.is_disconnected() => Err(error.into()),
+//!         _ => Ok(()),
 //!     })?;
 //!     let mut longest = "";
 //!     for word in receiver.until(s.token()) {
@@ -115,7 +116,8 @@
 //! # Errors
 //!
 //! A fallible call returns your own error type `E`, which needs no more than `E: From<Cancelled>`; see [`Cancelled`].
-//! The real error beats its echo: when one task fails and others then end as cancelled, the failure is what you get.
+//! The real error beats its echo: when one task fails and others then end as cancelled, the failure is what you get. (A
+//! channel whose other end is gone is an echo too, but only you know that: see [`Until`].)
 //!
 //! # Panics
 //!

@@ -30,7 +30,7 @@ use tree::Node;
 
 /// A flag that is set once, by anybody, and observed by every call that may wait.
 ///
-/// Clones share the flag, and are equal; all other tokens differ. A [child](Self::child_token) is cancelled with its
+/// Clones share the flag, and are equal, as are all [`never`](Self::never)s; other tokens differ. A [child](Self::child_token) is cancelled with its
 /// parent, and never cancels it. Pass a token to the call that may wait, as Go's context is passed; do not keep it in a
 /// struct.
 ///
@@ -47,7 +47,8 @@ use tree::Node;
 /// idle machine less than a millisecond after. One thread of the process, `brigade-clock`, watches over all deadlines; it
 /// is started for the first and ends about 100 ms after the last has gone. Where the system refuses to start it, whoever
 /// polls such a token or waits for it looks at the clock instead, and a pipeline that is given one runs on the calling
-/// thread; but [`done`](Self::done) and [`on_cancel`](Self::on_cancel) are then told only when somebody does so.
+/// thread; but [`done`](Self::done) and [`on_cancel`](Self::on_cancel) are then told only when somebody does so. A callback
+/// that takes long on that thread makes every deadline of the process late.
 ///
 /// # Costs
 ///

@@ -55,8 +55,8 @@ impl<'a, T> ReceiverUntil<'a, T> {
         self.receive(|| None)
     }
 
-    /// Waits for a message, up to `timeout`. One too long for the clock to hold is no timeout; with one of zero this is
-    /// [`try_recv`](Self::try_recv) that looks at the token.
+    /// Waits for a message, up to `timeout`. One too long for the clock to hold is no timeout; with one of zero this does
+    /// not wait, but looks at the token.
     ///
     /// # Errors
     ///
@@ -88,8 +88,8 @@ impl<'a, T> ReceiverUntil<'a, T> {
         })
     }
 
-    /// Waits for a message, and takes those behind it that are there already: up to `max` in all are added to `buffer`.
-    /// Returns how many, which is at least 1.
+    /// Waits for a message, and takes those behind it that lie in the channel then: up to `max` in all are added to
+    /// `buffer`. Returns how many, which is at least 1, and is 1 where the channel has a capacity of 0.
     ///
     /// # Errors
     ///

@@ -53,7 +53,7 @@ impl<'a, T> SenderUntil<'a, T> {
     }
 
     /// Sends a message, and waits for room up to `timeout`. One too long for the clock to hold is no timeout; with one of
-    /// zero this is [`try_send`](Self::try_send) that looks at the token.
+    /// zero this does not wait, but looks at the token.
     ///
     /// # Errors
     ///

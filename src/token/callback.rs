@@ -16,6 +16,9 @@ use crate::sync::{Condvar, Mutex, ThreadId, current};
 /// waits for it. So it may use what is torn down after the handle. Dropped by the callback itself, or by another callback
 /// of the same `cancel`, the handle waits for nobody.
 ///
+/// A handle that is to be kept needs a name: `let _ = token.on_cancel(..)` drops it at once. One that is not to be kept is
+/// [detached](Self::detach).
+///
 /// Two callbacks that run on two threads and drop each other's handles wait for each other for ever.
 #[must_use = "dropping it takes the callback back"]
 pub struct CancelCallback {
@@ -32,6 +35,22 @@ struct Registered {
 impl CancelCallback {
     pub(super) fn new(node: Arc<Node>, key: u64, callback: Arc<Callback>) -> Self {
         CancelCallback { registered: Some(Registered { node, key, callback }) }
+    }
+
+    /// Gives up the handle, and leaves the callback registered until it runs or the token and all its descendants are
+    /// gone.
+    ///
+    /// A callback that owns a clone of its token, or of a descendant, keeps both in memory until they are cancelled.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let token = brigade::CancellationToken::new();
+    /// token.on_cancel(|reason| eprintln!("stopping: {reason}")).detach();
+    /// token.cancel();
+    /// ```
+    pub fn detach(mut self) {
+        self.registered = None;
     }
 
     /// The handle of a callback that has run, or that nothing will ever call.

@@ -106,13 +106,16 @@ impl Node {
     /// Has the clock watch over the deadline, or, where it cannot, all who look at the node.
     fn arm(self: &Arc<Self>, deadline: Instant) {
         let alarm = clock::arm(deadline, Arc::downgrade(self));
-        // An alarm that comes too late is dropped when the lock has been released.
-        let Ok(mut links) = self.lock_if_live() else { return };
-        match alarm {
-            Ok(alarm) => links.get_or_insert_default().alarm = Some(alarm),
-            // Nobody has a child of this node yet, which would have to be told.
-            Err(_) => self.state.store(CLOCKLESS, Ordering::Release),
-        }
+        // An alarm that comes too late, or second, is dropped when the lock has been released.
+        let _late = match (self.lock_if_live(), alarm) {
+            (Ok(mut links), Ok(alarm)) => links.get_or_insert_default().alarm.replace(alarm),
+            (Ok(_links), Err(_)) => {
+                // Nobody has a child of this node yet, which would have to be told.
+                self.state.store(CLOCKLESS, Ordering::Release);
+                None
+            }
+            (Err(_), alarm) => alarm.ok(),
+        };
     }
 
     /// Tries again to have the clock watch, for the sake of who is about to wait in a way that does not look at the node.
@@ -154,16 +157,19 @@ impl Node {
         if self.is_cancelled() { self.reason.get().copied() } else { None }
     }
 
-    /// The reason of this node, or of an ancestor whose `cancel` is about to reach it.
+    /// The reason of this node; if an ancestor's `cancel` is about to reach it, when it has.
     pub(super) fn reason_to_come(self: &Arc<Self>) -> Option<CancelReason> {
         let mut above = vec![self];
+        // Used from the first node with several parents on: there may be several ways up from there.
         let mut seen = HashSet::new();
         while let Some(node) = above.pop() {
-            if let Some(reason) = node.reason() {
-                return Some(reason);
+            if node.is_cancelled() {
+                // It marks all below it before it runs anything of the user's.
+                return self.wait(None);
             }
             let parents = node.parents.as_slice();
-            above.extend(parents.iter().filter(|node| parents.len() == 1 || seen.insert(Arc::as_ptr(node))));
+            let once = parents.len() < 2 && seen.is_empty();
+            above.extend(parents.iter().filter(|node| once || seen.insert(Arc::as_ptr(node))));
         }
         None
     }

@@ -97,13 +97,15 @@ impl CancellationToken {
     /// dropped.
     ///
     /// `f` runs once, in the caller of [`cancel`](Self::cancel), or on the clock's thread at a deadline, outside of every
-    /// lock. It must not block: others wait to be told. It is how to stop what knows nothing of tokens: close a socket,
-    /// kill a child process, set a flag.
+    /// lock, when everybody who waits for the token or a descendant has been woken. It must not block: other callbacks
+    /// wait for their turn, and on the clock's thread every deadline of the process does. It is how to stop what knows
+    /// nothing of tokens: close a socket, kill a child process, set a flag.
     ///
     /// # Panics
     ///
     /// A panic of `f` is resumed in the caller of `cancel`, or here if the token is cancelled already. On the clock's
-    /// thread, where there is no caller, the panic hook shows it and it is dropped.
+    /// thread, where there is no caller, the panic hook shows it and it is dropped. Where there is no clock, whoever finds
+    /// that the deadline has passed is the caller.
     ///
     /// # Examples
     ///
@@ -166,7 +168,7 @@ impl CancellationToken {
         self.node.as_ref().map_or_else(never, Node::done)
     }
 
-    /// Like [`check`](Self::check), but finds out also what is on its way: a cancellation of an ancestor that has not got
+    /// Like [`check`](Self::check), but waits for a cancellation that is on its way, that of an ancestor which has not got
     /// here yet. It walks up the tree, so it is for rare occasions.
     pub(crate) fn check_above(&self) -> Result<(), Cancelled> {
         let reason = self.node.as_ref().and_then(Node::reason_to_come);

@@ -75,6 +75,22 @@ fn a_callback_whose_handle_is_dropped_never_runs_and_is_dropped_once() {
 }
 
 #[test]
+fn a_detached_callback_stays_until_it_runs_or_the_token_is_gone() {
+    let (token, census) = (CancellationToken::new(), Census::default());
+    let held = census.make(());
+    let ran = Arc::new(AtomicUsize::new(0));
+    count(&token, &ran).detach();
+    token.on_cancel(move |_| drop(held)).detach();
+    assert_eq!((ran.load(Ordering::SeqCst), census.alive()), (0, 1));
+    token.cancel();
+    assert_eq!((ran.load(Ordering::SeqCst), census.alive()), (1, 0));
+    let (token, held) = (CancellationToken::new(), census.make(()));
+    token.on_cancel(move |_| drop(held)).detach();
+    drop(token);
+    assert_eq!(census.alive(), 0);
+}
+
+#[test]
 fn what_a_callback_holds_is_dropped_once_in_every_case() {
     let census = Census::default();
     let hold = |token: &CancellationToken| {

@@ -296,7 +296,12 @@ fn an_end_that_a_poller_of_an_ancestor_drops_is_a_cancellation() {
                 let _dropped_at_the_end = sender;
                 while !root.is_cancelled() {}
             };
-            let receive = || assert!(receiver.until(&token).recv().unwrap_err().is_cancelled());
+            let receive = || {
+                let error = receiver.until(&token).recv().unwrap_err();
+                // Who is told of a cancellation finds the token cancelled, with the same reason.
+                assert_eq!(error.cancelled(), token.check().err());
+                assert!(error.is_cancelled());
+            };
             together(vec![Box::new(poll), Box::new(receive), Box::new(|| _ = root.cancel())]);
             drop(crowd);
         }

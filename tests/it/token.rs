@@ -3,8 +3,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use brigade::{CancelReason, CancellationToken, Cancelled, scope};
-use crossbeam::channel::{TryRecvError, select, unbounded};
+use brigade::{CancelReason, CancellationToken, Cancelled, Never, scope};
+use crossbeam::channel::{Receiver, TryRecvError, select, unbounded};
 use proptest::prelude::*;
 
 use crate::util::{Counter, alone, cpu_time, memory, reached, together, until_others_sleep, watched};
@@ -269,6 +269,29 @@ fn any_of_stays_connected_when_its_tokens_are_dropped() {
 }
 
 #[test]
+fn a_token_dropped_during_a_cancel_does_not_hide_one_that_takes_its_place_in_memory() {
+    watched(|| {
+        for _ in 0..50 {
+            let root = CancellationToken::new();
+            let first = root.child_token();
+            let crowd: Vec<_> = (0..5_000).map(|_| root.child_token()).collect();
+            let last = crowd[4_999].child_token();
+            let made = std::sync::Mutex::new(Vec::new());
+            let replace = || {
+                let both = CancellationToken::any_of([&first, &last]);
+                both.cancel();
+                while !first.is_cancelled() {}
+                drop(both);
+                let other = CancellationToken::new();
+                made.lock().unwrap().extend((0..50).map(|_| CancellationToken::any_of([&last, &other])));
+            };
+            together(vec![Box::new(replace), Box::new(|| _ = root.cancel())]);
+            assert!(made.lock().unwrap().iter().all(CancellationToken::is_cancelled));
+        }
+    });
+}
+
+#[test]
 fn a_diamond_upon_a_diamond_is_cancelled_in_linear_time() {
     watched(|| {
         let root = CancellationToken::new();
@@ -345,18 +368,21 @@ fn when_a_cancel_returns_every_descendant_reads_cancelled_even_if_it_lost() {
 }
 
 #[test]
-fn when_the_winner_returns_every_done_channel_is_disconnected() {
+fn when_all_cancels_have_returned_every_done_channel_is_disconnected() {
     watched(|| {
         for _ in 0..300 {
             let root = CancellationToken::new();
             let children: Vec<_> = (0..100).map(|_| root.child_token()).collect();
             let done: Vec<_> = children.iter().map(CancellationToken::done).collect();
-            let cancel = || {
-                if root.cancel() {
-                    assert!(done.iter().all(|done| done.try_recv() == Err(TryRecvError::Disconnected)));
+            let is_told = |done: &Receiver<Never>| done.try_recv() == Err(TryRecvError::Disconnected);
+            let part = || {
+                // Nobody else has reached this one, or somebody has and tells it.
+                if children[7].cancel() {
+                    assert!(is_told(&done[7]));
                 }
             };
-            together(vec![Box::new(cancel), Box::new(cancel)]);
+            together(vec![Box::new(|| _ = root.cancel()), Box::new(|| _ = root.cancel()), Box::new(part)]);
+            assert!(done.iter().all(is_told));
         }
     });
 }
