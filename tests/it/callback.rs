@@ -307,7 +307,7 @@ fn a_panic_of_a_callback_on_a_scopes_token_is_the_scopes() {
     watched(|| {
         let message = message_of(|| {
             let _ = scope(&CancellationToken::new(), |s| {
-                let _callback = s.token().on_cancel(|_| panic!("the callback's"));
+                s.token().on_cancel(|_| panic!("the callback's")).detach();
                 let waiting = s.spawn(|s| Ok(s.token().wait()))?;
                 s.spawn(|_| Err::<(), _>(Cancelled::new(CancelReason::Other("the failure"))))?;
                 s.token().wait();
