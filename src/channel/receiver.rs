@@ -4,7 +4,7 @@ use std::fmt;
 use std::iter::FusedIterator;
 use std::time::{Duration, Instant};
 
-use crossbeam::channel::{Receiver, Select, TryRecvError};
+use crossbeam::channel::{Receiver, TryRecvError, select_biased};
 use crossbeam::utils::Backoff;
 
 use super::error::{RecvError, Why};
@@ -141,12 +141,14 @@ impl<'a, T> ReceiverUntil<'a, T> {
     /// Looks at the token and at the channel; waits if there is nothing.
     #[inline]
     fn receive(&self, deadline: impl FnOnce() -> Option<Instant>) -> Result<T, RecvError> {
-        self.token.check()?;
-        match self.try_recv() {
-            Err(error) if error.is_empty() => self.wait(deadline()),
-            Err(_) => Err(self.disconnected()),
-            received => received,
+        if !self.token.is_cancelled() {
+            match self.receiver.try_recv() {
+                Ok(message) => return Ok(message),
+                Err(TryRecvError::Empty) => {}
+                Err(TryRecvError::Disconnected) => return Err(self.disconnected()),
+            }
         }
+        self.wait(deadline())
     }
 
     /// The other end may have been dropped because of the cancellation, which is then what happened.
@@ -159,29 +161,34 @@ impl<'a, T> ReceiverUntil<'a, T> {
     #[cold]
     fn wait(&self, deadline: Option<Instant>) -> Result<T, RecvError> {
         let backoff = Backoff::new();
+        super::pause();
         let is_past = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        self.token.check()?;
         while !backoff.is_completed() && !is_past() {
             backoff.snooze();
             self.token.check()?;
-            match self.try_recv() {
-                Err(error) if error.is_empty() => {}
-                Err(_) => return Err(self.disconnected()),
-                received => return received,
+            match self.receiver.try_recv() {
+                Ok(message) => return Ok(message),
+                Err(TryRecvError::Empty) => {}
+                Err(TryRecvError::Disconnected) => return Err(self.disconnected()),
             }
         }
         let done = self.token.done();
         while !is_past() {
-            let mut select = Select::new_biased();
-            let cancelled = select.recv(&done);
-            select.recv(self.receiver);
-            let selected = match [deadline, self.token.look_at()].into_iter().flatten().min() {
-                None => Ok(select.select()),
-                Some(time) => select.select_deadline(time),
+            // The macro, not a `Select`: whoever is woken by it has less to tidy up.
+            let received = match [deadline, self.token.look_at()].into_iter().flatten().min() {
+                None => select_biased! {
+                    recv(done) -> _ => None,
+                    recv(self.receiver) -> message => Some(message),
+                },
+                Some(time) => select_biased! {
+                    recv(done) -> _ => None,
+                    recv(self.receiver) -> message => Some(message),
+                    default(time.saturating_duration_since(Instant::now())) => None,
+                },
             };
-            match selected {
-                Ok(selected) if selected.index() == cancelled => _ = selected.recv(&done),
-                Ok(selected) => return selected.recv(self.receiver).map_err(|_| self.disconnected()),
-                Err(_) => {}
+            if let Some(received) = received {
+                return received.map_err(|_| self.disconnected());
             }
             self.token.check()?;
         }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use crossbeam::channel::{Select, Sender, TrySendError};
+use crossbeam::channel::{Sender, TrySendError, select_biased};
 use crossbeam::utils::Backoff;
 
 use super::error::{SendError, Why};
@@ -116,15 +116,15 @@ impl<'a, T> SenderUntil<'a, T> {
 
     /// Looks at the token and at the channel; waits if there is no room.
     #[inline]
-    fn transmit(&self, value: T, deadline: impl FnOnce() -> Option<Instant>) -> Result<(), SendError<T>> {
-        if let Err(cancelled) = self.token.check() {
-            return Err(SendError::new(Why::Cancelled(cancelled), value));
+    fn transmit(&self, mut value: T, deadline: impl FnOnce() -> Option<Instant>) -> Result<(), SendError<T>> {
+        if !self.token.is_cancelled() {
+            value = match self.sender.try_send(value) {
+                Ok(()) => return Ok(()),
+                Err(TrySendError::Full(value)) => value,
+                Err(TrySendError::Disconnected(value)) => return Err(self.disconnected(value)),
+            };
         }
-        match self.try_send(value) {
-            Err(error) if error.is_full() => self.wait(error.into_inner(), deadline()),
-            Err(error) => Err(self.disconnected(error.into_inner())),
-            Ok(()) => Ok(()),
-        }
+        self.wait(value, deadline())
     }
 
     /// The other end may have been dropped because of the cancellation, which is then what happened.
@@ -137,33 +137,38 @@ impl<'a, T> SenderUntil<'a, T> {
     #[cold]
     fn wait(&self, mut value: T, deadline: Option<Instant>) -> Result<(), SendError<T>> {
         let backoff = Backoff::new();
+        super::pause();
         let is_past = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
         while !backoff.is_completed() && !is_past() {
             backoff.snooze();
-            if let Err(cancelled) = self.token.check() {
-                return Err(SendError::new(Why::Cancelled(cancelled), value));
+            if self.token.is_cancelled() {
+                break;
             }
-            match self.try_send(value) {
-                Err(error) if error.is_full() => value = error.into_inner(),
-                Err(error) => return Err(self.disconnected(error.into_inner())),
+            value = match self.sender.try_send(value) {
                 Ok(()) => return Ok(()),
-            }
+                Err(TrySendError::Full(value)) => value,
+                Err(TrySendError::Disconnected(value)) => return Err(self.disconnected(value)),
+            };
+        }
+        if let Err(cancelled) = self.token.check() {
+            return Err(SendError::new(Why::Cancelled(cancelled), value));
         }
         let done = self.token.done();
         while !is_past() {
-            let mut select = Select::new_biased();
-            let cancelled = select.recv(&done);
-            select.send(self.sender);
-            let selected = match [deadline, self.token.look_at()].into_iter().flatten().min() {
-                None => Ok(select.select()),
-                Some(time) => select.select_deadline(time),
-            };
-            match selected {
-                Ok(selected) if selected.index() == cancelled => _ = selected.recv(&done),
-                Ok(selected) => {
-                    return selected.send(self.sender, value).map_err(|error| self.disconnected(error.into_inner()));
-                }
-                Err(_) => {}
+            match [deadline, self.token.look_at()].into_iter().flatten().min() {
+                None => select_biased! {
+                    recv(done) -> _ => {}
+                    send(self.sender, value) -> sent => {
+                        return sent.map_err(|error| self.disconnected(error.into_inner()));
+                    }
+                },
+                Some(time) => select_biased! {
+                    recv(done) -> _ => {}
+                    send(self.sender, value) -> sent => {
+                        return sent.map_err(|error| self.disconnected(error.into_inner()));
+                    }
+                    default(time.saturating_duration_since(Instant::now())) => {}
+                },
             }
             if let Err(cancelled) = self.token.check() {
                 return Err(SendError::new(Why::Cancelled(cancelled), value));

@@ -17,7 +17,7 @@
 //! 6. Whoever marked a node wakes those who wait for it, once, when all that it found is marked, and runs its callbacks
 //!    when all of them are woken. So a callback that cancels an ancestor does not run those that are to come after it.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -161,7 +161,7 @@ impl Node {
     pub(super) fn reason_to_come(self: &Arc<Self>) -> Option<CancelReason> {
         let mut above = vec![self];
         // Used from the first node with several parents on: there may be several ways up from there.
-        let mut seen = HashSet::new();
+        let mut seen = BTreeSet::new();
         while let Some(node) = above.pop() {
             if node.is_cancelled() {
                 // It marks all below it before it runs anything of the user's.
@@ -272,35 +272,25 @@ pub(super) fn cancel(node: &Arc<Node>, reason: CancelReason) -> bool {
         return false;
     }
 
-    // First every flag, level by level, then every waiter: nobody who is woken finds a descendant live.
-    let mut nodes = vec![Found { node: Arc::clone(node), reason, won: false }];
-    // Only a node with several parents can be come upon more than once. What is in here is in `nodes` too, so that its
-    // address is not used again.
-    let mut seen = HashSet::new();
-    let mut next = 0;
-    while let Some(found) = nodes.get_mut(next) {
-        next += 1;
-        let (won, children) = found.node.mark(&mut found.reason);
-        found.won = won;
-        let reason = found.reason;
-        nodes.extend(children.into_iter().filter_map(|node| {
-            let swept = node.state.load(Ordering::Acquire) == SWEPT;
-            let known = swept || matches!(node.parents, Parents::Several(_)) && !seen.insert(Arc::as_ptr(&node));
-            (!known).then_some(Found { node, reason, won: false })
-        }));
-    }
-    for found in &nodes {
-        // Release pairs with the acquire of who looks: a losing `cancel` that sees it finds every descendant marked.
+    // First every flag, then every waiter: nobody who is woken finds a descendant live. This node is kept apart from those
+    // below, since most often there are none, and whoever waits for it is then woken sooner.
+    let mut reason = reason;
+    let (won, children) = node.mark(&mut reason);
+    let below = mark_below(children, reason);
+    // Release pairs with the acquire of who looks: a losing `cancel` that sees it finds every descendant marked.
+    node.state.store(SWEPT, Ordering::Release);
+    for found in &below {
         found.node.state.store(SWEPT, Ordering::Release);
     }
-    let won = nodes[0].won;
+
+    let first = won.then(|| node.wake()).into_iter().flatten();
     let mut callbacks = Vec::new();
-    for found in nodes.into_iter().filter(|found| found.won) {
+    for found in below.into_iter().filter(|found| found.won) {
         callbacks.extend(found.node.wake().map(|callback| (callback, found.reason)));
     }
     // Last of all, since a callback may take its time.
     let mut first_panic = None;
-    for (callback, reason) in callbacks {
+    for (callback, reason) in first.map(|callback| (callback, reason)).chain(callbacks) {
         match callback.run(reason) {
             Err(payload) if first_panic.is_none() => first_panic = Some(payload),
             Err(payload) => panic::discard(payload),
@@ -311,6 +301,31 @@ pub(super) fn cancel(node: &Arc<Node>, reason: CancelReason) -> bool {
         panic::resume(payload);
     }
     won
+}
+
+/// Marks the nodes, which are given `reason`, and all their descendants, level by level.
+fn mark_below(nodes: Vec<Arc<Node>>, reason: CancelReason) -> Vec<Found> {
+    let mut all = Vec::new();
+    // Only a node with several parents can be come upon more than once. What is in here is in `all` too, so that its
+    // address is not used again.
+    let mut seen = BTreeSet::new();
+    let mut add = |all: &mut Vec<Found>, nodes: Vec<Arc<Node>>, reason| {
+        all.extend(nodes.into_iter().filter_map(|node| {
+            let swept = node.state.load(Ordering::Acquire) == SWEPT;
+            let known = swept || matches!(node.parents, Parents::Several(_)) && !seen.insert(Arc::as_ptr(&node));
+            (!known).then_some(Found { node, reason, won: false })
+        }));
+    };
+    add(&mut all, nodes, reason);
+    let mut next = 0;
+    while let Some(found) = all.get_mut(next) {
+        next += 1;
+        let (won, children) = found.node.mark(&mut found.reason);
+        found.won = won;
+        let reason = found.reason;
+        add(&mut all, children, reason);
+    }
+    all
 }
 
 /// A node that a `cancel` has come upon.
