@@ -3,33 +3,42 @@
 mod claim;
 mod commit;
 mod crew;
+mod end;
+mod lines;
+mod pulled;
 mod run;
 mod signal;
+mod stage;
 mod state;
 mod window;
 mod work;
 
 use std::fmt;
+use std::io::BufRead;
 use std::num::NonZeroUsize;
 
+use crossbeam::channel::Receiver;
 use rayon::iter::{IndexedParallelIterator, IntoParallelIterator};
 
-use crate::error::Cancelled;
-use crate::token::CancellationToken;
-use claim::{FromData, FromIter};
-use run::{Run, Settings, Stop};
-use work::{Identity, Map, TryMap};
+use claim::FromData;
+use lines::FromLines;
+use pulled::{FromIter, FromReceiver};
+use run::Settings;
+use stage::Identity;
 
 pub use claim::Source;
-pub use work::Stage;
+pub use stage::Stage;
 
 /// A loop over a source whose middle runs on several threads: same outputs, same order, same first error, same panic.
 ///
 /// A pipeline has a source ([`from_iter`](Self::from_iter), [`from_ready`](Self::from_ready),
-/// [`from_data`](Self::from_data)), stages that run in parallel
-/// ([`map`](Self::map), [`try_map`](Self::try_map)) and an end that takes the outputs one by one on the calling thread
-/// ([`for_each`](Self::for_each), [`try_for_each`](Self::try_for_each), [`collect`](Self::collect)). Nothing runs before
-/// the end is called, and no thread is left when it returns. Everything may borrow from the stack.
+/// [`from_data`](Self::from_data), [`from_lines`](Self::from_lines), [`from_receiver`](Self::from_receiver)), stages that
+/// run in parallel, fused into one call an item ([`map`](Self::map), [`try_map`](Self::try_map),
+/// [`filter`](Self::filter), [`filter_map`](Self::filter_map), [`flat_map`](Self::flat_map),
+/// [`inspect`](Self::inspect)), and an end that takes the outputs one by one on the calling thread
+/// ([`for_each`](Self::for_each), [`try_for_each`](Self::try_for_each), [`collect`](Self::collect),
+/// [`fold`](Self::fold), [`count`](Self::count), [`first`](Self::first)). Nothing runs before the end is called, and no
+/// thread is left when it returns. Everything may borrow from the stack.
 ///
 /// # Order
 ///
@@ -41,7 +50,8 @@ pub use work::Stage;
 ///
 /// # Memory
 ///
-/// Between a pull and its output lie at most a [`window`](Self::window) of items: by default four batches a thread, which
+/// Between a pull and its output lie at most a [`window`](Self::window) of items, and what a
+/// [`flat_map`](Self::flat_map) makes of them: by default four batches a thread, which
 /// are up to 1024 items each where items cost next to nothing, and one where an item takes 100 µs or more of the source's,
 /// the stages' and the sink's time together.
 ///
@@ -172,10 +182,65 @@ impl<P: IndexedParallelIterator> Pipeline<FromData<P>, Identity> {
     }
 }
 
+impl<T: Send> Pipeline<FromReceiver<T>, Identity> {
+    /// Starts from a channel: all that is sent through it until every sender is gone.
+    ///
+    /// What lies in the channel is taken in one go, up to the [`window`](Self::window), so a message costs less here than by
+    /// [`from_iter`](Pipeline::from_iter). Waiting for one observes the token. What was taken from the channel when a run fails or is
+    /// cancelled is dropped with it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use brigade::{CancellationToken, Pipeline};
+    /// use crossbeam::channel::unbounded;
+    ///
+    /// let (sender, receiver) = unbounded();
+    /// for word in ["three", "little", "words"] {
+    ///     sender.send(word)?;
+    /// }
+    /// drop(sender);
+    /// let lengths: Vec<usize> = Pipeline::from_receiver(receiver).map(str::len).collect(&CancellationToken::new())?;
+    /// assert_eq!(lengths, [5, 6, 5]);
+    /// # Ok::<(), anyhow::Error>(())
+    /// ```
+    pub fn from_receiver(receiver: Receiver<T>) -> Self {
+        Pipeline::new(FromReceiver(receiver))
+    }
+}
+
+impl<B: BufRead + Send> Pipeline<FromLines<B>, Identity> {
+    /// Starts from the lines of a reader, which may be a pipe or a terminal: the items of [`BufRead::lines`], without
+    /// their ends, as `io::Result<String>`. So the first stage is, most often, a `try_map(|line| parse(&line?))`.
+    ///
+    /// It is [`from_iter`](Pipeline::from_iter) of `lines()` at less cost: whoever pulls takes what lies in the reader's
+    /// buffer in one piece, and the workers cut it into lines. A buffer of 64 KiB or more is worth its while. No line is held
+    /// back while the reader waits for more.
+    ///
+    /// A locked standard input cannot be sent to another thread; `BufReader::new(io::stdin())` can.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io::{self, BufReader};
+    /// use brigade::{CancellationToken, Pipeline};
+    ///
+    /// let input: &[u8] = b"3\n4\n5\n";
+    /// let sum = Pipeline::from_lines(BufReader::with_capacity(1 << 16, input))
+    ///     .try_map(|line| line?.parse::<u64>().map_err(io::Error::other))
+    ///     .fold(&CancellationToken::new(), 0, |sum, number| sum + number)?;
+    /// assert_eq!(sum, 12);
+    /// # Ok::<(), io::Error>(())
+    /// ```
+    pub fn from_lines(reader: B) -> Self {
+        Pipeline::new(FromLines(reader))
+    }
+}
+
 impl<S: Source> Pipeline<S, Identity> {
     fn new(source: S) -> Self {
         let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        Pipeline { source, stage: Identity, settings: Settings { threads, window: None, ordered: true } }
+        Pipeline { source, stage: Identity, settings: Settings { threads, window: None, ordered: true, name: None } }
     }
 }
 
@@ -227,146 +292,12 @@ impl<S, W> Pipeline<S, W> {
         self.settings.ordered = false;
         self
     }
-}
 
-/// The stages and the ends.
-impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
-    /// Adds a stage that cannot fail.
-    pub fn map<R, F>(self, f: F) -> Pipeline<S, Map<W, F>>
-    where
-        F: Fn(W::Output) -> R + Sync,
-    {
-        let Pipeline { source, stage, settings } = self;
-        Pipeline { source, stage: Map { before: stage, f }, settings }
-    }
-
-    /// Adds a stage that can fail; its first error, in the order of the items, ends the run and is what the end returns.
-    ///
-    /// Errors convert along the pipeline as `?` would: a stage's error type is made from that of the stage before, and
-    /// the first one's from [`Cancelled`]. So an error type that knows nothing of cancellation, such as that of `parse`,
-    /// is first made one that does: by `?` in the closure, or by `.map_err(anyhow::Error::from)`.
-    ///
-    /// # Examples
-    ///
-    /// A source whose items are results is passed on by `?`:
-    ///
-    /// ```
-    /// use std::io::{self, BufRead};
-    /// use brigade::{CancellationToken, Pipeline};
-    ///
-    /// let input: &[u8] = b"one\ntwo\n";
-    /// let lengths: io::Result<Vec<usize>> = Pipeline::from_iter(input.lines())
-    ///     .try_map(|line| Ok::<_, io::Error>(line?.len()))
-    ///     .collect(&CancellationToken::new());
-    /// assert_eq!(lengths?, [3, 3]);
-    /// # Ok::<(), io::Error>(())
-    /// ```
-    pub fn try_map<R, E, F>(self, f: F) -> Pipeline<S, TryMap<W, F>>
-    where
-        F: Fn(W::Output) -> Result<R, E> + Sync,
-        E: From<W::Error>,
-    {
-        let Pipeline { source, stage, settings } = self;
-        Pipeline { source, stage: TryMap { before: stage, f }, settings }
-    }
-
-    /// Runs the pipeline and calls `f` with each output, on the calling thread.
-    ///
-    /// # Cancellation
-    ///
-    /// Notices between items; see [`Pipeline`].
-    ///
-    /// # Errors
-    ///
-    /// The error of the first item to fail in a stage; [`Cancelled`], converted, if `token` was cancelled before.
-    ///
-    /// # Panics
-    ///
-    /// Resumes a panic of the source, a stage or `f`.
-    pub fn for_each<F>(self, token: &CancellationToken, mut f: F) -> Result<(), W::Error>
-    where
-        F: FnMut(W::Output),
-        S::Item: Send,
-        W: Stage<S::Item, Output: Send, Error: From<Cancelled> + Send> + Sync,
-    {
-        self.try_for_each(token, move |output| {
-            f(output);
-            Ok(())
-        })
-    }
-
-    /// Runs the pipeline and calls `f` with each output, on the calling thread, until it fails.
-    ///
-    /// # Cancellation
-    ///
-    /// Notices between items; see [`Pipeline`].
-    ///
-    /// # Errors
-    ///
-    /// The first error of a stage or of `f`, in the order of the items; [`Cancelled`], converted, if `token` was
-    /// cancelled before.
-    ///
-    /// # Panics
-    ///
-    /// Resumes a panic of the source, a stage or `f`.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use std::io::{self, Write};
-    /// use brigade::{CancellationToken, Pipeline};
-    ///
-    /// let mut out = Vec::new();
-    /// Pipeline::from_data(1..=3_u16)
-    ///     .map(|number| format!("{number}\n"))
-    ///     .try_for_each(&CancellationToken::new(), |line| out.write_all(line.as_bytes()))?;
-    /// assert_eq!(out, b"1\n2\n3\n");
-    /// # Ok::<(), io::Error>(())
-    /// ```
-    pub fn try_for_each<F, E>(self, token: &CancellationToken, f: F) -> Result<(), E>
-    where
-        F: FnMut(W::Output) -> Result<(), E>,
-        E: From<W::Error> + From<Cancelled>,
-        S::Item: Send,
-        W: Stage<S::Item, Output: Send, Error: Send> + Sync,
-    {
-        let Pipeline { source, stage, settings } = self;
-        source.open(Run { stage: &stage, settings, token, sink: f }).map_err(|stop| match stop {
-            Stop::Cancelled => {
-                // Only a cancelled token stops a run so, and it keeps its reason.
-                token.check().map_or_else(E::from, |()| unreachable!("cancellation is final"))
-            }
-            Stop::Stage(error) => E::from(error),
-            Stop::Sink(error) => error,
-        })
-    }
-
-    /// Runs the pipeline and collects its outputs, in a vector first and from there into `C`.
-    ///
-    /// Collecting results into a `Result` does not end the run at the first error, as it does with an iterator: make the
-    /// stage a [`try_map`](Self::try_map) for that.
-    ///
-    /// # Cancellation
-    ///
-    /// Notices between items; see [`Pipeline`].
-    ///
-    /// # Errors
-    ///
-    /// The error of the first item to fail in a stage; [`Cancelled`], converted, if `token` was cancelled before. What was collected
-    /// until then is dropped.
-    ///
-    /// # Panics
-    ///
-    /// Resumes a panic of the source or a stage.
-    pub fn collect<C>(self, token: &CancellationToken) -> Result<C, W::Error>
-    where
-        C: FromIterator<W::Output>,
-        S::Item: Send,
-        W: Stage<S::Item, Output: Send, Error: From<Cancelled> + Send> + Sync,
-    {
-        let mut outputs = Vec::new();
-        self.for_each(token, |output| outputs.push(output))?;
-        Ok(outputs.into_iter().collect())
+    /// Names the threads of the run, `name#1` and so on (Linux shows 15 bytes), as debuggers, `/proc` and panic messages
+    /// show them. The default is `pipeline`. A NUL becomes the replacement character.
+    pub fn named(mut self, name: impl AsRef<str>) -> Self {
+        self.settings.name = Some(name.as_ref().into());
+        self
     }
 }
 

@@ -1,17 +1,19 @@
 //! Claiming: how a source is cut into batches.
 //!
 //! There are three kinds of source. *Data* is all there from the start: a batch is split off it in no time, so any worker
-//! does it while it holds the state. An *iterator* may block, or wait for the output of an earlier item, so one worker at
-//! a time pulls it, outside the state, and puts each item into the stock at once, where every other worker can take it.
-//! That is what keeps a feedback loop alive: nothing that was pulled is ever in the hands of a thread that is blocked. A
-//! *ready* iterator never waits, says the user: whoever needs a batch pulls it, the calling thread too.
+//! does it while it holds the state. An *inlet*, an iterator say, may block, or wait for the output of an earlier item, so
+//! one worker at a time pulls it, outside the state, and puts what it got into the stock before it may have to wait again,
+//! where every other worker can take it. That is what keeps a feedback loop alive: nothing that was pulled is ever in the
+//! hands of a thread that is blocked. A *ready* iterator never waits, says the user: whoever needs a batch pulls it, the
+//! calling thread too.
 
-use std::collections::VecDeque;
 use std::ops::ControlFlow;
-use std::{iter, option, vec};
+use std::{iter, option};
 
 use rayon::iter::IndexedParallelIterator;
 use rayon::iter::plumbing::{Producer, ProducerCallback};
+
+use crate::token::CancellationToken;
 
 /// Where the items of a [`Pipeline`](super::Pipeline) come from.
 ///
@@ -33,8 +35,9 @@ pub trait Source: Sized {
     /// What the source yields.
     type Item;
 
+    /// `token` is for sources that wait by means of this library.
     #[doc(hidden)]
-    fn open<V: Visit<Self::Item>>(self, visit: V) -> V::Output;
+    fn open<V: Visit<Self::Item>>(self, token: &CancellationToken, visit: V) -> V::Output;
 }
 
 /// What is done with an opened source. A callback, because rayon hands out the parts of its collections only so.
@@ -50,7 +53,7 @@ pub trait Visit<T> {
 pub trait Feed {
     type Item;
     type Stock: Stock<Item = Self::Item>;
-    type Inlet: Iterator<Item = Self::Item> + Send;
+    type Inlet: Pull<Load = <Self::Stock as Stock>::Load>;
     type Plain: Iterator<Item = Self::Item>;
 
     /// Whether the inlet never waits, so that anybody may pull a whole batch.
@@ -63,10 +66,34 @@ pub trait Feed {
     fn plain(self) -> Self::Plain;
 }
 
+/// What items come from that may have to be waited for.
+#[doc(hidden)]
+pub trait Pull: Send {
+    /// What it gives: an item, or several in one piece.
+    type Load;
+
+    /// Adds to `loads` what can be had without waiting more than once, `most` items at most. Returns whether there may be
+    /// more: if so, it has added something.
+    fn pull(&mut self, most: usize, loads: &mut Vec<Self::Load>) -> bool;
+}
+
+impl<I: Iterator + Send> Pull for I {
+    type Load = I::Item;
+
+    #[inline]
+    fn pull(&mut self, _most: usize, loads: &mut Vec<I::Item>) -> bool {
+        let item = self.next();
+        let some = item.is_some();
+        loads.extend(item);
+        some
+    }
+}
+
 /// Items that can be claimed without waiting.
 #[doc(hidden)]
 pub trait Stock: Send {
     type Item;
+    type Load;
     type Batch: Batch<Item = Self::Item>;
 
     /// Whether what lies in the stock has been pulled from a source of the user's, and counts as such.
@@ -78,11 +105,11 @@ pub trait Stock: Send {
     /// Takes the next items, at most `most` of them; `None` if there are none.
     fn take(&mut self, most: usize) -> Option<(Self::Batch, usize)>;
 
-    /// Adds an item behind the others, in batches of `batch`.
-    fn put(&mut self, item: Self::Item, batch: usize);
+    /// Adds what an inlet gave behind the others, in batches of `batch`; returns how many items it was.
+    fn put(&mut self, load: Self::Load, batch: usize) -> usize;
 
-    /// Adds a batch behind the others.
-    fn put_batch(&mut self, batch: Vec<Self::Item>);
+    /// Adds a batch that was pulled from a ready inlet.
+    fn put_batch(&mut self, batch: Vec<Self::Load>);
 }
 
 /// Consecutive items that somebody has claimed.
@@ -97,106 +124,6 @@ pub trait Batch: Send {
     fn split(&mut self, most: usize) -> Self;
 }
 
-/// The source of [`Pipeline::from_iter`](super::Pipeline::from_iter) and, if it is `READY`, of
-/// [`Pipeline::from_ready`](super::Pipeline::from_ready).
-#[derive(Clone, Debug)]
-pub struct FromIter<I, const READY: bool>(pub(super) I);
-
-impl<I: Iterator + Send, const READY: bool> Source for FromIter<I, READY>
-where
-    I::Item: Send,
-{
-    type Item = I::Item;
-
-    fn open<V: Visit<I::Item>>(self, visit: V) -> V::Output {
-        visit.visit(self)
-    }
-}
-
-impl<I: Iterator + Send, const READY: bool> Feed for FromIter<I, READY>
-where
-    I::Item: Send,
-{
-    type Item = I::Item;
-    type Stock = Pulled<I::Item>;
-    type Inlet = I;
-    type Plain = I;
-
-    const READY: bool = READY;
-
-    fn split(self) -> (Self::Stock, Option<I>) {
-        (Pulled::new(), Some(self.0))
-    }
-
-    fn plain(self) -> I {
-        self.0
-    }
-}
-
-/// Items pulled from an iterator, already in batches: claiming one moves a pointer.
-#[derive(Debug)]
-pub struct Pulled<T> {
-    full: VecDeque<Vec<T>>,
-    open: Vec<T>,
-    len: usize,
-}
-
-impl<T> Pulled<T> {
-    fn new() -> Self {
-        Pulled { full: VecDeque::new(), open: Vec::new(), len: 0 }
-    }
-}
-
-impl<T: Send> Stock for Pulled<T> {
-    type Item = T;
-    type Batch = vec::IntoIter<T>;
-
-    const PULLED: bool = true;
-
-    fn len(&self) -> usize {
-        self.len
-    }
-
-    // `most` is what the batches were made for when they were put here.
-    fn take(&mut self, _most: usize) -> Option<(Self::Batch, usize)> {
-        let batch = self.full.pop_front().unwrap_or_else(|| std::mem::take(&mut self.open));
-        let items = batch.len();
-        self.len -= items;
-        (items > 0).then(|| (batch.into_iter(), items))
-    }
-
-    fn put(&mut self, item: T, batch: usize) {
-        if self.open.capacity() == 0 {
-            self.open.reserve_exact(batch);
-        }
-        self.open.push(item);
-        self.len += 1;
-        if self.open.len() >= batch {
-            self.full.push_back(std::mem::take(&mut self.open));
-        }
-    }
-
-    fn put_batch(&mut self, batch: Vec<T>) {
-        debug_assert!(self.open.is_empty(), "a source is pulled by items or by batches");
-        self.len += batch.len();
-        if !batch.is_empty() {
-            self.full.push_back(batch);
-        }
-    }
-}
-
-impl<T: Send> Batch for vec::IntoIter<T> {
-    type Item = T;
-
-    fn run<B>(&mut self, most: usize, f: impl FnMut(T) -> ControlFlow<B>) -> ControlFlow<B> {
-        self.by_ref().take(most).try_for_each(f)
-    }
-
-    fn split(&mut self, most: usize) -> Self {
-        self.by_ref().take(most).collect::<Vec<T>>().into_iter()
-    }
-}
-
 /// The source of [`Pipeline::from_data`](super::Pipeline::from_data).
 #[derive(Clone, Debug)]
 pub struct FromData<P>(pub(super) P);
@@ -204,7 +131,7 @@ pub struct FromData<P>(pub(super) P);
 impl<P: IndexedParallelIterator> Source for FromData<P> {
     type Item = P::Item;
 
-    fn open<V: Visit<P::Item>>(self, visit: V) -> V::Output {
+    fn open<V: Visit<P::Item>>(self, _token: &CancellationToken, visit: V) -> V::Output {
         let len = self.0.len();
         self.0.with_producer(OpenData { visit, len })
     }
@@ -265,6 +192,7 @@ where
 
 impl<P: Producer> Stock for Data<P> {
     type Item = P::Item;
+    type Load = P::Item;
     type Batch = Self;
 
     const PULLED: bool = false;
@@ -278,7 +206,7 @@ impl<P: Producer> Stock for Data<P> {
         (items > 0).then(|| (self.split(most), items))
     }
 
-    fn put(&mut self, _item: P::Item, _batch: usize) {
+    fn put(&mut self, _load: P::Item, _batch: usize) -> usize {
         unreachable!("data has no inlet to pull from")
     }
 

@@ -21,13 +21,14 @@ use std::time::Instant;
 use crossbeam::utils::{Backoff, CachePadded};
 use parking_lot::{Mutex, MutexGuard};
 
-use super::claim::Stock;
+use super::claim::{Pull, Stock};
 use super::commit::Ring;
 use super::run::{Settings, Stop};
 use super::signal::Signal;
+use super::stage::Stage;
 use super::state::{Claim, Inlet, State, Step, Taken, Worked};
 use super::window::AIM;
-use super::work::{Done, End, Stage, work};
+use super::work::{Done, End, work};
 use crate::panic::{self, Payload};
 use crate::token::{CancelCallback, CancellationToken};
 
@@ -66,7 +67,7 @@ pub(super) enum Ended<S, E> {
 }
 
 impl<'a, S: Stock, I, W: Stage<S::Item>> Crew<'a, S, I, W> {
-    pub(super) fn new(stage: &'a W, settings: Settings, stock: S, inlet: Option<I>, ready: bool) -> Self {
+    pub(super) fn new(stage: &'a W, settings: &Settings, stock: S, inlet: Option<I>, ready: bool) -> Self {
         let signal = Signal::new();
         let opening = if inlet.is_some() { Inlet::Idle } else { Inlet::Closed };
         Crew {
@@ -113,7 +114,7 @@ impl<'a, S: Stock, I, W: Stage<S::Item>> Crew<'a, S, I, W> {
 impl<S, I, W> Crew<'_, S, I, W>
 where
     S: Stock,
-    I: Iterator<Item = S::Item>,
+    I: Pull<Load = S::Load>,
     W: Stage<S::Item>,
 {
     /// The loop of a worker.
@@ -192,9 +193,8 @@ where
             // Between the look at the state and this, somebody else may have come to the end.
             let end = panic::catch(|| {
                 while !*ended && batch.len() < items && !self.signal.is_void(0) {
-                    match source.next() {
-                        Some(item) => batch.push(item),
-                        None => return true,
+                    if !source.pull(1, &mut batch) {
+                        return true;
                     }
                     if batch.len().is_power_of_two() && started.elapsed() > AIM {
                         break;
@@ -211,11 +211,15 @@ where
             });
         } else {
             let mut pulled = 0;
+            let mut loads = Vec::new();
             let end = panic::catch(|| {
                 while pulled < items {
-                    let Some(item) = source.next() else { return true };
-                    pulled += 1;
-                    if !self.enter(|state| state.stock_up(item)) {
+                    if !source.pull(items - pulled, &mut loads) {
+                        return true;
+                    }
+                    let (more, wanted) = self.enter(|state| state.stock_up(loads.drain(..)));
+                    pulled += more;
+                    if !wanted {
                         break;
                     }
                 }

@@ -2,21 +2,26 @@
 
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
+use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use super::claim::{Feed, Stock, Visit};
 use super::commit::Ring;
 use super::crew::{Crew, Ended};
-use super::work::{Done, End, Stage};
+use super::stage::Stage;
+use super::work::{Done, End};
 use crate::panic::{self, Payload};
 use crate::thread;
 use crate::token::CancellationToken;
 
 /// What the user set.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) threads: NonZeroUsize,
     pub(super) window: Option<NonZeroUsize>,
     pub(super) ordered: bool,
+    /// Of the threads.
+    pub(super) name: Option<Arc<str>>,
 }
 
 /// Why a run ended before its last item.
@@ -45,7 +50,7 @@ where
     type Output = Result<(), Stop<W::Error, E>>;
 
     fn visit<G: Feed<Item = T>>(self, feed: G) -> Self::Output {
-        run(feed, self.stage, self.settings, self.token, self.sink)
+        run(feed, self.stage, &self.settings, self.token, self.sink)
     }
 }
 
@@ -53,7 +58,7 @@ where
 fn run<F, W, E>(
     feed: F,
     stage: &W,
-    settings: Settings,
+    settings: &Settings,
     token: &CancellationToken,
     mut sink: impl FnMut(W::Output) -> Result<(), E>,
 ) -> Result<(), Stop<W::Error, E>>
@@ -77,7 +82,7 @@ where
     let (ended, crashes) = thread::scope(|scope| {
         let mut handles = Vec::new();
         for index in 1..=workers {
-            match thread::spawn(scope, "pipeline", index, || crew.worker()) {
+            match thread::spawn(scope, settings.name.as_deref().unwrap_or("pipeline"), index, || crew.worker()) {
                 Ok(handle) => handles.push(handle),
                 // Fewer threads do the same work.
                 Err(_) => break,
@@ -171,9 +176,19 @@ where
     check()?;
     for item in feed.plain() {
         check()?;
-        let output = stage.apply(item).map_err(Stop::Stage)?;
-        check()?;
-        sink(output).map_err(Stop::Sink)?;
+        let mut stopped = None;
+        let fed = stage.feed(item, |output| match check().and_then(|()| sink(output).map_err(Stop::Sink)) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(stop) => {
+                stopped = Some(stop);
+                ControlFlow::Break(())
+            }
+        });
+        if let Some(stop) = stopped {
+            return Err(stop);
+        }
+        // What a stage fails with while it is cancelled may be an echo, but it is what the loop ends with.
+        let _ = fed.map_err(Stop::Stage)?;
         check()?;
     }
     // A source that observes the token ends early, and looks as if it had come to its end.

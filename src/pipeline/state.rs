@@ -100,7 +100,7 @@ pub(super) struct Taken<R> {
 }
 
 impl<S: Stock, R, E> State<S, R, E> {
-    pub(super) fn new(stock: S, inlet: Inlet, ready: bool, settings: Settings, signal: Arc<Signal>) -> Self {
+    pub(super) fn new(stock: S, inlet: Inlet, ready: bool, settings: &Settings, signal: Arc<Signal>) -> Self {
         let threads = settings.threads.get();
         State {
             stock,
@@ -190,15 +190,16 @@ impl<S: Stock, R, E> State<S, R, E> {
         }
     }
 
-    /// Puts an item that was pulled into the stock; returns whether the run still wants any.
-    pub(super) fn stock_up(&mut self, item: S::Item) -> bool {
-        self.window.pull(1);
-        self.stock.put(item, self.window.batch());
-        !self.signal.is_void(self.claimed)
+    /// Puts what was pulled into the stock; returns how many items it was, and whether the run still wants any.
+    pub(super) fn stock_up(&mut self, loads: impl Iterator<Item = S::Load>) -> (usize, bool) {
+        let batch = self.window.batch();
+        let items = loads.map(|load| self.stock.put(load, batch)).sum();
+        self.window.pull(items);
+        (items, !self.signal.is_void(self.claimed))
     }
 
     /// Puts a batch that was pulled from a ready inlet into the stock, `asked` items having been wanted.
-    pub(super) fn stock_up_batch(&mut self, batch: Vec<S::Item>, asked: usize) {
+    pub(super) fn stock_up_batch(&mut self, batch: Vec<S::Load>, asked: usize) {
         self.pulling -= 1;
         self.window.unpull(asked - batch.len());
         self.stock.put_batch(batch);
@@ -334,16 +335,17 @@ impl<S: Stock, R, E> State<S, R, E> {
 mod tests {
     use std::num::NonZeroUsize;
 
-    use super::super::claim::{Feed, FromIter};
+    use super::super::claim::Feed;
+    use super::super::pulled::FromIter;
     use super::*;
 
     type Endless = FromIter<std::iter::Repeat<()>, false>;
 
     #[test]
     fn a_run_that_was_voided_is_not_complete() {
-        let settings = Settings { threads: NonZeroUsize::MIN, window: None, ordered: true };
+        let settings = Settings { threads: NonZeroUsize::MIN, window: None, ordered: true, name: None };
         let (stock, _) = <Endless as Feed>::split(FromIter(std::iter::repeat(())));
-        let mut state = State::<_, (), ()>::new(stock, Inlet::Idle, false, settings, Signal::new());
+        let mut state = State::<_, (), ()>::new(stock, Inlet::Idle, false, &settings, Signal::new());
         // The token is cancelled between the caller's look at it and its look at the mark.
         state.signal.void_from(0);
         let step = state.caller_step(None, None, &CancellationToken::new(), false, false);

@@ -1,83 +1,12 @@
-//! Working: the stages, fused into one call, applied to one batch.
+//! Working: the stages applied to one batch.
 
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use super::claim::Batch;
+use super::stage::Stage;
 use super::window::AIM;
-use crate::error::Cancelled;
 use crate::panic::{self, Payload};
-
-/// The stages of a [`Pipeline`](super::Pipeline), fused into one call an item.
-///
-/// Implemented by what the pipeline's methods make, and not to be implemented elsewhere; see [`Source`](crate::Source)
-/// for what it is there for.
-pub trait Stage<T> {
-    /// What comes out of the last stage.
-    type Output;
-    /// What a stage can fail with; [`Cancelled`] where none can.
-    type Error;
-
-    #[doc(hidden)]
-    fn apply(&self, item: T) -> Result<Self::Output, Self::Error>;
-}
-
-/// No stage yet: items pass as they are.
-#[derive(Clone, Copy, Debug)]
-pub struct Identity;
-
-impl<T> Stage<T> for Identity {
-    type Output = T;
-    type Error = Cancelled;
-
-    #[inline]
-    fn apply(&self, item: T) -> Result<T, Cancelled> {
-        Ok(item)
-    }
-}
-
-/// The stages before, then one that cannot fail. Made by [`Pipeline::map`](super::Pipeline::map).
-#[derive(Clone, Copy, Debug)]
-pub struct Map<W, F> {
-    pub(super) before: W,
-    pub(super) f: F,
-}
-
-impl<T, R, W, F> Stage<T> for Map<W, F>
-where
-    W: Stage<T>,
-    F: Fn(W::Output) -> R,
-{
-    type Output = R;
-    type Error = W::Error;
-
-    #[inline]
-    fn apply(&self, item: T) -> Result<R, W::Error> {
-        Ok((self.f)(self.before.apply(item)?))
-    }
-}
-
-/// The stages before, then one that can fail. Made by [`Pipeline::try_map`](super::Pipeline::try_map).
-#[derive(Clone, Copy, Debug)]
-pub struct TryMap<W, F> {
-    pub(super) before: W,
-    pub(super) f: F,
-}
-
-impl<T, R, E, W, F> Stage<T> for TryMap<W, F>
-where
-    W: Stage<T>,
-    F: Fn(W::Output) -> Result<R, E>,
-    E: From<W::Error>,
-{
-    type Output = R;
-    type Error = E;
-
-    #[inline]
-    fn apply(&self, item: T) -> Result<R, E> {
-        (self.f)(self.before.apply(item)?)
-    }
-}
 
 /// A batch that has been worked, or the first part of one.
 pub(super) struct Done<R, E> {
@@ -130,11 +59,21 @@ pub(super) fn work<B: Batch, W: Stage<B::Item>>(
                     return ControlFlow::Break(End::Void);
                 }
                 done += 1;
-                match stage.apply(item) {
-                    Ok(output) => outputs.push(output),
-                    Err(error) => return ControlFlow::Break(End::Error(error)),
+                let mut several = false;
+                let fed = stage.feed(item, |output| {
+                    // An item of which a stage makes many may become void midway.
+                    if several && is_void(done - 1) {
+                        return ControlFlow::Break(());
+                    }
+                    several = true;
+                    outputs.push(output);
+                    ControlFlow::Continue(())
+                });
+                match fed {
+                    Ok(ControlFlow::Continue(())) => ControlFlow::Continue(()),
+                    Ok(ControlFlow::Break(())) => ControlFlow::Break(End::Void),
+                    Err(error) => ControlFlow::Break(End::Error(error)),
                 }
-                ControlFlow::Continue(())
             });
             if let ControlFlow::Break(end) = run {
                 return Some(end);
@@ -156,15 +95,16 @@ pub(super) fn work<B: Batch, W: Stage<B::Item>>(
 #[cfg(test)]
 mod tests {
     use super::super::claim::Batch;
+    use super::super::stage::{Identity, Inspect};
     use super::*;
 
     /// Works a hundred items, of which `costly` takes longer than a whole batch should; returns how many were done.
     fn done_of_a_hundred(costly: usize, idle: bool) -> usize {
-        let stage = Map {
+        let stage = Inspect {
             before: Identity,
-            f: |item| {
+            f: |item: &usize| {
                 let started = Instant::now();
-                while item == costly && started.elapsed() <= AIM * PATIENCE {}
+                while *item == costly && started.elapsed() <= AIM * PATIENCE {}
             },
         };
         let mut batch = (0..100_usize).collect::<Vec<_>>().into_iter();

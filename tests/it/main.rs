@@ -6,6 +6,8 @@ mod deadline;
 mod errors;
 mod par;
 mod pipeline;
+mod pipeline_end;
+mod pipeline_model;
 mod scope;
 mod tidy;
 mod token;

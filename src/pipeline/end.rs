@@ -1,0 +1,225 @@
+//! The ends: each runs the pipeline, and takes the outputs on the calling thread.
+
+use super::Pipeline;
+use super::claim::Source;
+use super::run::{Run, Stop};
+use super::stage::Stage;
+use crate::error::Cancelled;
+use crate::token::CancellationToken;
+
+/// The ends.
+impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
+    /// Runs the pipeline and calls `f` with each output, on the calling thread.
+    ///
+    /// # Cancellation
+    ///
+    /// Notices between items; see [`Pipeline`].
+    ///
+    /// # Errors
+    ///
+    /// The error of the first item to fail in a stage; [`Cancelled`], converted, if `token` was cancelled before.
+    ///
+    /// # Panics
+    ///
+    /// Resumes a panic of the source, a stage or `f`.
+    pub fn for_each<F>(self, token: &CancellationToken, mut f: F) -> Result<(), W::Error>
+    where
+        F: FnMut(W::Output),
+        S::Item: Send,
+        W: Stage<S::Item, Output: Send, Error: From<Cancelled> + Send> + Sync,
+    {
+        self.try_for_each(token, move |output| {
+            f(output);
+            Ok(())
+        })
+    }
+
+    /// Runs the pipeline and calls `f` with each output, on the calling thread, until it fails.
+    ///
+    /// # Cancellation
+    ///
+    /// Notices between items; see [`Pipeline`].
+    ///
+    /// # Errors
+    ///
+    /// The first error of a stage or of `f`, in the order of the items; [`Cancelled`], converted, if `token` was
+    /// cancelled before.
+    ///
+    /// # Panics
+    ///
+    /// Resumes a panic of the source, a stage or `f`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io::{self, Write};
+    /// use brigade::{CancellationToken, Pipeline};
+    ///
+    /// let mut out = Vec::new();
+    /// Pipeline::from_data(1..=3_u16)
+    ///     .map(|number| format!("{number}\n"))
+    ///     .try_for_each(&CancellationToken::new(), |line| out.write_all(line.as_bytes()))?;
+    /// assert_eq!(out, b"1\n2\n3\n");
+    /// # Ok::<(), io::Error>(())
+    /// ```
+    pub fn try_for_each<F, E>(self, token: &CancellationToken, f: F) -> Result<(), E>
+    where
+        F: FnMut(W::Output) -> Result<(), E>,
+        E: From<W::Error> + From<Cancelled>,
+        S::Item: Send,
+        W: Stage<S::Item, Output: Send, Error: Send> + Sync,
+    {
+        self.run(token, f).map_err(|stop| match stop {
+            Stop::Cancelled => cancellation(token).into(),
+            Stop::Stage(error) => error.into(),
+            Stop::Sink(error) => error,
+        })
+    }
+
+    /// Runs the pipeline and collects its outputs, in a vector first and from there into `C`.
+    ///
+    /// Collecting results into a `Result` does not end the run at the first error, as it does with an iterator: make the
+    /// stage a [`try_map`](Self::try_map) for that.
+    ///
+    /// # Cancellation
+    ///
+    /// Notices between items; see [`Pipeline`].
+    ///
+    /// # Errors
+    ///
+    /// The error of the first item to fail in a stage; [`Cancelled`], converted, if `token` was cancelled before. What was collected
+    /// until then is dropped.
+    ///
+    /// # Panics
+    ///
+    /// Resumes a panic of the source or a stage.
+    pub fn collect<C>(self, token: &CancellationToken) -> Result<C, W::Error>
+    where
+        C: FromIterator<W::Output>,
+        S::Item: Send,
+        W: Stage<S::Item, Output: Send, Error: From<Cancelled> + Send> + Sync,
+    {
+        let mut outputs = Vec::new();
+        self.for_each(token, |output| outputs.push(output))?;
+        Ok(outputs.into_iter().collect())
+    }
+
+    /// Runs the pipeline and makes one value of its outputs: `f` is given what there is so far and the next output, on the
+    /// calling thread.
+    ///
+    /// # Cancellation
+    ///
+    /// Notices between items; see [`Pipeline`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`for_each`](Self::for_each). What there was so far is dropped.
+    ///
+    /// # Panics
+    ///
+    /// Resumes a panic of the source, a stage or `f`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use brigade::{CancellationToken, Pipeline};
+    ///
+    /// let joined = Pipeline::from_data(1..=4_u8)
+    ///     .map(|number| number.to_string())
+    ///     .fold(&CancellationToken::new(), String::new(), |joined, digit| joined + &digit)?;
+    /// assert_eq!(joined, "1234");
+    /// # Ok::<(), brigade::Cancelled>(())
+    /// ```
+    pub fn fold<A, F>(self, token: &CancellationToken, initial: A, mut f: F) -> Result<A, W::Error>
+    where
+        F: FnMut(A, W::Output) -> A,
+        S::Item: Send,
+        W: Stage<S::Item, Output: Send, Error: From<Cancelled> + Send> + Sync,
+    {
+        // Empty only while `f` has it, and for good if that panics.
+        let mut folded = Some(initial);
+        self.for_each(token, |output| folded = folded.take().map(|so_far| f(so_far, output)))?;
+        Ok(folded.unwrap_or_else(|| unreachable!("a panic of the closure is resumed before this")))
+    }
+
+    /// Runs the pipeline and counts its outputs.
+    ///
+    /// # Cancellation
+    ///
+    /// Notices between items; see [`Pipeline`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`for_each`](Self::for_each).
+    ///
+    /// # Panics
+    ///
+    /// Resumes a panic of the source or a stage.
+    pub fn count(self, token: &CancellationToken) -> Result<usize, W::Error>
+    where
+        S::Item: Send,
+        W: Stage<S::Item, Output: Send, Error: From<Cancelled> + Send> + Sync,
+    {
+        self.fold(token, 0, |count, _| count + 1)
+    }
+
+    /// Runs the pipeline until its first output, and returns that; `None` if there is none. The source may be endless.
+    ///
+    /// The first output is that of the lowest item that has one, or, [unordered](Pipeline::unordered), any.
+    ///
+    /// # Cancellation
+    ///
+    /// Notices between items; see [`Pipeline`].
+    ///
+    /// # Errors
+    ///
+    /// The error of an item below the first output; [`Cancelled`], converted, if `token` was cancelled before.
+    ///
+    /// # Panics
+    ///
+    /// Resumes a panic of the source or a stage below the first output.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use brigade::{CancellationToken, Pipeline};
+    ///
+    /// let square = Pipeline::from_ready(1_u64..)
+    ///     .map(|number| number * number)
+    ///     .filter(|square| *square > 5_000)
+    ///     .first(&CancellationToken::new())?;
+    /// assert_eq!(square, Some(5_041));
+    /// # Ok::<(), brigade::Cancelled>(())
+    /// ```
+    pub fn first(self, token: &CancellationToken) -> Result<Option<W::Output>, W::Error>
+    where
+        S::Item: Send,
+        W: Stage<S::Item, Output: Send, Error: From<Cancelled> + Send> + Sync,
+    {
+        let mut first = None;
+        let found = |output| {
+            first = Some(output);
+            Err(())
+        };
+        match self.run(token, found) {
+            Ok(()) | Err(Stop::Sink(())) => Ok(first),
+            Err(Stop::Stage(error)) => Err(error),
+            Err(Stop::Cancelled) => Err(cancellation(token).into()),
+        }
+    }
+
+    fn run<F, E>(self, token: &CancellationToken, sink: F) -> Result<(), Stop<W::Error, E>>
+    where
+        F: FnMut(W::Output) -> Result<(), E>,
+        S::Item: Send,
+        W: Stage<S::Item, Output: Send, Error: Send> + Sync,
+    {
+        let Pipeline { source, stage, settings } = self;
+        source.open(token, Run { stage: &stage, settings, token, sink })
+    }
+}
+
+/// Only a cancelled token stops a run as cancelled, and it keeps its reason.
+fn cancellation(token: &CancellationToken) -> Cancelled {
+    token.check().expect_err("cancellation is final")
+}

@@ -1,0 +1,295 @@
+//! The source of lines: whoever pulls reads blocks and counts their lines, and the workers take them apart.
+
+use std::collections::VecDeque;
+use std::io::{self, BufRead, ErrorKind};
+use std::mem;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use super::claim::{Batch, Feed, Pull, Source, Stock, Visit};
+use crate::token::CancellationToken;
+
+/// The source of [`Pipeline::from_lines`](super::Pipeline::from_lines).
+#[derive(Clone, Debug)]
+pub struct FromLines<B>(pub(super) B);
+
+impl<B: BufRead + Send> Source for FromLines<B> {
+    type Item = io::Result<String>;
+
+    fn open<V: Visit<Self::Item>>(self, _token: &CancellationToken, visit: V) -> V::Output {
+        visit.visit(self)
+    }
+}
+
+impl<B: BufRead + Send> Feed for FromLines<B> {
+    type Item = io::Result<String>;
+    type Stock = Lines;
+    type Inlet = Blocks<B>;
+    type Plain = io::Lines<B>;
+
+    const READY: bool = false;
+
+    fn split(self) -> (Lines, Option<Blocks<B>>) {
+        (Lines::default(), Some(Blocks { reader: self.0, begun: Vec::new() }))
+    }
+
+    fn plain(self) -> io::Lines<B> {
+        self.0.lines()
+    }
+}
+
+/// A reader, and the beginning of a line whose end has not been read.
+#[derive(Debug)]
+pub struct Blocks<B> {
+    reader: B,
+    begun: Vec<u8>,
+}
+
+impl<B: BufRead + Send> Pull for Blocks<B> {
+    type Load = Block;
+
+    /// Gives the lines that end in the reader's buffer, which is filled again only when there is none.
+    fn pull(&mut self, most: usize, loads: &mut Vec<Block>) -> bool {
+        loop {
+            let buffer = match self.reader.fill_buf() {
+                Ok(buffer) => buffer,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    // As with std's `lines`, what was read of the line is lost, and the next call reads on.
+                    self.begun.clear();
+                    loads.push(Block::Error(error));
+                    return true;
+                }
+            };
+            let at_end = buffer.is_empty();
+            let (bytes, lines) = whole_lines(buffer, most);
+            if lines > 0 {
+                let mut text = mem::take(&mut self.begun);
+                text.extend_from_slice(&buffer[..bytes]);
+                self.reader.consume(bytes);
+                loads.push(Block::Text(Text { at: 0, end: text.len(), bytes: Arc::new(text), lines }));
+                return true;
+            }
+            self.begun.extend_from_slice(buffer);
+            let bytes = buffer.len();
+            self.reader.consume(bytes);
+            if at_end {
+                let text = mem::take(&mut self.begun);
+                let more = !text.is_empty();
+                if more {
+                    loads.push(Block::Text(Text { at: 0, end: text.len(), bytes: Arc::new(text), lines: 1 }));
+                }
+                return more;
+            }
+        }
+    }
+}
+
+/// How many bytes the first lines have, `most` of them at most, and how many those are.
+fn whole_lines(buffer: &[u8], most: usize) -> (usize, usize) {
+    let is_end = |byte: &u8| *byte == b'\n';
+    // In pieces so small that a byte holds their count: the compiler makes vector instructions of this.
+    let lines: usize =
+        buffer.chunks(255).map(|piece| usize::from(piece.iter().map(|byte| u8::from(is_end(byte))).sum::<u8>())).sum();
+    if lines <= most {
+        (buffer.iter().rposition(is_end).map_or(0, |last| last + 1), lines)
+    } else {
+        (buffer.split_inclusive(is_end).take(most).map(<[u8]>::len).sum(), most)
+    }
+}
+
+/// What is read at a time.
+#[derive(Debug)]
+pub enum Block {
+    Text(Text),
+    Error(io::Error),
+}
+
+/// Some lines, each with its end, but for the last of a file that lacks it.
+#[derive(Clone, Debug)]
+pub struct Text {
+    bytes: Arc<Vec<u8>>,
+    at: usize,
+    end: usize,
+    lines: usize,
+}
+
+impl Text {
+    /// Takes the first line, as std's `lines` gives it.
+    fn take_line(&mut self) -> io::Result<String> {
+        let mut rest = &self.bytes[self.at..self.end];
+        let mut line = Vec::new();
+        self.at += rest.read_until(b'\n', &mut line)?;
+        self.lines -= 1;
+        if line.ends_with(b"\n") {
+            line.pop();
+            if line.ends_with(b"\r") {
+                line.pop();
+            }
+        }
+        String::from_utf8(line)
+            .map_err(|_| io::Error::new(ErrorKind::InvalidData, "stream did not contain valid UTF-8"))
+    }
+
+    /// Takes the first lines, `most` of them, where there are more.
+    fn split(&mut self, most: usize) -> Text {
+        let (bytes, lines) = whole_lines(&self.bytes[self.at..self.end], most);
+        let middle = self.at + bytes;
+        let front = Text { bytes: Arc::clone(&self.bytes), at: self.at, end: middle, lines };
+        self.at = middle;
+        self.lines -= lines;
+        front
+    }
+}
+
+impl Block {
+    fn lines(&self) -> usize {
+        match self {
+            Block::Text(text) => text.lines,
+            Block::Error(_) => 1,
+        }
+    }
+}
+
+/// Consecutive lines: the stock, or a batch.
+#[derive(Debug, Default)]
+pub struct Lines {
+    blocks: VecDeque<Block>,
+    lines: usize,
+}
+
+impl Stock for Lines {
+    type Item = io::Result<String>;
+    type Load = Block;
+    type Batch = Lines;
+
+    const PULLED: bool = true;
+
+    fn len(&self) -> usize {
+        self.lines
+    }
+
+    fn take(&mut self, most: usize) -> Option<(Lines, usize)> {
+        let batch = self.split(most);
+        let lines = batch.lines;
+        (lines > 0).then_some((batch, lines))
+    }
+
+    fn put(&mut self, block: Block, _batch: usize) -> usize {
+        let lines = block.lines();
+        self.lines += lines;
+        self.blocks.push_back(block);
+        lines
+    }
+
+    fn put_batch(&mut self, _batch: Vec<Block>) {
+        unreachable!("a reader may wait, so it is no ready inlet")
+    }
+}
+
+impl Batch for Lines {
+    type Item = io::Result<String>;
+
+    fn run<B>(&mut self, most: usize, mut f: impl FnMut(Self::Item) -> ControlFlow<B>) -> ControlFlow<B> {
+        for _ in 0..most {
+            let line = match self.blocks.front_mut() {
+                None => break,
+                Some(Block::Text(text)) if text.lines > 1 => text.take_line(),
+                Some(_) => match self.blocks.pop_front().expect("looked at") {
+                    Block::Text(mut text) => text.take_line(),
+                    Block::Error(error) => Err(error),
+                },
+            };
+            self.lines -= 1;
+            f(line)?;
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn split(&mut self, most: usize) -> Lines {
+        let mut front = Lines::default();
+        while front.lines < most {
+            let wanted = most - front.lines;
+            let block = match self.blocks.front_mut() {
+                None => break,
+                Some(Block::Text(text)) if text.lines > wanted => Block::Text(text.split(wanted)),
+                Some(_) => self.blocks.pop_front().expect("looked at"),
+            };
+            let lines = block.lines();
+            self.lines -= lines;
+            front.lines += lines;
+            front.blocks.push_back(block);
+        }
+        front
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::BufReader;
+
+    use super::*;
+
+    fn lines_by(reader: impl BufRead + Send, most: usize) -> Vec<Result<String, ErrorKind>> {
+        let (mut stock, blocks) = FromLines(reader).split();
+        let (mut blocks, mut out) = (blocks.expect("an inlet"), Vec::new());
+        let mut loads = Vec::new();
+        let mut more = true;
+        while more {
+            more = blocks.pull(most, &mut loads);
+            for block in loads.drain(..) {
+                assert!((1..=most).contains(&stock.put(block, 1)));
+            }
+            while let Some((mut batch, lines)) = stock.take(2) {
+                assert!(lines <= 2 && batch.lines == lines);
+                let _ = batch.run(usize::MAX, |line| {
+                    out.push(line.map_err(|error| error.kind()));
+                    ControlFlow::<()>::Continue(())
+                });
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn lines_are_those_of_std_however_they_are_cut() {
+        let texts: [&[u8]; 8] = [
+            b"",
+            b"\n",
+            b"a",
+            b"a\n",
+            b"a\r\n\r\nb\n\nccc",
+            b"\r",
+            b"a\xff\nb\n\xfe",
+            b"long line of text\nshort\n\n\n",
+        ];
+        for text in texts {
+            let expected: Vec<_> = text.lines().map(|line| line.map_err(|error| error.kind())).collect();
+            for capacity in 1..20 {
+                for most in [1, 2, 3, 100] {
+                    assert_eq!(lines_by(BufReader::with_capacity(capacity, text), most), expected);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_error_of_the_reader_is_an_item_in_its_place() {
+        struct Failing(u8);
+        impl io::Read for Failing {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                self.0 += 1;
+                match self.0 {
+                    1 => Err(ErrorKind::Interrupted.into()),
+                    3 => Err(ErrorKind::TimedOut.into()),
+                    2 | 4 => (&b"a\nb"[..]).read(buffer),
+                    _ => Ok(0),
+                }
+            }
+        }
+        let expected: Vec<_> =
+            BufReader::new(Failing(0)).lines().map(|line| line.map_err(|error| error.kind())).collect();
+        assert_eq!(lines_by(BufReader::new(Failing(0)), 10), expected);
+        assert_eq!(expected[1], Err(ErrorKind::TimedOut));
+    }
+}

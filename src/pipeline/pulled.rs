@@ -1,0 +1,157 @@
+//! Sources whose items are pulled one by one: iterators and channels.
+
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+use std::{mem, vec};
+
+use crossbeam::channel::Receiver;
+
+use super::claim::{Batch, Feed, Pull, Source, Stock, Visit};
+use crate::channel::{RecvIter, Until};
+use crate::token::CancellationToken;
+
+/// The source of [`Pipeline::from_iter`](super::Pipeline::from_iter) and, if it is `READY`, of
+/// [`Pipeline::from_ready`](super::Pipeline::from_ready).
+#[derive(Clone, Debug)]
+pub struct FromIter<I, const READY: bool>(pub(super) I);
+
+impl<I: Iterator + Send, const READY: bool> Source for FromIter<I, READY>
+where
+    I::Item: Send,
+{
+    type Item = I::Item;
+
+    fn open<V: Visit<I::Item>>(self, _token: &CancellationToken, visit: V) -> V::Output {
+        visit.visit(self)
+    }
+}
+
+impl<I: Iterator + Send, const READY: bool> Feed for FromIter<I, READY>
+where
+    I::Item: Send,
+{
+    type Item = I::Item;
+    type Stock = Pulled<I::Item>;
+    type Inlet = I;
+    type Plain = I;
+
+    const READY: bool = READY;
+
+    fn split(self) -> (Self::Stock, Option<I>) {
+        (Pulled::new(), Some(self.0))
+    }
+
+    fn plain(self) -> I {
+        self.0
+    }
+}
+
+/// The source of [`Pipeline::from_receiver`](super::Pipeline::from_receiver).
+#[derive(Clone, Debug)]
+pub struct FromReceiver<T>(pub(super) Receiver<T>);
+
+impl<T: Send> Source for FromReceiver<T> {
+    type Item = T;
+
+    fn open<V: Visit<T>>(self, token: &CancellationToken, visit: V) -> V::Output {
+        visit.visit(Messages { receiver: &self.0, token })
+    }
+}
+
+/// An opened channel.
+struct Messages<'a, T> {
+    receiver: &'a Receiver<T>,
+    token: &'a CancellationToken,
+}
+
+impl<'a, T: Send> Feed for Messages<'a, T> {
+    type Item = T;
+    type Stock = Pulled<T>;
+    type Inlet = Self;
+    // A cancellation ends it too: the run looks at the token by itself.
+    type Plain = std::iter::MapWhile<RecvIter<'a, T>, fn(Result<T, crate::error::Cancelled>) -> Option<T>>;
+
+    const READY: bool = false;
+
+    fn split(self) -> (Pulled<T>, Option<Self>) {
+        (Pulled::new(), Some(self))
+    }
+
+    fn plain(self) -> Self::Plain {
+        self.receiver.until(self.token).iter().map_while(Result::ok)
+    }
+}
+
+impl<T: Send> Pull for Messages<'_, T> {
+    type Load = T;
+
+    fn pull(&mut self, most: usize, loads: &mut Vec<T>) -> bool {
+        self.receiver.until(self.token).recv_many(loads, most).is_ok()
+    }
+}
+
+/// Items that were pulled, already in batches: claiming one moves a pointer.
+#[derive(Debug)]
+pub struct Pulled<T> {
+    full: VecDeque<Vec<T>>,
+    open: Vec<T>,
+    len: usize,
+}
+
+impl<T> Pulled<T> {
+    fn new() -> Self {
+        Pulled { full: VecDeque::new(), open: Vec::new(), len: 0 }
+    }
+}
+
+impl<T: Send> Stock for Pulled<T> {
+    type Item = T;
+    type Load = T;
+    type Batch = vec::IntoIter<T>;
+
+    const PULLED: bool = true;
+
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    // `most` is what the batches were made for when they were put here.
+    fn take(&mut self, _most: usize) -> Option<(Self::Batch, usize)> {
+        let batch = self.full.pop_front().unwrap_or_else(|| mem::take(&mut self.open));
+        let items = batch.len();
+        self.len -= items;
+        (items > 0).then(|| (batch.into_iter(), items))
+    }
+
+    fn put(&mut self, item: T, batch: usize) -> usize {
+        if self.open.capacity() == 0 {
+            self.open.reserve_exact(batch);
+        }
+        self.open.push(item);
+        self.len += 1;
+        if self.open.len() >= batch {
+            self.full.push_back(mem::take(&mut self.open));
+        }
+        1
+    }
+
+    fn put_batch(&mut self, batch: Vec<T>) {
+        debug_assert!(self.open.is_empty(), "a source is pulled by items or by batches");
+        self.len += batch.len();
+        if !batch.is_empty() {
+            self.full.push_back(batch);
+        }
+    }
+}
+
+impl<T: Send> Batch for vec::IntoIter<T> {
+    type Item = T;
+
+    fn run<B>(&mut self, most: usize, f: impl FnMut(T) -> ControlFlow<B>) -> ControlFlow<B> {
+        self.by_ref().take(most).try_for_each(f)
+    }
+
+    fn split(&mut self, most: usize) -> Self {
+        self.by_ref().take(most).collect::<Vec<T>>().into_iter()
+    }
+}

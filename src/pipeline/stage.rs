@@ -1,0 +1,272 @@
+//! The stages: each is fused with those before it into one call an item.
+//!
+//! A stage pushes what it makes of an item to the next one, so that it may make none, one or many, and nothing is kept in
+//! between. Whoever is pushed to answers with [`ControlFlow::Break`] when nothing more is wanted.
+
+use std::ops::ControlFlow;
+
+use super::Pipeline;
+use super::claim::Source;
+use crate::error::Cancelled;
+
+/// The stages of a [`Pipeline`](super::Pipeline), fused into one call an item.
+///
+/// Implemented by what the pipeline's methods make, and not to be implemented elsewhere; see [`Source`](crate::Source)
+/// for what it is there for.
+pub trait Stage<T> {
+    /// What comes out of the last stage.
+    type Output;
+    /// What a stage can fail with; [`Cancelled`] where none can.
+    type Error;
+
+    /// Hands what becomes of `item` to `emit`; breaks off when that does.
+    #[doc(hidden)]
+    fn feed(&self, item: T, emit: impl FnMut(Self::Output) -> ControlFlow<()>) -> Result<ControlFlow<()>, Self::Error>;
+}
+
+/// The stages.
+impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
+    /// Adds a stage that cannot fail.
+    pub fn map<R, F>(self, f: F) -> Pipeline<S, Map<W, F>>
+    where
+        F: Fn(W::Output) -> R + Sync,
+    {
+        let Pipeline { source, stage, settings } = self;
+        Pipeline { source, stage: Map { before: stage, f }, settings }
+    }
+
+    /// Adds a stage that can fail; its first error, in the order of the items, ends the run and is what the end returns.
+    ///
+    /// Errors convert along the pipeline as `?` would: a stage's error type is made from that of the stage before, and
+    /// the first one's from [`Cancelled`]. So an error type that knows nothing of cancellation, such as that of `parse`,
+    /// is first made one that does: by `?` in the closure, or by `.map_err(anyhow::Error::from)`.
+    ///
+    /// # Examples
+    ///
+    /// A source whose items are results is passed on by `?`:
+    ///
+    /// ```
+    /// use std::io::{self, BufRead};
+    /// use brigade::{CancellationToken, Pipeline};
+    ///
+    /// let input: &[u8] = b"one\ntwo\n";
+    /// let lengths: io::Result<Vec<usize>> = Pipeline::from_iter(input.lines())
+    ///     .try_map(|line| Ok::<_, io::Error>(line?.len()))
+    ///     .collect(&CancellationToken::new());
+    /// assert_eq!(lengths?, [3, 3]);
+    /// # Ok::<(), io::Error>(())
+    /// ```
+    pub fn try_map<R, E, F>(self, f: F) -> Pipeline<S, TryMap<W, F>>
+    where
+        F: Fn(W::Output) -> Result<R, E> + Sync,
+        E: From<W::Error>,
+    {
+        let Pipeline { source, stage, settings } = self;
+        Pipeline { source, stage: TryMap { before: stage, f }, settings }
+    }
+
+    /// Adds a stage that lets items pass of which `f` is true.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use brigade::{CancellationToken, Pipeline};
+    ///
+    /// let is_prime = |number: &u32| *number > 1 && (2..*number).all(|divisor| number % divisor > 0);
+    /// let primes: Vec<u32> = Pipeline::from_data(0..20_u32).filter(is_prime).collect(&CancellationToken::new())?;
+    /// assert_eq!(primes, [2, 3, 5, 7, 11, 13, 17, 19]);
+    /// # Ok::<(), brigade::Cancelled>(())
+    /// ```
+    pub fn filter<F>(self, f: F) -> Pipeline<S, Filter<W, F>>
+    where
+        F: Fn(&W::Output) -> bool + Sync,
+    {
+        let Pipeline { source, stage, settings } = self;
+        Pipeline { source, stage: Filter { before: stage, f }, settings }
+    }
+
+    /// Adds a stage that makes one item of an item, or none.
+    pub fn filter_map<R, F>(self, f: F) -> Pipeline<S, FilterMap<W, F>>
+    where
+        F: Fn(W::Output) -> Option<R> + Sync,
+    {
+        let Pipeline { source, stage, settings } = self;
+        Pipeline { source, stage: FilterMap { before: stage, f }, settings }
+    }
+
+    /// Adds a stage that makes any number of items of one, in order.
+    ///
+    /// All that is made of an item lies in memory until it is its turn; the [`window`](Pipeline::window) counts the items
+    /// of the source. The iterator is used up on the thread that made it, so it need not be [`Send`]; its items must be.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use brigade::{CancellationToken, Pipeline};
+    ///
+    /// let words: Vec<&str> = Pipeline::from_data(["a line", "and one more"])
+    ///     .flat_map(str::split_whitespace)
+    ///     .collect(&CancellationToken::new())?;
+    /// assert_eq!(words, ["a", "line", "and", "one", "more"]);
+    /// # Ok::<(), brigade::Cancelled>(())
+    /// ```
+    pub fn flat_map<R, F>(self, f: F) -> Pipeline<S, FlatMap<W, F>>
+    where
+        R: IntoIterator,
+        F: Fn(W::Output) -> R + Sync,
+    {
+        let Pipeline { source, stage, settings } = self;
+        Pipeline { source, stage: FlatMap { before: stage, f }, settings }
+    }
+
+    /// Adds a stage that looks at each item and passes it on: for counts, logs and progress. It runs on the thread that
+    /// has the item, in no order across items.
+    pub fn inspect<F>(self, f: F) -> Pipeline<S, Inspect<W, F>>
+    where
+        F: Fn(&W::Output) + Sync,
+    {
+        let Pipeline { source, stage, settings } = self;
+        Pipeline { source, stage: Inspect { before: stage, f }, settings }
+    }
+}
+
+/// No stage yet: items pass as they are.
+#[derive(Clone, Copy, Debug)]
+pub struct Identity;
+
+impl<T> Stage<T> for Identity {
+    type Output = T;
+    type Error = Cancelled;
+
+    #[inline]
+    fn feed(&self, item: T, mut emit: impl FnMut(T) -> ControlFlow<()>) -> Result<ControlFlow<()>, Cancelled> {
+        Ok(emit(item))
+    }
+}
+
+/// The stages before, then one more, which is a closure.
+macro_rules! stages {
+    ($($(#[$doc:meta])* $name:ident),*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug)]
+        pub struct $name<W, F> {
+            pub(super) before: W,
+            pub(super) f: F,
+        }
+    )*};
+}
+
+stages! {
+    /// Made by [`Pipeline::map`](super::Pipeline::map).
+    Map,
+    /// Made by [`Pipeline::try_map`](super::Pipeline::try_map).
+    TryMap,
+    /// Made by [`Pipeline::filter`](super::Pipeline::filter).
+    Filter,
+    /// Made by [`Pipeline::filter_map`](super::Pipeline::filter_map).
+    FilterMap,
+    /// Made by [`Pipeline::flat_map`](super::Pipeline::flat_map).
+    FlatMap,
+    /// Made by [`Pipeline::inspect`](super::Pipeline::inspect).
+    Inspect
+}
+
+impl<T, R, W, F> Stage<T> for Map<W, F>
+where
+    W: Stage<T>,
+    F: Fn(W::Output) -> R,
+{
+    type Output = R;
+    type Error = W::Error;
+
+    #[inline]
+    fn feed(&self, item: T, mut emit: impl FnMut(R) -> ControlFlow<()>) -> Result<ControlFlow<()>, W::Error> {
+        self.before.feed(item, |input| emit((self.f)(input)))
+    }
+}
+
+impl<T, R, E, W, F> Stage<T> for TryMap<W, F>
+where
+    W: Stage<T>,
+    F: Fn(W::Output) -> Result<R, E>,
+    E: From<W::Error>,
+{
+    type Output = R;
+    type Error = E;
+
+    #[inline]
+    fn feed(&self, item: T, mut emit: impl FnMut(R) -> ControlFlow<()>) -> Result<ControlFlow<()>, E> {
+        let mut failed = None;
+        let fed = self.before.feed(item, |input| match (self.f)(input) {
+            Ok(output) => emit(output),
+            Err(error) => {
+                failed = Some(error);
+                ControlFlow::Break(())
+            }
+        });
+        match failed {
+            Some(error) => Err(error),
+            None => Ok(fed?),
+        }
+    }
+}
+
+impl<T, W, F> Stage<T> for Filter<W, F>
+where
+    W: Stage<T>,
+    F: Fn(&W::Output) -> bool,
+{
+    type Output = W::Output;
+    type Error = W::Error;
+
+    #[inline]
+    fn feed(&self, item: T, mut emit: impl FnMut(W::Output) -> ControlFlow<()>) -> Result<ControlFlow<()>, W::Error> {
+        self.before.feed(item, |input| if (self.f)(&input) { emit(input) } else { ControlFlow::Continue(()) })
+    }
+}
+
+impl<T, R, W, F> Stage<T> for FilterMap<W, F>
+where
+    W: Stage<T>,
+    F: Fn(W::Output) -> Option<R>,
+{
+    type Output = R;
+    type Error = W::Error;
+
+    #[inline]
+    fn feed(&self, item: T, mut emit: impl FnMut(R) -> ControlFlow<()>) -> Result<ControlFlow<()>, W::Error> {
+        self.before.feed(item, |input| (self.f)(input).map_or(ControlFlow::Continue(()), &mut emit))
+    }
+}
+
+impl<T, R, W, F> Stage<T> for FlatMap<W, F>
+where
+    W: Stage<T>,
+    R: IntoIterator,
+    F: Fn(W::Output) -> R,
+{
+    type Output = R::Item;
+    type Error = W::Error;
+
+    #[inline]
+    fn feed(&self, item: T, mut emit: impl FnMut(R::Item) -> ControlFlow<()>) -> Result<ControlFlow<()>, W::Error> {
+        self.before.feed(item, |input| (self.f)(input).into_iter().try_for_each(&mut emit))
+    }
+}
+
+impl<T, W, F> Stage<T> for Inspect<W, F>
+where
+    W: Stage<T>,
+    F: Fn(&W::Output),
+{
+    type Output = W::Output;
+    type Error = W::Error;
+
+    #[inline]
+    fn feed(&self, item: T, mut emit: impl FnMut(W::Output) -> ControlFlow<()>) -> Result<ControlFlow<()>, W::Error> {
+        self.before.feed(item, |input| {
+            (self.f)(&input);
+            emit(input)
+        })
+    }
+}

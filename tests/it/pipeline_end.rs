@@ -1,0 +1,321 @@
+//! The sources that wait, the stages and the ends, each by itself.
+
+use std::io::{self, BufReader, Read};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, mpsc};
+
+use brigade::{CancelReason, CancellationToken, Cancelled, Pipeline, Until, scope};
+use crossbeam::channel::{bounded, unbounded};
+
+use crate::util::{Census, Gate, message_of, payload_of, reached, watched};
+
+fn live() -> CancellationToken {
+    CancellationToken::new()
+}
+
+#[test]
+fn fold_takes_the_outputs_in_order() {
+    watched(|| {
+        for threads in 1..=4 {
+            let folded =
+                Pipeline::from_iter(0..2_000_u32).threads(threads).fold(&live(), Vec::new(), |mut so_far, item| {
+                    so_far.push(item);
+                    so_far
+                });
+            assert_eq!(folded, Ok((0..2_000).collect()));
+        }
+        assert_eq!(Pipeline::from_data([1; 0]).fold(&live(), 7, |so_far, item: i32| so_far + item), Ok(7));
+    });
+}
+
+#[test]
+fn a_panic_in_a_fold_is_resumed_and_what_there_was_is_dropped_once() {
+    watched(|| {
+        let census = Census::default();
+        let message = message_of(|| {
+            let _ = Pipeline::from_iter(0..100).threads(2).fold(&live(), census.make(0), |mut sum, item| {
+                assert!(item < 50, "at fifty");
+                sum.value += item;
+                sum
+            });
+        });
+        assert_eq!((message.as_str(), census.alive()), ("at fifty", 0));
+    });
+}
+
+#[test]
+fn count_counts_outputs_not_items() {
+    watched(|| {
+        let tens = |pipeline: Pipeline<_, _>| pipeline.threads(3).filter(|item| item % 10 == 0).count(&live());
+        assert_eq!(tens(Pipeline::from_iter(0..1_000_u32)), Ok(100));
+        let pairs = Pipeline::from_data(vec![1; 1_000]).flat_map(|item| [item, item]);
+        assert_eq!(pairs.unordered().count(&live()), Ok(2_000));
+    });
+}
+
+#[test]
+fn first_ends_an_endless_source() {
+    watched(|| {
+        for threads in 1..=4 {
+            let past = |least: u64| move |item: &u64| *item > least;
+            let pipeline = Pipeline::from_iter(0_u64..).threads(threads);
+            assert_eq!(pipeline.filter(past(5_000)).first(&live()), Ok(Some(5_001)));
+            let pipeline = Pipeline::from_ready(0_u64..).threads(threads);
+            assert_eq!(pipeline.filter(past(5_000)).first(&live()), Ok(Some(5_001)));
+            let any = Pipeline::from_ready(0_u64..).threads(threads).unordered().filter(past(5_000)).first(&live());
+            assert!(any.unwrap().unwrap() > 5_000);
+        }
+        assert_eq!(Pipeline::from_data(0..1_000).filter(|_| false).first(&live()), Ok(None));
+    });
+}
+
+#[test]
+fn first_is_not_disturbed_by_what_fails_above_it_and_is_by_what_fails_below() {
+    watched(|| {
+        for threads in 1..=4 {
+            let stage = |fails_at: usize| {
+                move |item: usize| if item == fails_at { Err(anyhow::anyhow!("item {item}")) } else { Ok(item) }
+            };
+            let first = |fails_at| {
+                let pipeline = Pipeline::from_iter(0..1_000).threads(threads).try_map(stage(fails_at));
+                pipeline.filter(|item| *item >= 100).first(&live())
+            };
+            assert_eq!(first(101).unwrap(), Some(100));
+            assert_eq!(first(99).unwrap_err().to_string(), "item 99");
+        }
+    });
+}
+
+#[test]
+fn ends_return_the_cancellation() {
+    watched(|| {
+        let token = live();
+        token.cancel_with(CancelReason::Signal(2));
+        let cancelled = Cancelled::new(CancelReason::Signal(2));
+        assert_eq!(Pipeline::from_iter(0..9).first(&token), Err(cancelled));
+        assert_eq!(Pipeline::from_iter(0..9).count(&token), Err(cancelled));
+        assert_eq!(Pipeline::from_iter(0..9).fold(&token, (), |(), _| ()), Err(cancelled));
+        assert_eq!(Pipeline::from_iter(0..9).collect::<Vec<_>>(&token), Err(cancelled));
+    });
+}
+
+#[test]
+fn an_endless_flat_map_ends_with_a_failure_below_and_with_a_cancel() {
+    watched(|| {
+        for threads in 2..=4 {
+            reached("a failure below");
+            let begun = Gate::default();
+            let result = Pipeline::from_iter(0..10_usize)
+                .threads(threads)
+                .try_map(|item| {
+                    if item == 0 {
+                        begun.pass();
+                        anyhow::bail!("the first");
+                    }
+                    Ok(item)
+                })
+                .flat_map(|item| std::iter::repeat(item).inspect(|_| begun.open()))
+                .count(&live());
+            assert_eq!(result.unwrap_err().to_string(), "the first");
+
+            reached("a cancel");
+            let token = live();
+            let result = Pipeline::from_iter(0..10_usize)
+                .threads(threads)
+                .flat_map(|item| std::iter::repeat(item).enumerate())
+                .inspect(|(at, _)| {
+                    if *at == 1_000 {
+                        token.cancel();
+                    }
+                })
+                .count(&token);
+            assert_eq!(result, Err(Cancelled::new(CancelReason::Requested)));
+        }
+        let token = live();
+        let result = Pipeline::from_iter([()]).threads(1).flat_map(|()| 0..).for_each(&token, |item| {
+            if item == 1_000 {
+                token.cancel();
+            }
+        });
+        assert_eq!(result, Err(Cancelled::new(CancelReason::Requested)));
+    });
+}
+
+#[test]
+fn stages_may_borrow_and_a_flat_map_may_be_made_of_what_is_not_send() {
+    watched(|| {
+        let seen = AtomicUsize::new(0);
+        let sum: usize = Pipeline::from_data(0..100_usize)
+            .threads(3)
+            .flat_map(|item| std::rc::Rc::new(item).checked_add(1))
+            .inspect(|_| _ = seen.fetch_add(1, Ordering::Relaxed))
+            .fold(&live(), 0, |sum, item| sum + item)
+            .unwrap();
+        assert_eq!((sum, seen.into_inner()), (5_050, 100));
+    });
+}
+
+#[test]
+fn from_receiver_takes_all_that_is_sent_until_every_sender_is_gone() {
+    watched(|| {
+        for (capacity, threads) in [(0, 1), (0, 2), (1, 2), (64, 3), (1_000, 8)] {
+            let (sender, receiver) = bounded(capacity);
+            let sum = scope(&live(), |s| {
+                for part in 0..2 {
+                    let sender = sender.clone();
+                    s.spawn(move |s| {
+                        Ok(sender.until(s.token()).send_all((0..2_000_u64).map(|at| 2 * at + part)).unwrap())
+                    })?;
+                }
+                drop(sender);
+                Pipeline::from_receiver(receiver).threads(threads).fold(s.token(), 0, |sum, item| sum + item)
+            });
+            assert_eq!(sum, Ok::<_, Cancelled>(7_998_000));
+        }
+    });
+}
+
+#[test]
+fn from_receiver_holds_no_message_back_while_the_channel_is_empty() {
+    watched(|| {
+        for threads in 1..=4 {
+            let (sender, receiver) = unbounded();
+            sender.send(0).unwrap();
+            // Each output sends the next input.
+            let mut sender = Some(sender);
+            let outputs = AtomicUsize::new(0);
+            Pipeline::from_receiver(receiver)
+                .threads(threads)
+                .for_each(&live(), |item: usize| {
+                    outputs.fetch_add(1, Ordering::Relaxed);
+                    if item == 100 {
+                        sender = None;
+                    } else if let Some(sender) = &sender {
+                        sender.send(item + 1).unwrap();
+                    }
+                })
+                .unwrap();
+            assert_eq!(outputs.into_inner(), 101);
+        }
+    });
+}
+
+#[test]
+fn from_receiver_wakes_when_cancelled() {
+    watched(|| {
+        for threads in [1, 2, 4] {
+            let token = live();
+            let (sender, receiver) = unbounded();
+            sender.send(()).unwrap();
+            let result = Pipeline::from_receiver(receiver).threads(threads).for_each(&token, |()| {
+                let token = token.clone();
+                sender.send(()).unwrap();
+                token.cancel();
+            });
+            assert_eq!(result, Err(Cancelled::new(CancelReason::Requested)));
+
+            // Asleep in an empty channel.
+            let (_sender, receiver) = unbounded::<()>();
+            let token = live().child_with_timeout(std::time::Duration::from_millis(5));
+            let result = Pipeline::from_receiver(receiver).threads(threads).count(&token);
+            assert_eq!(result, Err(Cancelled::new(CancelReason::Deadline)));
+        }
+    });
+}
+
+/// A reader that hands out what it is sent, and waits for it.
+struct Pipe(mpsc::Receiver<&'static str>);
+
+impl Read for Pipe {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.recv().map_or(Ok(0), |text| text.as_bytes().read(buffer))
+    }
+}
+
+#[test]
+fn from_lines_holds_no_line_back_while_the_reader_waits() {
+    watched(|| {
+        for threads in 1..=4 {
+            let (sender, receiver) = mpsc::channel();
+            sender.send("one\ntwo\nthr").unwrap();
+            let mut sender = Some(sender);
+            let mut lines = Vec::new();
+            Pipeline::from_lines(BufReader::new(Pipe(receiver)))
+                .threads(threads)
+                .try_map(|line| line)
+                .for_each(&live(), |line| {
+                    match line.as_str() {
+                        "two" => sender.as_ref().unwrap().send("ee\nfour").unwrap(),
+                        "three" => sender = None,
+                        _ => {}
+                    }
+                    lines.push(line);
+                })
+                .unwrap();
+            assert_eq!(lines, ["one", "two", "three", "four"]);
+        }
+    });
+}
+
+#[test]
+fn a_line_that_is_no_text_is_an_error_in_its_place() {
+    watched(|| {
+        for threads in 1..=3 {
+            let text: &[u8] = b"fine\nbad \xff\nnever seen\n";
+            let mut seen = Vec::new();
+            let result =
+                Pipeline::from_lines(text).threads(threads).try_map(|line| line).try_for_each(&live(), |line| {
+                    seen.push(line);
+                    Ok::<_, io::Error>(())
+                });
+            assert_eq!(result.unwrap_err().kind(), io::ErrorKind::InvalidData);
+            assert_eq!(seen, ["fine"]);
+        }
+    });
+}
+
+#[test]
+fn a_panic_of_the_reader_is_resumed_after_the_lines_before_it() {
+    struct Bomb(bool);
+    impl Read for Bomb {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            assert!(!std::mem::replace(&mut self.0, true), "the reader's");
+            (&b"one\ntwo\n"[..]).read(buffer)
+        }
+    }
+    watched(|| {
+        for threads in 1..=3 {
+            let seen = Mutex::new(Vec::new());
+            let payload = payload_of(|| {
+                let lines = Pipeline::from_lines(BufReader::new(Bomb(false))).threads(threads);
+                let _ = lines.try_map(|line| line).for_each(&live(), |line| seen.lock().unwrap().push(line));
+            });
+            assert_eq!(payload.downcast_ref(), Some(&"the reader's"));
+            assert_eq!(seen.into_inner().unwrap(), ["one", "two"]);
+        }
+    });
+}
+
+#[test]
+fn named_names_the_threads() {
+    watched(|| {
+        let names = Mutex::new(Vec::new());
+        let (met, everybody) = (AtomicUsize::new(0), Gate::default());
+        Pipeline::from_data(0..3)
+            .threads(3)
+            .named("parse")
+            .map(|_| {
+                names.lock().unwrap().push(std::thread::current().name().unwrap_or_default().to_owned());
+                if met.fetch_add(1, Ordering::SeqCst) == 2 {
+                    everybody.open();
+                }
+                everybody.pass()
+            })
+            .for_each(&live(), drop)
+            .unwrap();
+        let mut names = names.into_inner().unwrap();
+        names.retain(|name| name.starts_with("parse"));
+        names.sort();
+        assert_eq!(names, ["parse#1", "parse#2"]);
+    });
+}

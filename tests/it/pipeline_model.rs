@@ -1,0 +1,329 @@
+//! Random pipelines against a model of the sequential loop.
+
+use std::io::{self, BufRead, BufReader, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use brigade::{CancellationToken, Pipeline, Source, Stage};
+use crossbeam::channel::unbounded;
+use proptest::prelude::*;
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
+
+use crate::util::watched;
+
+/// What an item of a random program does.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Fate {
+    Pass,
+    /// Takes long enough for others to overtake it.
+    Slow,
+    Fail,
+    Panic,
+}
+
+/// Where a random program is broken off, besides its items.
+#[derive(Clone, Copy, Debug)]
+enum Break {
+    Nowhere,
+    SourcePanics(usize),
+    SinkFails(usize),
+    SinkPanics(usize),
+}
+
+#[derive(Clone, Debug)]
+struct Program {
+    fates: Vec<Fate>,
+    broken: Break,
+    threads: usize,
+    window: Option<usize>,
+    source: Origin,
+    /// Which of [`CHAINS`].
+    chain: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Origin {
+    Iter,
+    Ready,
+    Data,
+    Receiver,
+    Lines,
+}
+
+/// A kind of stage, for the model.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Map,
+    TryMap,
+    Filter,
+    FilterMap,
+    FlatMap,
+    Inspect,
+}
+
+/// The chains of stages of `Program::staged`, which has the same.
+const CHAINS: [&[Kind]; 6] = [
+    &[Kind::TryMap],
+    &[Kind::Map, Kind::Filter, Kind::TryMap],
+    &[Kind::TryMap, Kind::FilterMap, Kind::TryMap],
+    &[Kind::FlatMap, Kind::TryMap],
+    &[Kind::TryMap, Kind::FlatMap, Kind::Inspect, Kind::Filter],
+    &[Kind::Inspect, Kind::Filter, Kind::FlatMap, Kind::FlatMap, Kind::TryMap, Kind::FilterMap],
+];
+
+fn programs() -> impl Strategy<Value = Program> {
+    let fate = prop_oneof![
+        60 => Just(Fate::Pass),
+        4 => Just(Fate::Slow),
+        1 => Just(Fate::Fail),
+        1 => Just(Fate::Panic),
+    ];
+    let broken = prop_oneof![
+        4 => Just(Break::Nowhere),
+        1 => (0..150_usize).prop_map(Break::SourcePanics),
+        1 => (0..150_usize).prop_map(Break::SinkFails),
+        1 => (0..150_usize).prop_map(Break::SinkPanics),
+    ];
+    let source = prop_oneof![
+        Just(Origin::Iter),
+        Just(Origin::Ready),
+        Just(Origin::Data),
+        Just(Origin::Receiver),
+        Just(Origin::Lines)
+    ];
+    (
+        proptest::collection::vec(fate, 0..150),
+        broken,
+        1..=8_usize,
+        proptest::option::of(1..=64_usize),
+        source,
+        0..CHAINS.len(),
+    )
+        .prop_map(|(fates, broken, threads, window, source, chain)| {
+            // Nothing of the user's runs in the source of a channel.
+            let broken = match broken {
+                Break::SourcePanics(_) if source == Origin::Receiver => Break::Nowhere,
+                other => other,
+            };
+            Program { fates, broken, threads, window, source, chain }
+        })
+}
+
+/// How a program ended, as its caller sees it.
+#[derive(Debug, PartialEq)]
+enum Outcome {
+    Done,
+    Failed(String),
+    Panicked(String),
+}
+
+type Result<T> = std::result::Result<T, anyhow::Error>;
+
+// The stages. Each item is a number; what a stage makes of it depends on that alone.
+
+fn mapped(item: usize) -> usize {
+    item * 3 + 1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as a filter takes it")]
+fn is_kept(item: &usize) -> bool {
+    item % 5 != 2
+}
+
+fn mapped_if_kept(item: usize) -> Option<usize> {
+    (item % 7 != 3).then_some(item + 1)
+}
+
+fn fanned(item: usize) -> impl Iterator<Item = usize> {
+    (0..item % 4).map(move |part| item * 4 + part)
+}
+
+impl Program {
+    fn tried(&self, item: usize) -> Result<usize> {
+        match self.fates[item % self.fates.len()] {
+            Fate::Pass => {}
+            Fate::Slow => (0..200).for_each(|_| std::thread::yield_now()),
+            Fate::Fail => anyhow::bail!("item {item} failed"),
+            Fate::Panic => std::panic::panic_any(format!("item {item} panicked")),
+        }
+        Ok(item)
+    }
+
+    fn pull(&self, item: usize) -> usize {
+        if matches!(self.broken, Break::SourcePanics(at) if at == item) {
+            std::panic::panic_any(format!("source panicked at {item}"));
+        }
+        item
+    }
+
+    fn sink(&self, seen: &mut Vec<usize>, output: usize) -> Result<()> {
+        match self.broken {
+            Break::SinkFails(at) if at == seen.len() => anyhow::bail!("sink failed at {at}"),
+            Break::SinkPanics(at) if at == seen.len() => std::panic::panic_any(format!("sink panicked at {at}")),
+            _ => seen.push(output),
+        }
+        Ok(())
+    }
+
+    /// What the stages make of an item, handed to `emit` one by one.
+    fn feed(&self, stages: &[Kind], item: usize, emit: &mut dyn FnMut(usize) -> Result<()>) -> Result<()> {
+        let Some((kind, rest)) = stages.split_first() else { return emit(item) };
+        match kind {
+            Kind::Map => self.feed(rest, mapped(item), emit),
+            Kind::TryMap => self.feed(rest, self.tried(item)?, emit),
+            Kind::Filter if !is_kept(&item) => Ok(()),
+            Kind::Filter | Kind::Inspect => self.feed(rest, item, emit),
+            Kind::FilterMap => mapped_if_kept(item).map_or(Ok(()), |item| self.feed(rest, item, emit)),
+            Kind::FlatMap => fanned(item).try_for_each(|item| self.feed(rest, item, emit)),
+        }
+    }
+
+    /// The loop that the pipeline promises to equal.
+    fn sequential(&self) -> (Vec<usize>, Outcome) {
+        outcome(|seen| {
+            for item in (0..self.fates.len()).map(|item| self.pull(item)) {
+                self.feed(CHAINS[self.chain], item, &mut |output| self.sink(seen, output))?;
+            }
+            Ok(())
+        })
+    }
+
+    fn parallel(&self, ordered: bool) -> (Vec<usize>, Outcome) {
+        let items = 0..self.fates.len();
+        match self.source {
+            Origin::Data => {
+                let data = items.into_par_iter().map(|item| self.pull(item));
+                self.staged(Pipeline::from_data(data).try_map(Ok::<_, anyhow::Error>), ordered)
+            }
+            Origin::Iter => {
+                let items = Pipeline::from_iter(items.map(|item| self.pull(item)));
+                self.staged(items.try_map(Ok::<_, anyhow::Error>), ordered)
+            }
+            Origin::Ready => {
+                let items = Pipeline::from_ready(items.map(|item| self.pull(item)));
+                self.staged(items.try_map(Ok::<_, anyhow::Error>), ordered)
+            }
+            Origin::Receiver => {
+                let (sender, receiver) = unbounded();
+                items.for_each(|item| sender.send(item).unwrap());
+                drop(sender);
+                self.staged(Pipeline::from_receiver(receiver).try_map(Ok::<_, anyhow::Error>), ordered)
+            }
+            Origin::Lines => {
+                let reader = BufReader::with_capacity(16, Numbers { program: self, next: 0 });
+                self.staged(
+                    Pipeline::from_lines(reader).try_map(|line| Ok::<_, anyhow::Error>(line?.parse()?)),
+                    ordered,
+                )
+            }
+        }
+    }
+
+    fn staged<S, W>(&self, pipeline: Pipeline<S, W>, ordered: bool) -> (Vec<usize>, Outcome)
+    where
+        S: Source<Item: Send>,
+        W: Stage<S::Item, Output = usize, Error = anyhow::Error> + Sync,
+    {
+        let pipeline = self.set(pipeline, ordered);
+        let tried = |item| self.tried(item);
+        match self.chain {
+            0 => self.run(pipeline.try_map(tried)),
+            1 => self.run(pipeline.map(mapped).filter(is_kept).try_map(tried)),
+            2 => self.run(pipeline.try_map(tried).filter_map(mapped_if_kept).try_map(tried)),
+            3 => self.run(pipeline.flat_map(fanned).try_map(tried)),
+            4 => self.run(pipeline.try_map(tried).flat_map(fanned).inspect(|_| ()).filter(is_kept)),
+            5 => {
+                let fanned_twice = pipeline.inspect(|_| ()).filter(is_kept).flat_map(fanned).flat_map(fanned);
+                self.run(fanned_twice.try_map(tried).filter_map(mapped_if_kept))
+            }
+            _ => unreachable!("there are six"),
+        }
+    }
+
+    fn run<S, W>(&self, pipeline: Pipeline<S, W>) -> (Vec<usize>, Outcome)
+    where
+        S: Source<Item: Send>,
+        W: Stage<S::Item, Output = usize, Error = anyhow::Error> + Sync,
+    {
+        outcome(|seen| pipeline.try_for_each(&CancellationToken::new(), |output| self.sink(seen, output)))
+    }
+
+    fn set<S, W>(&self, pipeline: Pipeline<S, W>, ordered: bool) -> Pipeline<S, W> {
+        let pipeline = pipeline.threads(self.threads);
+        let pipeline = if let Some(items) = self.window { pipeline.window(items) } else { pipeline };
+        if ordered { pipeline.ordered() } else { pipeline.unordered() }
+    }
+}
+
+/// The lines of a program's source, one a read.
+struct Numbers<'a> {
+    program: &'a Program,
+    next: usize,
+}
+
+impl Read for Numbers<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.next == self.program.fates.len() {
+            return Ok(0);
+        }
+        let line = format!("{}\n", self.program.pull(self.next));
+        self.next += 1;
+        line.as_bytes().read(buffer)
+    }
+}
+
+fn outcome(run: impl FnOnce(&mut Vec<usize>) -> Result<()>) -> (Vec<usize>, Outcome) {
+    let mut seen = Vec::new();
+    let outcome = match catch_unwind(AssertUnwindSafe(|| run(&mut seen))) {
+        Ok(Ok(())) => Outcome::Done,
+        Ok(Err(error)) => Outcome::Failed(error.to_string()),
+        Err(payload) => Outcome::Panicked(*payload.downcast().expect("these panics carry strings")),
+    };
+    (seen, outcome)
+}
+
+/// The ordinary run tries a few hundred programs; `BRIGADE_CASES` sets another number.
+fn cases() -> ProptestConfig {
+    let cases = std::env::var("BRIGADE_CASES").map_or(300, |cases| cases.parse().expect("BRIGADE_CASES is a number"));
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+}
+
+proptest! {
+    #![proptest_config(cases())]
+
+    #[test]
+    fn ordered_equals_the_sequential_loop(program in programs()) {
+        let expected = program.sequential();
+        let program = program.clone();
+        prop_assert_eq!(watched(move || program.parallel(true)), expected);
+    }
+
+    #[test]
+    fn unordered_gives_the_same_outputs_in_any_order(mut program in programs()) {
+        program.broken = Break::Nowhere;
+        program.fates.retain(|fate| matches!(fate, Fate::Pass | Fate::Slow));
+        let (mut expected, _) = program.sequential();
+        let (mut seen, outcome) = watched(move || program.parallel(false));
+        expected.sort_unstable();
+        seen.sort_unstable();
+        prop_assert_eq!((seen, outcome), (expected, Outcome::Done));
+    }
+
+    #[test]
+    fn unordered_ends_with_a_failure_that_happened(program in programs()) {
+        let (_, first) = program.sequential();
+        let failed = program.fates.contains(&Fate::Fail) || program.fates.contains(&Fate::Panic);
+        let (_, outcome) = watched(move || program.parallel(false));
+        prop_assert!(first == Outcome::Done || outcome != Outcome::Done);
+        prop_assert!(failed || first != Outcome::Done || outcome == Outcome::Done);
+    }
+
+    #[test]
+    fn lines_are_those_of_std(text in "[a\n\r\u{e9}]{0,300}", capacity in 1..40_usize, threads in 1..5_usize, window in 1..9_usize) {
+        let expected: Vec<String> = text.as_bytes().lines().map(std::result::Result::unwrap).collect();
+        let lines = watched(move || {
+            let pipeline = Pipeline::from_lines(BufReader::with_capacity(capacity, text.as_bytes()));
+            pipeline.threads(threads).window(window).try_map(|line| line).collect::<Vec<_>>(&CancellationToken::new()).unwrap()
+        });
+        prop_assert_eq!(lines, expected);
+    }
+}
