@@ -239,15 +239,19 @@ impl<B: BufRead + Send> Pipeline<FromLines<B>, Identity> {
 
 impl<S: Source> Pipeline<S, Identity> {
     fn new(source: S) -> Self {
-        let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        Pipeline { source, stage: Identity, settings: Settings { threads, window: None, ordered: true, name: None } }
+        Pipeline {
+            source,
+            stage: Identity,
+            settings: Settings { threads: None, window: None, ordered: true, name: None },
+        }
     }
 }
 
 /// The switches.
 impl<S, W> Pipeline<S, W> {
     /// Runs on `threads` threads in all, of which the calling thread is one. The default is
-    /// [`available_parallelism`](std::thread::available_parallelism); 1 is the plain loop on the calling thread.
+    /// [`available_parallelism`](std::thread::available_parallelism), asked once in a process; 1 is the plain loop on the
+    /// calling thread.
     ///
     /// Should the system refuse to start a thread, the run goes on with those it has.
     ///
@@ -259,7 +263,7 @@ impl<S, W> Pipeline<S, W> {
         let Some(threads) = NonZeroUsize::new(threads) else {
             panic!("Pipeline::threads(0): a pipeline needs a thread to run on; 1 is the plain loop");
         };
-        self.settings.threads = threads;
+        self.settings.threads = Some(threads);
         self
     }
 

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::claim::{Feed, Stock, Visit};
 use super::commit::Ring;
@@ -17,11 +17,21 @@ use crate::token::CancellationToken;
 /// What the user set.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
-    pub(super) threads: NonZeroUsize,
+    pub(super) threads: Option<NonZeroUsize>,
     pub(super) window: Option<NonZeroUsize>,
     pub(super) ordered: bool,
     /// Of the threads.
     pub(super) name: Option<Arc<str>>,
+}
+
+impl Settings {
+    /// How many threads the run has in all.
+    pub(super) fn threads(&self) -> usize {
+        // Asked once: on Linux it reads the files of the control group, which takes as long as starting a thread.
+        static AVAILABLE: OnceLock<NonZeroUsize> = OnceLock::new();
+        let available = || *AVAILABLE.get_or_init(|| std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN));
+        self.threads.unwrap_or_else(available).get()
+    }
 }
 
 /// Why a run ended before its last item.
@@ -68,14 +78,14 @@ where
 {
     // On a rayon worker this run would wait for its threads, and they, should a stage call rayon, for the pool whose
     // worker waits here. A token without a clock has to be polled, which its threads do not.
-    if settings.threads.get() == 1 || rayon::current_thread_index().is_some() || token.look_at().is_some() {
+    if settings.threads() == 1 || rayon::current_thread_index().is_some() || token.look_at().is_some() {
         return plain(feed, stage, token, sink);
     }
     let (stock, inlet) = feed.split();
     let workers = match inlet {
-        Some(_) => settings.threads.get() - 1,
+        Some(_) => settings.threads() - 1,
         // One item needs one thread, and the caller is one.
-        None => (settings.threads.get() - 1).min(stock.len().saturating_sub(1)),
+        None => (settings.threads() - 1).min(stock.len().saturating_sub(1)),
     };
     let crew = Crew::new(stage, settings, stock, inlet, F::READY);
     let watch = crew.observe(token);

@@ -9,7 +9,7 @@ use super::claim::{Batch, Stock};
 use super::commit::Ring;
 use super::run::Settings;
 use super::signal::{Signal, Wakes};
-use super::window::Window;
+use super::window::{LARGEST, Window};
 use super::work::Done;
 use crate::panic::Payload;
 use crate::token::{CancellationToken, Ticket};
@@ -101,7 +101,7 @@ pub(super) struct Taken<R> {
 
 impl<S: Stock, R, E> State<S, R, E> {
     pub(super) fn new(stock: S, inlet: Inlet, ready: bool, settings: &Settings, signal: Arc<Signal>) -> Self {
-        let threads = settings.threads.get();
+        let threads = settings.threads();
         State {
             stock,
             returned: BTreeMap::new(),
@@ -166,7 +166,8 @@ impl<S: Stock, R, E> State<S, R, E> {
         self.commit(worked);
         if let Some(Taken { emptied, items, elapsed }) = taken {
             self.window.take(items, elapsed);
-            if self.spare.len() < self.enough {
+            // Not one that an item with many outputs has made large.
+            if self.spare.len() < self.enough && emptied.capacity() <= 4 * LARGEST {
                 self.spare.push(emptied);
             }
         }
@@ -343,7 +344,7 @@ mod tests {
 
     #[test]
     fn a_run_that_was_voided_is_not_complete() {
-        let settings = Settings { threads: NonZeroUsize::MIN, window: None, ordered: true, name: None };
+        let settings = Settings { threads: Some(NonZeroUsize::MIN), window: None, ordered: true, name: None };
         let (stock, _) = <Endless as Feed>::split(FromIter(std::iter::repeat(())));
         let mut state = State::<_, (), ()>::new(stock, Inlet::Idle, false, &settings, Signal::new());
         // The token is cancelled between the caller's look at it and its look at the mark.

@@ -8,7 +8,7 @@ use std::time::Duration;
 pub(super) const AIM: Duration = Duration::from_micros(100);
 
 /// The largest batch. Larger ones gain nothing even at 1 ns an item, and would hold more of them.
-const LARGEST: usize = 1024;
+pub(super) const LARGEST: usize = 1024;
 
 /// How many batches a thread may be pulled and not yet output, unless the user sets the items.
 const BATCHES_A_THREAD: usize = 4;
