@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::time::{ClockId, clock_gettime};
 
 /// How often ours and the peer take turns.
-const TURNS: usize = 15;
+pub(crate) const TURNS: usize = 15;
 
 /// What a claim is measured by.
 #[derive(Clone, Copy)]
@@ -68,7 +68,7 @@ pub(crate) struct Board {
 impl Board {
     pub(crate) fn new(group: Option<String>) -> Self {
         println!(
-            "{:<9} {:<56} {:>10} {:>10} {:>7} {:<17} {:>8} {:>8}",
+            "{:<9} {:<66} {:>10} {:>10} {:>7} {:<17} {:>8} {:>8}",
             "group", "claim", "ours", "peer", "ratio", "(quartiles)", "target", "cpu/wall"
         );
         Board { group, lines: 0, short: 0 }
@@ -93,12 +93,26 @@ impl Board {
         mut ours: impl FnMut(),
         mut peer: impl FnMut(),
     ) {
-        self.claim_measured(name, items, target, || time(&mut ours), || time(&mut peer));
+        self.claim_measured(TURNS, name, items, target, || time(&mut ours), || time(&mut peer));
+    }
+
+    /// The same, with a number of turns of its own.
+    pub(crate) fn claim_often(
+        &mut self,
+        turns: usize,
+        name: (&str, &str),
+        items: u64,
+        target: Target,
+        mut ours: impl FnMut(),
+        mut peer: impl FnMut(),
+    ) {
+        self.claim_measured(turns, name, items, target, || time(&mut ours), || time(&mut peer));
     }
 
     /// The same, where the turns measure themselves: what they make ready is no part of it.
     pub(crate) fn claim_measured(
         &mut self,
+        turns: usize,
         (group, claim): (&str, &str),
         items: u64,
         target: Target,
@@ -111,7 +125,7 @@ impl Board {
         // Once each to warm up.
         ours();
         peer();
-        let turns: Vec<(Times, Times)> = (0..TURNS).map(|_| (ours(), peer())).collect();
+        let turns: Vec<(Times, Times)> = (0..turns).map(|_| (ours(), peer())).collect();
         let ours: Vec<f64> = turns.iter().map(|(ours, _)| ours.ns_of(items)).collect();
         let peer: Vec<f64> = turns.iter().map(|(_, peer)| peer.ns_of(items)).collect();
         let measured: Vec<f64> = ours.iter().zip(&peer).map(|(&ours, &peer)| target.measure(ours, peer)).collect();
@@ -125,7 +139,7 @@ impl Board {
         let spread = format!("({} {})", target.show(quantile(&measured, 0.25)), target.show(quantile(&measured, 0.75)));
         write!(
             line,
-            "{group:<9} {claim:<56} {:>10} {:>10} {:>7} {spread:<17} {:>8} {:>8.2} {}",
+            "{group:<9} {claim:<66} {:>10} {:>10} {:>7} {spread:<17} {:>8} {:>8.2} {}",
             show_ns(quantile(&ours, 0.5)),
             show_ns(quantile(&peer, 0.5)),
             target.show(median),

@@ -10,7 +10,7 @@ use brigade::{CancellationToken, Until};
 use crossbeam::channel::{Receiver, Sender, bounded, select};
 use tokio_util::sync::CancellationToken as TokioToken;
 
-use crate::board::{Board, Target, Times, process_cpu, time};
+use crate::board::{Board, TURNS, Target, Times, process_cpu, time};
 
 pub(crate) fn claims(board: &mut Board) {
     if board.skips("cancel") {
@@ -84,6 +84,7 @@ fn children(board: &mut Board) {
             }
         };
         board.claim_measured(
+            TURNS,
             ("cancel", &format!("cancel of 100,000 tokens, {shape} / of 100 of them")),
             100_000,
             // Linear, but for the caches: they hold the small tree.
@@ -163,6 +164,7 @@ fn wakes(board: &mut Board) {
     for (waiters, rounds) in [(1, 40), (8, 20), (64, 5)] {
         let (_sender, receiver) = bounded::<u64>(1);
         board.claim_measured(
+            TURNS,
             ("cancel", &format!("cancel to the last of {waiters} receivers awake / a sender dropped")),
             u64::from(rounds),
             Target::Cost(1.15),
@@ -228,6 +230,7 @@ fn deadlines(board: &mut Board) {
         })
     };
     board.claim_measured(
+        TURNS,
         ("cancel", "a deadline is late by / a timed wait is late by"),
         u64::from(TIMES),
         Target::Time(1e6),

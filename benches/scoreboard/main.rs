@@ -7,6 +7,7 @@
 
 mod board;
 mod cancel;
+mod hand_made;
 mod par;
 mod pipeline;
 mod scope;

@@ -1,15 +1,34 @@
-//! Pipelines against the plain loop.
+//! Pipelines against the plain loop, rayon, pipelines written by hand, and crates that do the same.
 
+use std::fs::File;
 use std::hint::black_box;
+use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::sync::Arc;
 use std::time::Duration;
 
 use brigade::{CancellationToken, Cancelled, Pipeline};
+use olympipe_rs::Pipeline as Olympipe;
+use pariter::IteratorExt;
+use rayon::iter::{IntoParallelIterator, ParallelBridge, ParallelIterator};
 
 use crate::THREADS;
 use crate::board::{Board, Target};
+use crate::hand_made;
 use crate::work::Work;
 
 pub(crate) fn claims(board: &mut Board) {
+    if board.skips("pipeline") {
+        return;
+    }
+    plain_loop(board);
+    rayon_maps(board);
+    by_hand(board);
+    crates(board);
+    shapes(board);
+    lines(board);
+}
+
+fn plain_loop(board: &mut Board) {
     let token = CancellationToken::new();
     for (name, nanoseconds, data, any) in [
         ("1 ns", 1, Target::Overhead(6.0), Target::Overhead(35.0)),
@@ -18,9 +37,6 @@ pub(crate) fn claims(board: &mut Board) {
         ("1.6 µs", 1_600, Target::Speedup(1.95), Target::Speedup(1.93)),
         ("20 µs", 20_000, Target::Speedup(1.96), Target::Speedup(1.95)),
     ] {
-        if board.skips("pipeline") {
-            return;
-        }
         let work = Work::of(name, Duration::from_nanos(nanoseconds));
         let items = work.items(Duration::from_millis(60));
         let stage = |item: usize| Ok::<_, Cancelled>(work.run(item as u64));
@@ -48,4 +64,199 @@ pub(crate) fn claims(board: &mut Board) {
         claim!("from_ready", data, Pipeline::from_ready(0..items));
         claim!("any iterator", any, Pipeline::from_iter(0..items));
     }
+}
+
+fn rayon_maps(board: &mut Board) {
+    let token = CancellationToken::new();
+    for (name, nanoseconds, collect) in
+        [("40 ns", 40, None), ("275 ns", 275, Some(1.06)), ("1.6 µs", 1_600, Some(1.03))]
+    {
+        let work = Work::of(name, Duration::from_nanos(nanoseconds));
+        let items = work.items(Duration::from_millis(60));
+        let stage = |item: usize| work.run(item as u64);
+        if let Some(most) = collect {
+            board.claim(
+                ("pipeline", &format!("ordered map, data, {name} / rayon's map().collect()")),
+                items as u64,
+                Target::Cost(most),
+                || _ = black_box(Pipeline::from_data(0..items).threads(THREADS).map(stage).collect::<Vec<_>>(&token)),
+                || _ = black_box((0..items).into_par_iter().map(stage).collect::<Vec<_>>()),
+            );
+        }
+        board.claim(
+            ("pipeline", &format!("ordered map, from_ready, {name} / rayon's par_bridge, unordered")),
+            items as u64,
+            Target::Cost(1.0),
+            || _ = black_box(Pipeline::from_ready(0..items).threads(THREADS).map(stage).collect::<Vec<_>>(&token)),
+            || _ = black_box((0..items).par_bridge().map(stage).collect::<Vec<_>>()),
+        );
+    }
+}
+
+fn by_hand(board: &mut Board) {
+    let token = CancellationToken::new();
+    let work = Work::of("275 ns", Duration::from_nanos(275));
+    let items = work.items(Duration::from_millis(60));
+    let stage = |item: usize| work.run(item as u64);
+    let ours = || _ = black_box(Pipeline::from_iter(0..items).threads(THREADS).map(stage).collect::<Vec<_>>(&token));
+    board.claim(
+        ("pipeline", "ordered map, any iterator, 275 ns / channels, by item"),
+        items as u64,
+        Target::Cost(0.5),
+        ours,
+        || _ = black_box(hand_made::by_item(0..items, THREADS, stage)),
+    );
+    board.claim(
+        ("pipeline", "ordered map, any iterator, 275 ns / channels, packets of 64"),
+        items as u64,
+        Target::Cost(1.1),
+        ours,
+        || _ = black_box(hand_made::by_packet(0..items, THREADS, 64, stage)),
+    );
+}
+
+fn crates(board: &mut Board) {
+    let token = CancellationToken::new();
+    for (name, nanoseconds) in [("98 ns", 98), ("1.3 µs", 1_300), ("13 µs", 13_000)] {
+        let work = Arc::new(Work::of(name, Duration::from_nanos(nanoseconds)));
+        let items = work.items(Duration::from_millis(60));
+        let stage = || {
+            let work = Arc::clone(&work);
+            move |item: usize| work.run(item as u64)
+        };
+        let ours =
+            || _ = black_box(Pipeline::from_iter(0..items).threads(THREADS).map(stage()).collect::<Vec<_>>(&token));
+        let mut ahead = |peer: &str, run: &mut dyn FnMut()| {
+            let claim = format!("ordered map, any iterator, {name} / {peer}");
+            board.claim(("pipeline", &claim), items as u64, Target::Cost(1.0), ours, run);
+        };
+        ahead("pariter", &mut || {
+            black_box((0..items).parallel_map_custom(|o| o.threads(THREADS), stage()).collect::<Vec<_>>());
+        });
+        ahead("pariter, buffer 64", &mut || {
+            let mapped = (0..items).parallel_map_custom(|o| o.threads(THREADS).buffer_size(64), stage());
+            black_box(mapped.collect::<Vec<_>>());
+        });
+        ahead("olympipe-rs, unordered", &mut || {
+            black_box(Olympipe::new(0..items).task(stage(), THREADS).collect());
+        });
+    }
+}
+
+/// Uneven work, few items, and what order costs.
+fn shapes(board: &mut Board) {
+    let token = CancellationToken::new();
+    let (cheap, dear) = (Work::of("1 µs", Duration::from_micros(1)), Work::of("100 µs", Duration::from_micros(100)));
+    let even = Work::of("2 µs", Duration::from_micros(2));
+    let uneven = |item: usize| if item % 100 == 37 { dear.run(item as u64) } else { cheap.run(item as u64) };
+    let items = 30_000_usize;
+    board.claim(
+        ("pipeline", "uneven work, data / rayon's map().collect()"),
+        items as u64,
+        Target::Cost(1.1),
+        || _ = black_box(Pipeline::from_data(0..items).threads(THREADS).map(uneven).collect::<Vec<_>>(&token)),
+        || _ = black_box((0..items).into_par_iter().map(uneven).collect::<Vec<_>>()),
+    );
+    board.claim(
+        ("pipeline", "even work, data, ordered / unordered"),
+        items as u64,
+        Target::Cost(1.03),
+        || {
+            let pipeline = Pipeline::from_data(0..items).threads(THREADS).map(|item| even.run(item as u64));
+            black_box(pipeline.collect::<Vec<_>>(&token).expect("never cancelled"));
+        },
+        || {
+            let pipeline = Pipeline::from_data(0..items).threads(THREADS).map(|item| even.run(item as u64));
+            black_box(pipeline.unordered().collect::<Vec<_>>(&token).expect("never cancelled"));
+        },
+    );
+    board.claim(
+        ("pipeline", "uneven work, data, ordered / unordered"),
+        items as u64,
+        Target::Cost(1.1),
+        || _ = black_box(Pipeline::from_data(0..items).threads(THREADS).map(uneven).collect::<Vec<_>>(&token)),
+        || {
+            let pipeline = Pipeline::from_data(0..items).threads(THREADS).map(uneven).unordered();
+            black_box(pipeline.collect::<Vec<_>>(&token).expect("never cancelled"));
+        },
+    );
+    let long = Work::of("10 ms", Duration::from_millis(10));
+    board.claim(
+        ("pipeline", "two items of 10 ms, data / rayon's map().collect()"),
+        2,
+        Target::Cost(1.05),
+        || {
+            let pipeline = Pipeline::from_data(0..2_usize).threads(THREADS).map(|item| long.run(item as u64));
+            black_box(pipeline.collect::<Vec<_>>(&token).expect("never cancelled"));
+        },
+        || _ = black_box((0..2_usize).into_par_iter().map(|item| long.run(item as u64)).collect::<Vec<_>>()),
+    );
+    ten_items(board);
+}
+
+#[expect(clippy::disallowed_methods, reason = "the peer")]
+fn ten_items(board: &mut Board) {
+    const RUNS: u32 = 200;
+    let token = CancellationToken::new();
+    board.claim(
+        ("pipeline", "ten trivial items, all in / std::thread::scope with one spawn"),
+        u64::from(RUNS),
+        Target::Cost(1.2),
+        || {
+            for _ in 0..RUNS {
+                black_box(Pipeline::from_data(0..10).threads(THREADS).map(|item| item + 1).collect::<Vec<i32>>(&token))
+                    .expect("never cancelled");
+            }
+        },
+        || (0..RUNS).for_each(|_| std::thread::scope(|s| _ = s.spawn(|| black_box(1)))),
+    );
+}
+
+/// A text of 1 GB: numbers of up to nine digits, five in a line, to be parsed and summed up.
+fn lines(board: &mut Board) {
+    const SIZE: u64 = 1 << 30;
+    let token = CancellationToken::new();
+    let file = tempfile::NamedTempFile::new().expect("a file for the text");
+    let mut out = BufWriter::with_capacity(1 << 20, file.as_file());
+    let (mut written, mut count, mut number) = (0, 0, 1_u64);
+    while written < SIZE {
+        let mut next = || {
+            number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            number >> 34
+        };
+        let line = format!("{} {} {} {} {}\n", next(), next(), next(), next(), next());
+        out.write_all(line.as_bytes()).expect("room for the text");
+        written += line.len() as u64;
+        count += 1;
+    }
+    out.flush().expect("room for the text");
+    drop(out);
+    let open = || BufReader::with_capacity(1 << 16, File::open(file.path()).expect("written above"));
+    let sum = |line: &str| line.split(' ').map(|word| word.parse::<u64>().expect("a number")).sum::<u64>();
+    let ours = || {
+        let pipeline = Pipeline::from_lines(open()).threads(THREADS).try_map(|line| line.map(|line| sum(&line)));
+        black_box(pipeline.fold(&token, 0, u64::wrapping_add).expect("a good disk"));
+    };
+    board.claim_often(
+        3,
+        ("pipeline", "lines of 1 GB, parsed and summed / plain loop"),
+        count,
+        Target::Speedup(1.0),
+        ours,
+        || {
+            black_box(open().lines().map(|line| sum(&line.expect("a good disk"))).fold(0, u64::wrapping_add));
+        },
+    );
+    board.claim_often(
+        3,
+        ("pipeline", "lines of 1 GB, parsed and summed / channels, packets of 64"),
+        count,
+        Target::Cost(1.0),
+        ours,
+        || {
+            let lines = open().lines().map(|line| line.expect("a good disk"));
+            let sums = hand_made::fold_by_packet(lines, THREADS, 64, |line: String| sum(&line), 0, u64::wrapping_add);
+            black_box(sums);
+        },
+    );
 }
