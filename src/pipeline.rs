@@ -7,6 +7,7 @@ mod end;
 mod lines;
 mod pulled;
 mod run;
+mod scan;
 mod signal;
 mod stage;
 mod state;
@@ -15,11 +16,13 @@ mod work;
 
 use std::fmt;
 use std::io::BufRead;
+use std::marker::PhantomData;
 use std::num::NonZeroUsize;
 
 use crossbeam::channel::Receiver;
 use rayon::iter::{IndexedParallelIterator, IntoParallelIterator};
 
+use crate::error::Cancelled;
 use claim::FromData;
 use lines::FromLines;
 use pulled::{FromIter, FromReceiver};
@@ -35,7 +38,7 @@ pub use stage::Stage;
 /// [`from_data`](Self::from_data), [`from_lines`](Self::from_lines), [`from_receiver`](Self::from_receiver)), stages that
 /// run in parallel, fused into one call an item ([`map`](Self::map), [`try_map`](Self::try_map),
 /// [`filter`](Self::filter), [`filter_map`](Self::filter_map), [`flat_map`](Self::flat_map),
-/// [`inspect`](Self::inspect)), and an end that takes the outputs one by one on the calling thread
+/// [`inspect`](Self::inspect)), or in order ([`scan`](Self::scan)), and an end that takes the outputs one by one on the calling thread
 /// ([`for_each`](Self::for_each), [`try_for_each`](Self::try_for_each), [`collect`](Self::collect),
 /// [`fold`](Self::fold), [`count`](Self::count), [`first`](Self::first)). Nothing runs before the end is called, and no
 /// thread is left when it returns. Everything may borrow from the stack.
@@ -109,7 +112,7 @@ pub struct Pipeline<S, W> {
     settings: Settings,
 }
 
-impl<I: Iterator + Send> Pipeline<FromIter<I, false>, Identity>
+impl<I: Iterator + Send> Pipeline<FromIter<I, false>, Identity<Cancelled>>
 where
     I::Item: Send,
 {
@@ -130,7 +133,7 @@ where
     }
 }
 
-impl<I: Iterator + Send> Pipeline<FromIter<I, true>, Identity>
+impl<I: Iterator + Send> Pipeline<FromIter<I, true>, Identity<Cancelled>>
 where
     I::Item: Send,
 {
@@ -157,7 +160,7 @@ where
     }
 }
 
-impl<P: IndexedParallelIterator> Pipeline<FromData<P>, Identity> {
+impl<P: IndexedParallelIterator> Pipeline<FromData<P>, Identity<Cancelled>> {
     /// Starts from data that is all there: slices, vectors, arrays, ranges of up to 32 bits or `usize`, and whatever else
     /// rayon knows the length of, such as `chunks`, `zip` or `enumerate` of these.
     ///
@@ -182,7 +185,7 @@ impl<P: IndexedParallelIterator> Pipeline<FromData<P>, Identity> {
     }
 }
 
-impl<T: Send> Pipeline<FromReceiver<T>, Identity> {
+impl<T: Send> Pipeline<FromReceiver<T>, Identity<Cancelled>> {
     /// Starts from a channel: all that is sent through it until every sender is gone.
     ///
     /// What lies in the channel is taken in one go, up to the [`window`](Self::window), so a message costs less here than by
@@ -209,7 +212,7 @@ impl<T: Send> Pipeline<FromReceiver<T>, Identity> {
     }
 }
 
-impl<B: BufRead + Send> Pipeline<FromLines<B>, Identity> {
+impl<B: BufRead + Send> Pipeline<FromLines<B>, Identity<Cancelled>> {
     /// Starts from the lines of a reader, which may be a pipe or a terminal: the items of [`BufRead::lines`], without
     /// their ends, as `io::Result<String>`. So the first stage is, most often, a `try_map(|line| parse(&line?))`.
     ///
@@ -237,11 +240,11 @@ impl<B: BufRead + Send> Pipeline<FromLines<B>, Identity> {
     }
 }
 
-impl<S: Source> Pipeline<S, Identity> {
+impl<S: Source<Error = Cancelled>> Pipeline<S, Identity<Cancelled>> {
     fn new(source: S) -> Self {
         Pipeline {
             source,
-            stage: Identity,
+            stage: Identity(PhantomData),
             settings: Settings { threads: None, window: None, ordered: true, name: None },
         }
     }

@@ -13,6 +13,8 @@ use std::{iter, option};
 use rayon::iter::IndexedParallelIterator;
 use rayon::iter::plumbing::{Producer, ProducerCallback};
 
+use super::run::{Settings, Stop};
+use crate::error::Cancelled;
 use crate::token::CancellationToken;
 
 /// Where the items of a [`Pipeline`](super::Pipeline) come from.
@@ -21,10 +23,11 @@ use crate::token::CancellationToken;
 /// function that returns a pipeline for its caller to end has this type.
 ///
 /// ```
-/// use brigade::{CancellationToken, Pipeline, Source, Stage};
+/// use brigade::{CancellationToken, Cancelled, Pipeline, Source, Stage};
 ///
-/// fn doubled(numbers: Vec<u32>) -> Pipeline<impl Source<Item = u32>, impl Stage<u32, Output = u64, Error = brigade::Cancelled> + Sync>
-/// {
+/// fn doubled(
+///     numbers: Vec<u32>,
+/// ) -> Pipeline<impl Source<Item = u32, Error = Cancelled>, impl Stage<u32, Output = u64, Error = Cancelled> + Sync> {
 ///     Pipeline::from_data(numbers).map(|number| u64::from(number) * 2)
 /// }
 /// let sum = doubled(vec![1, 2]).threads(2).collect::<Vec<u64>>(&CancellationToken::new())?;
@@ -34,18 +37,38 @@ use crate::token::CancellationToken;
 pub trait Source: Sized {
     /// What the source yields.
     type Item;
+    /// What it can fail with: [`Cancelled`], but behind a [`scan`](super::Pipeline::scan) what the stages before that can
+    /// fail with.
+    type Error;
 
     /// `token` is for sources that wait by means of this library.
     #[doc(hidden)]
-    fn open<V: Visit<Self::Item>>(self, token: &CancellationToken, visit: V) -> V::Output;
+    fn open<V: Visit<Self::Item, Self::Error>>(self, token: &CancellationToken, visit: V) -> V::Output;
 }
 
-/// What is done with an opened source. A callback, because rayon hands out the parts of its collections only so.
+/// What is done with an opened source, of items `T`, that can fail with `E`. A callback, because rayon hands out the parts
+/// of its collections only so.
 #[doc(hidden)]
-pub trait Visit<T> {
+pub trait Visit<T, E> {
     type Output;
 
     fn visit<F: Feed<Item = T>>(self, feed: F) -> Self::Output;
+
+    /// For a source whose items come one by one, in order, on the calling thread.
+    fn drive<D: Drive<Item = T, Error = E>>(self, drive: D) -> Self::Output;
+}
+
+/// A source that runs by itself, and hands its items to a sink.
+#[doc(hidden)]
+pub trait Drive {
+    type Item;
+    type Error;
+
+    fn drive<E>(
+        self,
+        settings: Settings,
+        sink: impl FnMut(Self::Item) -> Result<(), E>,
+    ) -> Result<(), Stop<Self::Error, E>>;
 }
 
 /// An opened source, which has not been touched yet.
@@ -130,8 +153,9 @@ pub struct FromData<P>(pub(super) P);
 
 impl<P: IndexedParallelIterator> Source for FromData<P> {
     type Item = P::Item;
+    type Error = Cancelled;
 
-    fn open<V: Visit<P::Item>>(self, _token: &CancellationToken, visit: V) -> V::Output {
+    fn open<V: Visit<P::Item, Cancelled>>(self, _token: &CancellationToken, visit: V) -> V::Output {
         let len = self.0.len();
         self.0.with_producer(OpenData { visit, len })
     }
@@ -142,7 +166,7 @@ struct OpenData<V> {
     len: usize,
 }
 
-impl<T: Send, V: Visit<T>> ProducerCallback<T> for OpenData<V> {
+impl<T: Send, V: Visit<T, Cancelled>> ProducerCallback<T> for OpenData<V> {
     type Output = V::Output;
 
     fn callback<P: Producer<Item = T>>(self, producer: P) -> V::Output {

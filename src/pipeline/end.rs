@@ -2,7 +2,7 @@
 
 use super::Pipeline;
 use super::claim::Source;
-use super::run::{Run, Stop};
+use super::run::{Early, Run, Stop};
 use super::stage::Stage;
 use crate::error::Cancelled;
 use crate::token::CancellationToken;
@@ -26,7 +26,7 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
     where
         F: FnMut(W::Output),
         S::Item: Send,
-        W: Stage<S::Item, Output: Send, Error: From<Cancelled> + Send> + Sync,
+        W: Stage<S::Item, Output: Send, Error: From<Cancelled> + From<S::Error> + Send> + Sync,
     {
         self.try_for_each(token, move |output| {
             f(output);
@@ -65,14 +65,15 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
     pub fn try_for_each<F, E>(self, token: &CancellationToken, f: F) -> Result<(), E>
     where
         F: FnMut(W::Output) -> Result<(), E>,
-        E: From<W::Error> + From<Cancelled>,
+        E: From<W::Error> + From<S::Error> + From<Cancelled>,
         S::Item: Send,
         W: Stage<S::Item, Output: Send, Error: Send> + Sync,
     {
-        self.run(token, f).map_err(|stop| match stop {
-            Stop::Cancelled => cancellation(token).into(),
-            Stop::Stage(error) => error.into(),
-            Stop::Sink(error) => error,
+        self.run(token, f).map_err(|early| match early {
+            Early::Source(error) => error.into(),
+            Early::Here(Stop::Cancelled) => cancellation(token).into(),
+            Early::Here(Stop::Stage(error)) => error.into(),
+            Early::Here(Stop::Sink(error)) => error,
         })
     }
 
@@ -97,7 +98,7 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
     where
         C: FromIterator<W::Output>,
         S::Item: Send,
-        W: Stage<S::Item, Output: Send, Error: From<Cancelled> + Send> + Sync,
+        W: Stage<S::Item, Output: Send, Error: From<Cancelled> + From<S::Error> + Send> + Sync,
     {
         let mut outputs = Vec::new();
         self.for_each(token, |output| outputs.push(output))?;
@@ -134,7 +135,7 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
     where
         F: FnMut(A, W::Output) -> A,
         S::Item: Send,
-        W: Stage<S::Item, Output: Send, Error: From<Cancelled> + Send> + Sync,
+        W: Stage<S::Item, Output: Send, Error: From<Cancelled> + From<S::Error> + Send> + Sync,
     {
         // Empty only while `f` has it, and for good if that panics.
         let mut folded = Some(initial);
@@ -158,7 +159,7 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
     pub fn count(self, token: &CancellationToken) -> Result<usize, W::Error>
     where
         S::Item: Send,
-        W: Stage<S::Item, Output: Send, Error: From<Cancelled> + Send> + Sync,
+        W: Stage<S::Item, Output: Send, Error: From<Cancelled> + From<S::Error> + Send> + Sync,
     {
         self.fold(token, 0, |count, _| count + 1)
     }
@@ -194,7 +195,7 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
     pub fn first(self, token: &CancellationToken) -> Result<Option<W::Output>, W::Error>
     where
         S::Item: Send,
-        W: Stage<S::Item, Output: Send, Error: From<Cancelled> + Send> + Sync,
+        W: Stage<S::Item, Output: Send, Error: From<Cancelled> + From<S::Error> + Send> + Sync,
     {
         let mut first = None;
         let found = |output| {
@@ -202,13 +203,14 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
             Err(())
         };
         match self.run(token, found) {
-            Ok(()) | Err(Stop::Sink(())) => Ok(first),
-            Err(Stop::Stage(error)) => Err(error),
-            Err(Stop::Cancelled) => Err(cancellation(token).into()),
+            Ok(()) | Err(Early::Here(Stop::Sink(()))) => Ok(first),
+            Err(Early::Source(error)) => Err(error.into()),
+            Err(Early::Here(Stop::Stage(error))) => Err(error),
+            Err(Early::Here(Stop::Cancelled)) => Err(cancellation(token).into()),
         }
     }
 
-    fn run<F, E>(self, token: &CancellationToken, sink: F) -> Result<(), Stop<W::Error, E>>
+    fn run<F, E>(self, token: &CancellationToken, sink: F) -> Result<(), Early<S::Error, W::Error, E>>
     where
         F: FnMut(W::Output) -> Result<(), E>,
         S::Item: Send,

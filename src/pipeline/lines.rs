@@ -7,6 +7,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::claim::{Batch, Feed, Pull, Source, Stock, Visit};
+use crate::error::Cancelled;
 use crate::token::CancellationToken;
 
 /// The source of [`Pipeline::from_lines`](super::Pipeline::from_lines).
@@ -15,8 +16,9 @@ pub struct FromLines<B>(pub(super) B);
 
 impl<B: BufRead + Send> Source for FromLines<B> {
     type Item = io::Result<String>;
+    type Error = Cancelled;
 
-    fn open<V: Visit<Self::Item>>(self, _token: &CancellationToken, visit: V) -> V::Output {
+    fn open<V: Visit<Self::Item, Cancelled>>(self, _token: &CancellationToken, visit: V) -> V::Output {
         visit.visit(self)
     }
 }

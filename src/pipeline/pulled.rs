@@ -8,6 +8,7 @@ use crossbeam::channel::Receiver;
 
 use super::claim::{Batch, Feed, Pull, Source, Stock, Visit};
 use crate::channel::{RecvIter, Until};
+use crate::error::Cancelled;
 use crate::token::CancellationToken;
 
 /// The source of [`Pipeline::from_iter`](super::Pipeline::from_iter) and, if it is `READY`, of
@@ -20,8 +21,9 @@ where
     I::Item: Send,
 {
     type Item = I::Item;
+    type Error = Cancelled;
 
-    fn open<V: Visit<I::Item>>(self, _token: &CancellationToken, visit: V) -> V::Output {
+    fn open<V: Visit<I::Item, Cancelled>>(self, _token: &CancellationToken, visit: V) -> V::Output {
         visit.visit(self)
     }
 }
@@ -52,8 +54,9 @@ pub struct FromReceiver<T>(pub(super) Receiver<T>);
 
 impl<T: Send> Source for FromReceiver<T> {
     type Item = T;
+    type Error = Cancelled;
 
-    fn open<V: Visit<T>>(self, token: &CancellationToken, visit: V) -> V::Output {
+    fn open<V: Visit<T, Cancelled>>(self, token: &CancellationToken, visit: V) -> V::Output {
         visit.visit(Messages { receiver: &self.0, token })
     }
 }
@@ -69,7 +72,7 @@ impl<'a, T: Send> Feed for Messages<'a, T> {
     type Stock = Pulled<T>;
     type Inlet = Self;
     // A cancellation ends it too: the run looks at the token by itself.
-    type Plain = std::iter::MapWhile<RecvIter<'a, T>, fn(Result<T, crate::error::Cancelled>) -> Option<T>>;
+    type Plain = std::iter::MapWhile<RecvIter<'a, T>, fn(Result<T, Cancelled>) -> Option<T>>;
 
     const READY: bool = false;
 

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::sync::{Arc, OnceLock};
 
-use super::claim::{Feed, Stock, Visit};
+use super::claim::{Drive, Feed, Stock, Visit};
 use super::commit::Ring;
 use super::crew::{Crew, Ended};
 use super::stage::Stage;
@@ -15,8 +15,9 @@ use crate::thread;
 use crate::token::CancellationToken;
 
 /// What the user set.
+#[doc(hidden)]
 #[derive(Clone, Debug)]
-pub(super) struct Settings {
+pub struct Settings {
     pub(super) threads: Option<NonZeroUsize>,
     pub(super) window: Option<NonZeroUsize>,
     pub(super) ordered: bool,
@@ -34,8 +35,16 @@ impl Settings {
     }
 }
 
+/// Why a run ended before its last item, which may be that of a source which is itself a pipeline.
+pub(super) enum Early<U, S, E> {
+    Source(U),
+    Here(Stop<S, E>),
+}
+
 /// Why a run ended before its last item.
-pub(super) enum Stop<S, E> {
+#[doc(hidden)]
+#[derive(Debug)]
+pub enum Stop<S, E> {
     Cancelled,
     /// A stage failed.
     Stage(S),
@@ -51,16 +60,25 @@ pub(super) struct Run<'a, W, F> {
     pub(super) sink: F,
 }
 
-impl<T, W, E, F> Visit<T> for Run<'_, W, F>
+impl<T, U, W, E, F> Visit<T, U> for Run<'_, W, F>
 where
     T: Send,
     W: Stage<T, Output: Send, Error: Send> + Sync,
     F: FnMut(W::Output) -> Result<(), E>,
 {
-    type Output = Result<(), Stop<W::Error, E>>;
+    type Output = Result<(), Early<U, W::Error, E>>;
 
     fn visit<G: Feed<Item = T>>(self, feed: G) -> Self::Output {
-        run(feed, self.stage, &self.settings, self.token, self.sink)
+        run(feed, self.stage, &self.settings, self.token, self.sink).map_err(Early::Here)
+    }
+
+    fn drive<D: Drive<Item = T, Error = U>>(self, drive: D) -> Self::Output {
+        let Run { stage, settings, token, mut sink } = self;
+        drive.drive(settings, |item| feed(stage, item, token, &mut sink)).map_err(|stop| match stop {
+            Stop::Cancelled => Early::Here(Stop::Cancelled),
+            Stop::Stage(error) => Early::Source(error),
+            Stop::Sink(stop) => Early::Here(stop),
+        })
     }
 }
 
@@ -173,7 +191,7 @@ fn settle<R, S, E>(
 
 /// The loop that this library promises to equal.
 fn plain<F, W, E>(
-    feed: F,
+    items: F,
     stage: &W,
     token: &CancellationToken,
     mut sink: impl FnMut(W::Output) -> Result<(), E>,
@@ -184,23 +202,36 @@ where
 {
     let check = || if token.is_cancelled() { Err(Stop::Cancelled) } else { Ok(()) };
     check()?;
-    for item in feed.plain() {
+    for item in items.plain() {
         check()?;
-        let mut stopped = None;
-        let fed = stage.feed(item, |output| match check().and_then(|()| sink(output).map_err(Stop::Sink)) {
+        feed(stage, item, token, &mut sink)?;
+        check()?;
+    }
+    // A source that observes the token ends early, and looks as if it had come to its end.
+    check()
+}
+
+/// Applies the stages to one item, and hands what they make of it to the sink.
+fn feed<T, W: Stage<T>, E>(
+    stage: &W,
+    item: T,
+    token: &CancellationToken,
+    sink: &mut impl FnMut(W::Output) -> Result<(), E>,
+) -> Result<(), Stop<W::Error, E>> {
+    let mut stopped = None;
+    let fed = stage.feed(item, |output| {
+        let taken = if token.is_cancelled() { Err(Stop::Cancelled) } else { sink(output).map_err(Stop::Sink) };
+        match taken {
             Ok(()) => ControlFlow::Continue(()),
             Err(stop) => {
                 stopped = Some(stop);
                 ControlFlow::Break(())
             }
-        });
-        if let Some(stop) = stopped {
-            return Err(stop);
         }
+    });
+    match stopped {
+        Some(stop) => Err(stop),
         // What a stage fails with while it is cancelled may be an echo, but it is what the loop ends with.
-        let _ = fed.map_err(Stop::Stage)?;
-        check()?;
+        None => fed.map(drop).map_err(Stop::Stage),
     }
-    // A source that observes the token ends early, and looks as if it had come to its end.
-    check()
 }

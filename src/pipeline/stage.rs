@@ -3,11 +3,12 @@
 //! A stage pushes what it makes of an item to the next one, so that it may make none, one or many, and nothing is kept in
 //! between. Whoever is pushed to answers with [`ControlFlow::Break`] when nothing more is wanted.
 
+use std::marker::PhantomData;
 use std::ops::ControlFlow;
 
 use super::Pipeline;
 use super::claim::Source;
-use crate::error::Cancelled;
+use super::scan::Scan;
 
 /// The stages of a [`Pipeline`](super::Pipeline), fused into one call an item.
 ///
@@ -16,7 +17,7 @@ use crate::error::Cancelled;
 pub trait Stage<T> {
     /// What comes out of the last stage.
     type Output;
-    /// What a stage can fail with; [`Cancelled`] where none can.
+    /// What a stage can fail with; where none can, what the source can, which is [`Cancelled`](crate::Cancelled) most often.
     type Error;
 
     /// Hands what becomes of `item` to `emit`; breaks off when that does.
@@ -128,18 +129,51 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
         let Pipeline { source, stage, settings } = self;
         Pipeline { source, stage: Inspect { before: stage, f }, settings }
     }
+
+    /// Adds a stage with a state, which takes the items in order and one after the other, as [`Iterator::scan`] does: `f`
+    /// is given the state and the next item, and makes an item of it, or ends the run as if the source had ended here.
+    ///
+    /// It runs on the calling thread, and so do the stages that are added behind it: put what is costly before. It keeps
+    /// the order of the items even [`unordered`](Pipeline::unordered).
+    ///
+    /// # Examples
+    ///
+    /// Where each record starts in the output:
+    ///
+    /// ```
+    /// use brigade::{CancellationToken, Pipeline};
+    ///
+    /// let offsets: Vec<(usize, String)> = Pipeline::from_data(["a", "bbb", "cc"])
+    ///     .map(|name| format!("<{name}>"))
+    ///     .scan(0, |end, record| {
+    ///         let start = *end;
+    ///         *end += record.len();
+    ///         Some((start, record))
+    ///     })
+    ///     .collect(&CancellationToken::new())?;
+    /// assert_eq!(offsets, [(0, "<a>".into()), (3, "<bbb>".into()), (8, "<cc>".into())]);
+    /// # Ok::<(), brigade::Cancelled>(())
+    /// ```
+    pub fn scan<A, R, F>(self, initial: A, f: F) -> Pipeline<Scan<S, W, A, F>, Identity<W::Error>>
+    where
+        F: FnMut(&mut A, W::Output) -> Option<R>,
+    {
+        let Pipeline { source, stage, settings } = self;
+        let source = Scan { source, stage, state: initial, f };
+        Pipeline { source, stage: Identity(PhantomData), settings }
+    }
 }
 
-/// No stage yet: items pass as they are.
+/// No stage yet: items pass as they are. `E` is what the source can fail with.
 #[derive(Clone, Copy, Debug)]
-pub struct Identity;
+pub struct Identity<E>(pub(super) PhantomData<fn() -> E>);
 
-impl<T> Stage<T> for Identity {
+impl<T, E> Stage<T> for Identity<E> {
     type Output = T;
-    type Error = Cancelled;
+    type Error = E;
 
     #[inline]
-    fn feed(&self, item: T, mut emit: impl FnMut(T) -> ControlFlow<()>) -> Result<ControlFlow<()>, Cancelled> {
+    fn feed(&self, item: T, mut emit: impl FnMut(T) -> ControlFlow<()>) -> Result<ControlFlow<()>, E> {
         Ok(emit(item))
     }
 }

@@ -94,6 +94,8 @@ pub(super) fn work<B: Batch, W: Stage<B::Item>>(
 
 #[cfg(test)]
 mod tests {
+    use std::marker::PhantomData;
+
     use super::super::claim::Batch;
     use super::super::stage::{Identity, Inspect};
     use super::*;
@@ -101,7 +103,7 @@ mod tests {
     /// Works a hundred items, of which `costly` takes longer than a whole batch should; returns how many were done.
     fn done_of_a_hundred(costly: usize, idle: bool) -> usize {
         let stage = Inspect {
-            before: Identity,
+            before: Identity(PhantomData::<fn() -> ()>),
             f: |item: &usize| {
                 let started = Instant::now();
                 while *item == costly && started.elapsed() <= AIM * PATIENCE {}

@@ -142,6 +142,111 @@ fn an_endless_flat_map_ends_with_a_failure_below_and_with_a_cancel() {
 }
 
 #[test]
+fn a_scan_and_what_is_behind_it_run_on_the_calling_thread_in_order() {
+    watched(|| {
+        for threads in 1..=4 {
+            // Neither the state nor what is behind the scan can be sent to another thread.
+            let state = std::rc::Rc::new(std::cell::Cell::new(0));
+            let here = std::thread::current().id();
+            let numbered: Vec<(u32, u32)> = Pipeline::from_ready(0..1_000_u32)
+                .threads(threads)
+                .unordered()
+                .filter(|item| item % 2 == 0)
+                .scan(state.clone(), |next, item| Some((next.replace(next.get() + 1), item)))
+                .inspect(|_| assert_eq!(std::thread::current().id(), here))
+                .collect(&live())
+                .unwrap();
+            assert!(numbered.iter().map(|(at, item)| (*at, *item)).eq((0..500).map(|at| (at, 2 * at))));
+            assert_eq!(state.get(), 500);
+        }
+    });
+}
+
+#[test]
+fn a_scan_that_ends_ends_an_endless_source() {
+    watched(|| {
+        for threads in 1..=4 {
+            let sum = Pipeline::from_iter(0_u64..)
+                .threads(threads)
+                .scan((), |(), item| (item < 100).then_some(item))
+                .map(|item| item + 1)
+                .fold(&live(), 0, |sum, item| sum + item);
+            assert_eq!(sum, Ok(5_050));
+        }
+    });
+}
+
+#[test]
+fn errors_before_and_behind_a_scan_convert_to_that_of_the_end() {
+    #[derive(Debug, PartialEq)]
+    enum Early {
+        Cancelled(Cancelled),
+        Odd(u32),
+    }
+    impl From<Cancelled> for Early {
+        fn from(cancelled: Cancelled) -> Self {
+            Early::Cancelled(cancelled)
+        }
+    }
+    #[derive(Debug, PartialEq)]
+    enum Late {
+        Early(Early),
+        Big(u32),
+    }
+    impl From<Early> for Late {
+        fn from(early: Early) -> Self {
+            Late::Early(early)
+        }
+    }
+    impl From<Cancelled> for Late {
+        fn from(cancelled: Cancelled) -> Self {
+            Late::Early(cancelled.into())
+        }
+    }
+    watched(|| {
+        let run = |items: &[u32], token: &CancellationToken| {
+            Pipeline::from_iter(items.to_vec())
+                .threads(2)
+                .try_map(|item| if item % 2 == 0 { Ok(item) } else { Err(Early::Odd(item)) })
+                .scan(0, |sum, item| {
+                    *sum += item;
+                    Some(*sum)
+                })
+                .try_map(|sum| if sum < 10 { Ok(sum) } else { Err(Late::Big(sum)) })
+                .collect::<Vec<_>>(token)
+        };
+        assert_eq!(run(&[2, 4], &live()), Ok(vec![2, 6]));
+        assert_eq!(run(&[2, 3, 100], &live()), Err(Late::Early(Early::Odd(3))));
+        assert_eq!(run(&[2, 100, 3], &live()), Err(Late::Big(102)));
+        let token = live();
+        token.cancel();
+        let cancelled = Cancelled::new(CancelReason::Requested);
+        assert_eq!(run(&[2], &token), Err(Late::Early(Early::Cancelled(cancelled))));
+    });
+}
+
+#[test]
+fn panics_before_in_and_behind_a_scan_are_resumed() {
+    watched(|| {
+        for place in 0..3 {
+            let panics = |at: usize, item: usize| assert!(at != place || item != 50, "place {at}");
+            let message = message_of(|| {
+                let _ = Pipeline::from_iter(0..1_000_usize)
+                    .threads(2)
+                    .inspect(|item| panics(0, *item))
+                    .scan((), |(), item| {
+                        panics(1, item);
+                        Some(item)
+                    })
+                    .inspect(|item| panics(2, *item))
+                    .count(&live());
+            });
+            assert_eq!(message, format!("place {place}"));
+        }
+    });
+}
+
+#[test]
 fn stages_may_borrow_and_a_flat_map_may_be_made_of_what_is_not_send() {
     watched(|| {
         let seen = AtomicUsize::new(0);

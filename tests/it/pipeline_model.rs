@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, BufReader, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use brigade::{CancellationToken, Pipeline, Source, Stage};
+use brigade::{CancellationToken, Cancelled, Pipeline, Source, Stage};
 use crossbeam::channel::unbounded;
 use proptest::prelude::*;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
@@ -58,16 +58,19 @@ enum Kind {
     FilterMap,
     FlatMap,
     Inspect,
+    Scan,
 }
 
 /// The chains of stages of `Program::staged`, which has the same.
-const CHAINS: [&[Kind]; 6] = [
+const CHAINS: [&[Kind]; 8] = [
     &[Kind::TryMap],
     &[Kind::Map, Kind::Filter, Kind::TryMap],
     &[Kind::TryMap, Kind::FilterMap, Kind::TryMap],
     &[Kind::FlatMap, Kind::TryMap],
     &[Kind::TryMap, Kind::FlatMap, Kind::Inspect, Kind::Filter],
     &[Kind::Inspect, Kind::Filter, Kind::FlatMap, Kind::FlatMap, Kind::TryMap, Kind::FilterMap],
+    &[Kind::TryMap, Kind::Scan, Kind::Filter, Kind::TryMap],
+    &[Kind::FlatMap, Kind::Scan, Kind::FlatMap, Kind::Scan, Kind::TryMap],
 ];
 
 fn programs() -> impl Strategy<Value = Program> {
@@ -137,6 +140,12 @@ fn fanned(item: usize) -> impl Iterator<Item = usize> {
     (0..item % 4).map(move |part| item * 4 + part)
 }
 
+/// A running sum, which ends now and then.
+fn scanned(sum: &mut usize, item: usize) -> Option<usize> {
+    *sum += item;
+    (*sum % 401 != 400).then_some(*sum)
+}
+
 impl Program {
     fn tried(&self, item: usize) -> Result<usize> {
         match self.fates[item % self.fates.len()] {
@@ -164,24 +173,41 @@ impl Program {
         Ok(())
     }
 
-    /// What the stages make of an item, handed to `emit` one by one.
-    fn feed(&self, stages: &[Kind], item: usize, emit: &mut dyn FnMut(usize) -> Result<()>) -> Result<()> {
-        let Some((kind, rest)) = stages.split_first() else { return emit(item) };
+    /// What the stages make of an item, handed to `emit` one by one. Each has a sum, which a scan uses. Returns whether the
+    /// loop goes on.
+    fn feed(
+        &self,
+        stages: &mut [(Kind, usize)],
+        item: usize,
+        emit: &mut dyn FnMut(usize) -> Result<()>,
+    ) -> Result<bool> {
+        let Some(((kind, sum), rest)) = stages.split_first_mut() else { return emit(item).map(|()| true) };
         match kind {
             Kind::Map => self.feed(rest, mapped(item), emit),
             Kind::TryMap => self.feed(rest, self.tried(item)?, emit),
-            Kind::Filter if !is_kept(&item) => Ok(()),
+            Kind::Filter if !is_kept(&item) => Ok(true),
             Kind::Filter | Kind::Inspect => self.feed(rest, item, emit),
-            Kind::FilterMap => mapped_if_kept(item).map_or(Ok(()), |item| self.feed(rest, item, emit)),
-            Kind::FlatMap => fanned(item).try_for_each(|item| self.feed(rest, item, emit)),
+            Kind::FilterMap => mapped_if_kept(item).map_or(Ok(true), |item| self.feed(rest, item, emit)),
+            Kind::FlatMap => {
+                for item in fanned(item) {
+                    if !self.feed(rest, item, emit)? {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            }
+            Kind::Scan => scanned(sum, item).map_or(Ok(false), |item| self.feed(rest, item, emit)),
         }
     }
 
     /// The loop that the pipeline promises to equal.
     fn sequential(&self) -> (Vec<usize>, Outcome) {
         outcome(|seen| {
+            let mut stages: Vec<_> = CHAINS[self.chain].iter().map(|kind| (*kind, 0)).collect();
             for item in (0..self.fates.len()).map(|item| self.pull(item)) {
-                self.feed(CHAINS[self.chain], item, &mut |output| self.sink(seen, output))?;
+                if !self.feed(&mut stages, item, &mut |output| self.sink(seen, output))? {
+                    break;
+                }
             }
             Ok(())
         })
@@ -220,7 +246,7 @@ impl Program {
 
     fn staged<S, W>(&self, pipeline: Pipeline<S, W>, ordered: bool) -> (Vec<usize>, Outcome)
     where
-        S: Source<Item: Send>,
+        S: Source<Item: Send, Error = Cancelled>,
         W: Stage<S::Item, Output = usize, Error = anyhow::Error> + Sync,
     {
         let pipeline = self.set(pipeline, ordered);
@@ -235,7 +261,12 @@ impl Program {
                 let fanned_twice = pipeline.inspect(|_| ()).filter(is_kept).flat_map(fanned).flat_map(fanned);
                 self.run(fanned_twice.try_map(tried).filter_map(mapped_if_kept))
             }
-            _ => unreachable!("there are six"),
+            6 => self.run(pipeline.try_map(tried).scan(0, scanned).filter(is_kept).try_map(tried)),
+            7 => {
+                let scanned_once = pipeline.flat_map(fanned).scan(0, scanned).flat_map(fanned);
+                self.run(scanned_once.scan(0, scanned).try_map(tried))
+            }
+            _ => unreachable!("there are eight"),
         }
     }
 
@@ -243,6 +274,7 @@ impl Program {
     where
         S: Source<Item: Send>,
         W: Stage<S::Item, Output = usize, Error = anyhow::Error> + Sync,
+        anyhow::Error: From<S::Error>,
     {
         outcome(|seen| pipeline.try_for_each(&CancellationToken::new(), |output| self.sink(seen, output)))
     }
