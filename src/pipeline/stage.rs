@@ -39,7 +39,7 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
     /// Adds a stage that can fail; its first error, in the order of the items, ends the run and is what the end returns.
     ///
     /// Errors convert along the pipeline as `?` would: a stage's error type is made from that of the stage before, and
-    /// the first one's from [`Cancelled`]. So an error type that knows nothing of cancellation, such as that of `parse`,
+    /// the first one's from [`Cancelled`](crate::Cancelled). So an error type that knows nothing of cancellation, such as that of `parse`,
     /// is first made one that does: by `?` in the closure, or by `.map_err(anyhow::Error::from)`.
     ///
     /// # Examples
