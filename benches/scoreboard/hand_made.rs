@@ -16,13 +16,17 @@ pub(crate) fn by_item<T: Send, R: Send>(
     f: impl Fn(T) -> R + Sync,
 ) -> Vec<R> {
     let mut all = Vec::new();
-    run(
-        items.enumerate(),
-        workers,
-        |(at, item)| (at, f(item)),
-        |received| in_order(received, |output| all.push(output)),
-    );
+    for_each(items, workers, f, |output| all.push(output));
     all
+}
+
+pub(crate) fn for_each<T: Send, R: Send>(
+    items: impl Iterator<Item = T> + Send,
+    workers: usize,
+    f: impl Fn(T) -> R + Sync,
+    take: impl FnMut(R),
+) {
+    run(items.enumerate(), workers, |(at, item)| (at, f(item)), |received| in_order(received, take));
 }
 
 /// A message a packet of items.

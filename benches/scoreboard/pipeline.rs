@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use brigade::{CancellationToken, Cancelled, Pipeline};
+use crossbeam::channel::{Receiver, Sender, unbounded};
 use olympipe_rs::Pipeline as Olympipe;
 use pariter::IteratorExt;
 use rayon::iter::{IntoParallelIterator, ParallelBridge, ParallelIterator};
 
 use crate::THREADS;
-use crate::board::{Board, Target};
+use crate::board::{Board, TURNS, Target, Times, time};
 use crate::hand_made;
 use crate::work::Work;
 
@@ -192,6 +193,54 @@ fn shapes(board: &mut Board) {
         || _ = black_box((0..2_usize).into_par_iter().map(|item| long.run(item as u64)).collect::<Vec<_>>()),
     );
     ten_items(board);
+    lone_item(board);
+}
+
+/// How long an item takes through a pipeline whose threads all sleep.
+#[expect(clippy::disallowed_methods, reason = "the same for ours and the peer")]
+fn lone_item(board: &mut Board) {
+    const TIMES: u32 = 20;
+    let crossing = |pipeline: &(dyn Fn(Receiver<u64>, Sender<u64>) + Sync)| {
+        std::thread::scope(|s| {
+            let ((send, source), (sink, receive)) = (unbounded(), unbounded());
+            s.spawn(move || pipeline(source, sink));
+            let cross = || {
+                std::thread::sleep(Duration::from_millis(2));
+                time(|| {
+                    send.send(1).expect("the pipeline receives");
+                    receive.recv().expect("the pipeline sends");
+                })
+            };
+            cross();
+            let all: Vec<Times> = (0..TIMES).map(|_| cross()).collect();
+            drop(send);
+            Times { wall: all.iter().map(|times| times.wall).sum(), cpu: all.iter().map(|times| times.cpu).sum() }
+        })
+    };
+    board.claim_measured(
+        TURNS,
+        ("pipeline", "a lone item, from_receiver, all asleep / channels, by item"),
+        u64::from(TIMES),
+        Target::Reported,
+        || {
+            crossing(&|source, sink| {
+                let pipeline = Pipeline::from_receiver(source).threads(THREADS + 1).map(|item| item + 1);
+                pipeline
+                    .for_each(&CancellationToken::never(), |item| sink.send(item).expect("received"))
+                    .expect("never");
+            })
+        },
+        || {
+            crossing(&|source, sink| {
+                hand_made::for_each(
+                    source.into_iter(),
+                    THREADS,
+                    |item| item + 1,
+                    |item| sink.send(item).expect("received"),
+                );
+            })
+        },
+    );
 }
 
 #[expect(clippy::disallowed_methods, reason = "the peer")]

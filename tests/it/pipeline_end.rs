@@ -402,6 +402,54 @@ fn a_panic_of_the_reader_is_resumed_after_the_lines_before_it() {
 }
 
 #[test]
+fn outputs_that_arrive_in_reverse_leave_in_order_within_a_narrow_window() {
+    watched(|| {
+        for (threads, window) in [(5, 4), (5, 5), (4, 4), (3, 2), (8, 64)] {
+            for _ in 0..20 {
+                let outputs: Vec<usize> = Pipeline::from_iter(0..50_usize)
+                    .threads(threads)
+                    .window(window)
+                    .inspect(|item| (0..(4 - item % 5) * 50).for_each(|_| std::thread::yield_now()))
+                    .collect(&live())
+                    .unwrap();
+                assert!(outputs.into_iter().eq(0..50));
+            }
+        }
+    });
+}
+
+#[test]
+fn pipelines_scopes_and_maps_nest() {
+    watched(|| {
+        let token = live();
+        let inner = |item: u64| -> Result<u64, Cancelled> {
+            scope(&token, |s| {
+                let left = s.spawn(|s| Pipeline::from_iter(0..item).threads(2).fold(s.token(), 0, |sum, x| sum + x))?;
+                let right =
+                    s.spawn(|s| brigade::par_map(s.token(), vec![item; 3], |x| x).map(|all| all.iter().sum::<u64>()))?;
+                Ok(left.join()? + right.join()?)
+            })
+        };
+        let sums: Vec<u64> = Pipeline::from_iter(0..30).threads(3).try_map(inner).collect(&token).unwrap();
+        assert!(sums.into_iter().eq((0..30).map(|item| (0..item).sum::<u64>() + 3 * item)));
+    });
+}
+
+#[test]
+fn the_stack_does_not_grow_with_the_input() {
+    watched(|| {
+        #[expect(clippy::disallowed_methods, reason = "a thread with a stack of its own")]
+        let small = std::thread::Builder::new().stack_size(128 << 10).spawn(|| {
+            let token = live();
+            let count = Pipeline::from_iter(0..300_000_u32).threads(1).filter(|item| item % 2 == 0).count(&token);
+            let behind = Pipeline::from_ready(0..300_000_u32).threads(2).scan((), |(), item| Some(item)).count(&token);
+            (count, behind)
+        });
+        assert_eq!(small.unwrap().join().unwrap(), (Ok(150_000), Ok(300_000)));
+    });
+}
+
+#[test]
 fn named_names_the_threads() {
     watched(|| {
         let names = Mutex::new(Vec::new());
