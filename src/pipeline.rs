@@ -66,8 +66,9 @@ pub use stage::Stage;
 /// window. An iterator that never waits has no such limit as [`from_ready`](Self::from_ready). A stage, unlike a source,
 /// must not wait for the output of another item.
 ///
-/// A run that fails waits for a `next()` that is under way, as a cancelled one does. The sink is dropped before, so that an
-/// iterator which waits for something the sink owns, such as the other end of a channel, is let go.
+/// A run that ends early waits for a `next()` that is under way, as a cancelled one does. The sink is dropped before, with
+/// all that it owns, so that an iterator which waits for something the sink owns, such as the other end of a channel, is
+/// let go. (Waiting for a channel [of its own](Self::from_receiver) simply ends.)
 ///
 /// # Cancellation
 ///

@@ -13,7 +13,7 @@ use std::{iter, option};
 use rayon::iter::IndexedParallelIterator;
 use rayon::iter::plumbing::{Producer, ProducerCallback};
 
-use super::run::{Settings, Stop};
+use super::run::{Refused, Settings, Stop};
 use crate::error::Cancelled;
 use crate::token::CancellationToken;
 
@@ -64,11 +64,9 @@ pub trait Drive {
     type Item;
     type Error;
 
-    fn drive<E>(
-        self,
-        settings: Settings,
-        sink: impl FnMut(Self::Item) -> Result<(), E>,
-    ) -> Result<(), Stop<Self::Error, E>>;
+    fn drive<A, E, F>(self, settings: Settings, state: A, sink: F) -> Result<A, Stop<Self::Error, E>>
+    where
+        F: FnMut(&mut A, Self::Item) -> Result<(), Refused<E>>;
 }
 
 /// An opened source, which has not been touched yet.
@@ -81,6 +79,11 @@ pub trait Feed {
 
     /// Whether the inlet never waits, so that anybody may pull a whole batch.
     const READY: bool;
+
+    /// What to cancel when nothing more is wanted, lest a pull go on waiting.
+    fn waits_for(&self) -> Option<CancellationToken> {
+        None
+    }
 
     /// For the engine: what can be claimed, and what has to be pulled first.
     fn split(self) -> (Self::Stock, Option<Self::Inlet>);

@@ -23,7 +23,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::claim::{Pull, Stock};
 use super::commit::Ring;
-use super::run::{Settings, Stop};
+use super::run::{Refused, Settings, Stop};
 use super::signal::Signal;
 use super::stage::Stage;
 use super::state::{Claim, Inlet, State, Step, Taken, Worked};
@@ -144,7 +144,7 @@ where
         &self,
         token: &CancellationToken,
         alone: bool,
-        sink: &mut impl FnMut(W::Output) -> Result<(), E>,
+        sink: &mut impl FnMut(W::Output) -> Result<(), Refused<E>>,
     ) -> Ended<W::Error, E> {
         let mut worked = None;
         let mut taken = None;
@@ -270,7 +270,7 @@ where
 fn output<R, S, E>(
     done: Done<R, S>,
     token: &CancellationToken,
-    sink: &mut impl FnMut(R) -> Result<(), E>,
+    sink: &mut impl FnMut(R) -> Result<(), Refused<E>>,
 ) -> Result<Taken<R>, Ended<S, E>> {
     let Done { mut outputs, items, end, .. } = done;
     let started = Instant::now();
@@ -280,7 +280,7 @@ fn output<R, S, E>(
         if cancelled {
             break;
         }
-        sink(output).map_err(|error| Ended::Stopped(Stop::Sink(error)))?;
+        sink(output).map_err(|refused| Ended::Stopped(refused.into()))?;
     }
     match end {
         Some(End::Error(error)) => Err(Ended::Stopped(Stop::Stage(error))),

@@ -1,8 +1,10 @@
 //! The ends: each runs the pipeline, and takes the outputs on the calling thread.
 
+use std::convert::Infallible;
+
 use super::Pipeline;
 use super::claim::Source;
-use super::run::{Early, Run, Stop};
+use super::run::{Early, Refused, Run, Stop};
 use super::stage::Stage;
 use crate::error::Cancelled;
 use crate::token::CancellationToken;
@@ -69,7 +71,9 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
         S::Item: Send,
         W: Stage<S::Item, Output: Send, Error: Send> + Sync,
     {
-        self.run(token, f).map_err(|early| match early {
+        let mut f = f;
+        let ended = self.run(token, (), move |(), output| f(output).map_err(Refused::Failed));
+        ended.map_err(|early| match early {
             Early::Source(error) => error.into(),
             Early::Here(Stop::Cancelled) => cancellation(token).into(),
             Early::Here(Stop::Stage(error)) => error.into(),
@@ -100,8 +104,7 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
         S::Item: Send,
         W: Stage<S::Item, Output: Send, Error: From<Cancelled> + From<S::Error> + Send> + Sync,
     {
-        let mut outputs = Vec::new();
-        self.for_each(token, |output| outputs.push(output))?;
+        let outputs = self.gather(token, Vec::new(), Vec::push)?;
         Ok(outputs.into_iter().collect())
     }
 
@@ -138,8 +141,9 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
         W: Stage<S::Item, Output: Send, Error: From<Cancelled> + From<S::Error> + Send> + Sync,
     {
         // Empty only while `f` has it, and for good if that panics.
-        let mut folded = Some(initial);
-        self.for_each(token, |output| folded = folded.take().map(|so_far| f(so_far, output)))?;
+        let folded = self.gather(token, Some(initial), move |folded, output| {
+            *folded = folded.take().map(|so_far| f(so_far, output));
+        })?;
         Ok(folded.unwrap_or_else(|| unreachable!("a panic of the closure is resumed before this")))
     }
 
@@ -197,27 +201,42 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
         S::Item: Send,
         W: Stage<S::Item, Output: Send, Error: From<Cancelled> + From<S::Error> + Send> + Sync,
     {
-        let mut first = None;
-        let found = |output| {
-            first = Some(output);
-            Err(())
-        };
-        match self.run(token, found) {
-            Ok(()) | Err(Early::Here(Stop::Sink(()))) => Ok(first),
+        match self.run(token, (), |(), output| Err(Refused::Failed(output))) {
+            Ok(()) => Ok(None),
+            Err(Early::Here(Stop::Sink(first))) => Ok(Some(first)),
             Err(Early::Source(error)) => Err(error.into()),
             Err(Early::Here(Stop::Stage(error))) => Err(error),
             Err(Early::Here(Stop::Cancelled)) => Err(cancellation(token).into()),
         }
     }
 
-    fn run<F, E>(self, token: &CancellationToken, sink: F) -> Result<(), Early<S::Error, W::Error, E>>
+    /// Runs the pipeline into `state`, which is dropped as early as the sink would be if the run fails.
+    fn gather<A, F>(self, token: &CancellationToken, state: A, mut f: F) -> Result<A, W::Error>
     where
-        F: FnMut(W::Output) -> Result<(), E>,
+        F: FnMut(&mut A, W::Output),
+        S::Item: Send,
+        W: Stage<S::Item, Output: Send, Error: From<Cancelled> + From<S::Error> + Send> + Sync,
+    {
+        let sink = move |state: &mut A, output| {
+            f(state, output);
+            Ok(())
+        };
+        self.run(token, state, sink).map_err(|early: Early<_, _, Infallible>| match early {
+            Early::Source(error) => error.into(),
+            Early::Here(Stop::Cancelled) => cancellation(token).into(),
+            Early::Here(Stop::Stage(error)) => error,
+            Early::Here(Stop::Sink(never)) => match never {},
+        })
+    }
+
+    fn run<A, F, E>(self, token: &CancellationToken, state: A, sink: F) -> Result<A, Early<S::Error, W::Error, E>>
+    where
+        F: FnMut(&mut A, W::Output) -> Result<(), Refused<E>>,
         S::Item: Send,
         W: Stage<S::Item, Output: Send, Error: Send> + Sync,
     {
         let Pipeline { source, stage, settings } = self;
-        source.open(token, Run { stage: &stage, settings, token, sink })
+        source.open(token, Run { stage: &stage, settings, token, state, sink })
     }
 }
 

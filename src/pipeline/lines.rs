@@ -64,6 +64,8 @@ impl<B: BufRead + Send> Pull for Blocks<B> {
                 }
             };
             let at_end = buffer.is_empty();
+            // A slice is all buffer.
+            let buffer = &buffer[..buffer.len().min(BLOCK)];
             let (bytes, lines) = whole_lines(buffer, most);
             if lines > 0 {
                 let mut text = mem::take(&mut self.begun);
@@ -87,17 +89,28 @@ impl<B: BufRead + Send> Pull for Blocks<B> {
     }
 }
 
+/// How much is taken from the reader's buffer at a time, at most, in bytes.
+const BLOCK: usize = 1 << 16;
+
 /// How many bytes the first lines have, `most` of them at most, and how many those are.
 fn whole_lines(buffer: &[u8], most: usize) -> (usize, usize) {
     let is_end = |byte: &u8| *byte == b'\n';
-    // In pieces so small that a byte holds their count: the compiler makes vector instructions of this.
-    let lines: usize =
-        buffer.chunks(255).map(|piece| usize::from(piece.iter().map(|byte| u8::from(is_end(byte))).sum::<u8>())).sum();
-    if lines <= most {
-        (buffer.iter().rposition(is_end).map_or(0, |last| last + 1), lines)
-    } else {
-        (buffer.split_inclusive(is_end).take(most).map(<[u8]>::len).sum(), most)
+    let (mut bytes, mut lines, mut seen) = (0, 0, 0);
+    // In pieces so small that a byte holds their count: the compiler makes vector instructions of this. Not a piece more
+    // is looked at than is wanted.
+    for piece in buffer.chunks(255) {
+        let ends = usize::from(piece.iter().map(|byte| u8::from(is_end(byte))).sum::<u8>());
+        if lines + ends >= most {
+            bytes = seen + piece.split_inclusive(is_end).take(most - lines).map(<[u8]>::len).sum::<usize>();
+            return (bytes, most);
+        }
+        if ends > 0 {
+            bytes = seen + piece.iter().rposition(is_end).expect("counted") + 1;
+        }
+        lines += ends;
+        seen += piece.len();
     }
+    (bytes, lines)
 }
 
 /// What is read at a time.

@@ -7,7 +7,7 @@ use std::{mem, vec};
 use crossbeam::channel::Receiver;
 
 use super::claim::{Batch, Feed, Pull, Source, Stock, Visit};
-use crate::channel::{RecvIter, Until};
+use crate::channel::Until;
 use crate::error::Cancelled;
 use crate::token::CancellationToken;
 
@@ -57,39 +57,57 @@ impl<T: Send> Source for FromReceiver<T> {
     type Error = Cancelled;
 
     fn open<V: Visit<T, Cancelled>>(self, token: &CancellationToken, visit: V) -> V::Output {
-        visit.visit(Messages { receiver: &self.0, token })
+        visit.visit(Messages { receiver: self.0, token: token.child_token() })
     }
 }
 
 /// An opened channel.
-struct Messages<'a, T> {
-    receiver: &'a Receiver<T>,
-    token: &'a CancellationToken,
+#[derive(Debug)]
+pub(super) struct Messages<T> {
+    receiver: Receiver<T>,
+    /// Of the run, which cancels it when it wants no more.
+    token: CancellationToken,
 }
 
-impl<'a, T: Send> Feed for Messages<'a, T> {
+impl<T: Send> Feed for Messages<T> {
     type Item = T;
     type Stock = Pulled<T>;
-    type Inlet = Self;
-    // A cancellation ends it too: the run looks at the token by itself.
-    type Plain = std::iter::MapWhile<RecvIter<'a, T>, fn(Result<T, Cancelled>) -> Option<T>>;
+    type Inlet = Bulk<T>;
+    type Plain = Self;
 
     const READY: bool = false;
 
-    fn split(self) -> (Pulled<T>, Option<Self>) {
-        (Pulled::new(), Some(self))
+    fn waits_for(&self) -> Option<CancellationToken> {
+        Some(self.token.clone())
     }
 
-    fn plain(self) -> Self::Plain {
-        self.receiver.until(self.token).iter().map_while(Result::ok)
+    fn split(self) -> (Pulled<T>, Option<Bulk<T>>) {
+        (Pulled::new(), Some(Bulk(self)))
+    }
+
+    fn plain(self) -> Self {
+        self
     }
 }
 
-impl<T: Send> Pull for Messages<'_, T> {
+/// For the plain loop. A cancellation ends it too: the run looks at its token by itself.
+impl<T> Iterator for Messages<T> {
+    type Item = T;
+
+    fn next(&mut self) -> Option<T> {
+        self.receiver.until(&self.token).recv().ok()
+    }
+}
+
+/// Several messages at a time.
+#[derive(Debug)]
+pub(super) struct Bulk<T>(Messages<T>);
+
+impl<T: Send> Pull for Bulk<T> {
     type Load = T;
 
     fn pull(&mut self, most: usize, loads: &mut Vec<T>) -> bool {
-        self.receiver.until(self.token).recv_many(loads, most).is_ok()
+        self.0.receiver.until(&self.0.token).recv_many(loads, most).is_ok()
     }
 }
 

@@ -52,29 +52,56 @@ pub enum Stop<S, E> {
     Sink(E),
 }
 
+/// Why a sink takes no more.
+#[doc(hidden)]
+#[derive(Debug)]
+pub enum Refused<E> {
+    /// It found the token cancelled.
+    Cancelled,
+    Failed(E),
+}
+
+impl<S, E> From<Refused<E>> for Stop<S, E> {
+    fn from(refused: Refused<E>) -> Self {
+        match refused {
+            Refused::Cancelled => Stop::Cancelled,
+            Refused::Failed(error) => Stop::Sink(error),
+        }
+    }
+}
+
 /// A run, for a source to be opened with.
-pub(super) struct Run<'a, W, F> {
+///
+/// The sink has a state, which the run gives back if it ends well, and drops as early as the sink if not.
+pub(super) struct Run<'a, W, A, F> {
     pub(super) stage: &'a W,
     pub(super) settings: Settings,
     pub(super) token: &'a CancellationToken,
+    pub(super) state: A,
     pub(super) sink: F,
 }
 
-impl<T, U, W, E, F> Visit<T, U> for Run<'_, W, F>
+impl<T, U, W, A, E, F> Visit<T, U> for Run<'_, W, A, F>
 where
     T: Send,
     W: Stage<T, Output: Send, Error: Send> + Sync,
-    F: FnMut(W::Output) -> Result<(), E>,
+    F: FnMut(&mut A, W::Output) -> Result<(), Refused<E>>,
 {
-    type Output = Result<(), Early<U, W::Error, E>>;
+    type Output = Result<A, Early<U, W::Error, E>>;
 
     fn visit<G: Feed<Item = T>>(self, feed: G) -> Self::Output {
-        run(feed, self.stage, &self.settings, self.token, self.sink).map_err(Early::Here)
+        run(feed, self).map_err(Early::Here)
     }
 
     fn drive<D: Drive<Item = T, Error = U>>(self, drive: D) -> Self::Output {
-        let Run { stage, settings, token, mut sink } = self;
-        drive.drive(settings, |item| feed(stage, item, token, &mut sink)).map_err(|stop| match stop {
+        let Run { stage, settings, token, state, sink } = self;
+        let ended = drive.drive(settings, (state, sink), |(state, sink), item| {
+            feed(stage, item, token, |output| sink(state, output)).map_err(|stop| match stop {
+                Stop::Cancelled => Refused::Cancelled,
+                stop => Refused::Failed(stop),
+            })
+        });
+        ended.map(|(state, _)| state).map_err(|stop| match stop {
             Stop::Cancelled => Early::Here(Stop::Cancelled),
             Stop::Stage(error) => Early::Source(error),
             Stop::Sink(stop) => Early::Here(stop),
@@ -82,32 +109,29 @@ where
     }
 }
 
-/// Runs `feed` through `stage` into `sink`; a panic of the user's is resumed once every thread has been joined.
-fn run<F, W, E>(
-    feed: F,
-    stage: &W,
-    settings: &Settings,
-    token: &CancellationToken,
-    mut sink: impl FnMut(W::Output) -> Result<(), E>,
-) -> Result<(), Stop<W::Error, E>>
+/// Runs `feed`; a panic of the user's is resumed once every thread has been joined.
+fn run<F, W, A, E, K>(feed: F, run: Run<'_, W, A, K>) -> Result<A, Stop<W::Error, E>>
 where
     F: Feed,
     W: Stage<F::Item, Output: Send, Error: Send> + Sync,
+    K: FnMut(&mut A, W::Output) -> Result<(), Refused<E>>,
 {
+    let Run { stage, settings, token, mut state, mut sink } = run;
     // On a rayon worker this run would wait for its threads, and they, should a stage call rayon, for the pool whose
     // worker waits here. A token without a clock has to be polled, which its threads do not.
     if settings.threads() == 1 || rayon::current_thread_index().is_some() || token.look_at().is_some() {
-        return plain(feed, stage, token, sink);
+        return plain(feed, stage, token, |output| sink(&mut state, output)).map(|()| state);
     }
+    let waits_for = feed.waits_for();
     let (stock, inlet) = feed.split();
     let workers = match inlet {
         Some(_) => settings.threads() - 1,
         // One item needs one thread, and the caller is one.
         None => (settings.threads() - 1).min(stock.len().saturating_sub(1)),
     };
-    let crew = Crew::new(stage, settings, stock, inlet, F::READY);
+    let crew = Crew::new(stage, &settings, stock, inlet, F::READY);
     let watch = crew.observe(token);
-    let (ended, crashes) = thread::scope(|scope| {
+    let (ended, crashes, state) = thread::scope(|scope| {
         let mut handles = Vec::new();
         for index in 1..=workers {
             match thread::spawn(scope, settings.name.as_deref().unwrap_or("pipeline"), index, || crew.worker()) {
@@ -116,27 +140,35 @@ where
                 Err(_) => break,
             }
         }
-        let ended = panic::catch(|| crew.caller(token, handles.is_empty(), &mut sink));
+        let ended = panic::catch(|| crew.caller(token, handles.is_empty(), &mut |output| sink(&mut state, output)));
         crew.void();
+        if let Some(token) = waits_for {
+            token.cancel();
+        }
         // The sink goes before the workers are waited for: the one who pulls may be waiting for what the sink holds, the
         // other end of a channel, say.
-        let dropped = panic::catch(move || drop(sink)).err();
+        let mut kept = None;
+        let dropped = panic::catch(|| {
+            drop(sink);
+            kept = Some(state).filter(|_| matches!(ended, Ok(Ended::Complete)));
+        });
         let joined = handles.into_iter().filter_map(|handle| thread::join(handle).err());
-        (ended, dropped.into_iter().chain(joined).collect::<Vec<Payload>>())
+        (ended, dropped.err().into_iter().chain(joined).collect::<Vec<Payload>>(), kept)
     });
     drop(watch);
     let (ring, source_panic, leftovers) = crew.into_parts();
-    settle(ended, crashes, ring, source_panic, leftovers)
+    settle(ended, state, crashes, ring, source_panic, leftovers)
 }
 
 /// Decides what a run ends with, all threads being joined: a panic before an error, the earlier before the later.
-fn settle<R, S, E>(
+fn settle<R, S, E, A>(
     ended: Result<Ended<S, E>, Payload>,
+    state: Option<A>,
     crashes: Vec<Payload>,
     ring: Ring<Done<R, S>>,
     source_panic: Option<Payload>,
     leftovers: impl Sized,
-) -> Result<(), Stop<S, E>> {
+) -> Result<A, Stop<S, E>> {
     let mut panics = Vec::new();
     // What the batches nobody took panicked with, and what else they hold.
     let mut above = Vec::new();
@@ -154,7 +186,7 @@ fn settle<R, S, E>(
     let result = match ended {
         Ok(Ended::Complete) => {
             panics.append(&mut above);
-            Ok(())
+            Ok(state)
         }
         Ok(Ended::Stopped(stop)) => {
             // An error hides what failed above it, which the plain loop would not have met. A cancellation hides nothing.
@@ -165,10 +197,10 @@ fn settle<R, S, E>(
                 stop
             })
         }
-        Ok(Ended::Crashed) => Ok(()),
+        Ok(Ended::Crashed) => Ok(None),
         Ok(Ended::Panicked(payload)) | Err(payload) => {
             panics.push(payload);
-            Ok(())
+            Ok(None)
         }
     };
     panics.extend(crashes);
@@ -185,7 +217,7 @@ fn settle<R, S, E>(
             }
             panic::resume(payload)
         }
-        None => result,
+        None => result.map(|state| state.expect("a run that ended well has kept its state")),
     }
 }
 
@@ -194,7 +226,7 @@ fn plain<F, W, E>(
     items: F,
     stage: &W,
     token: &CancellationToken,
-    mut sink: impl FnMut(W::Output) -> Result<(), E>,
+    mut sink: impl FnMut(W::Output) -> Result<(), Refused<E>>,
 ) -> Result<(), Stop<W::Error, E>>
 where
     F: Feed,
@@ -216,15 +248,15 @@ fn feed<T, W: Stage<T>, E>(
     stage: &W,
     item: T,
     token: &CancellationToken,
-    sink: &mut impl FnMut(W::Output) -> Result<(), E>,
+    mut sink: impl FnMut(W::Output) -> Result<(), Refused<E>>,
 ) -> Result<(), Stop<W::Error, E>> {
     let mut stopped = None;
-    let fed = stage.feed(item, |output| {
-        let taken = if token.is_cancelled() { Err(Stop::Cancelled) } else { sink(output).map_err(Stop::Sink) };
+    let fed = stage.feed(item, &|| !token.is_cancelled(), |output| {
+        let taken = if token.is_cancelled() { Err(Refused::Cancelled) } else { sink(output) };
         match taken {
             Ok(()) => ControlFlow::Continue(()),
-            Err(stop) => {
-                stopped = Some(stop);
+            Err(refused) => {
+                stopped = Some(refused.into());
                 ControlFlow::Break(())
             }
         }
@@ -232,6 +264,10 @@ fn feed<T, W: Stage<T>, E>(
     match stopped {
         Some(stop) => Err(stop),
         // What a stage fails with while it is cancelled may be an echo, but it is what the loop ends with.
-        None => fed.map(drop).map_err(Stop::Stage),
+        None => match fed {
+            Ok(ControlFlow::Continue(())) => Ok(()),
+            Ok(ControlFlow::Break(())) => Err(Stop::Cancelled),
+            Err(error) => Err(Stop::Stage(error)),
+        },
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::claim::{Drive, Source, Visit};
-use super::run::{Early, Run, Settings, Stop};
+use super::run::{Early, Refused, Run, Settings, Stop};
 use super::stage::Stage;
 use crate::token::CancellationToken;
 
@@ -36,9 +36,9 @@ struct Scanning<'a, S, W, A, F> {
 }
 
 /// Why the sink of a scan wants no more.
-enum Enough<E> {
-    /// The scan has ended.
-    End,
+enum Enough<K, E> {
+    /// The scan has ended; the state of what is behind it.
+    End(Option<K>),
     /// What is behind it has.
     Behind(E),
 }
@@ -52,24 +52,31 @@ where
     type Item = R;
     type Error = W::Error;
 
-    fn drive<E>(
-        self,
-        mut settings: Settings,
-        mut sink: impl FnMut(R) -> Result<(), E>,
-    ) -> Result<(), Stop<W::Error, E>> {
-        let Scanning { scan: Scan { source, stage, mut state, mut f }, token } = self;
+    fn drive<K, E, G>(self, mut settings: Settings, behind: K, sink: G) -> Result<K, Stop<W::Error, E>>
+    where
+        G: FnMut(&mut K, R) -> Result<(), Refused<E>>,
+    {
+        let Scanning { scan: Scan { source, stage, state, f }, token } = self;
         settings.ordered = true;
-        let scanned = |output| match f(&mut state, output) {
-            Some(item) => sink(item).map_err(Enough::Behind),
-            None => Err(Enough::End),
+        // All of it is the state of the sink, so that it goes when the sink goes.
+        let state = (state, f, Some(behind), sink);
+        let scanned = |(state, f, behind, sink): &mut (A, F, Option<K>, G), output| match f(state, output) {
+            Some(item) => sink(behind.as_mut().expect("taken at the end"), item).map_err(|refused| match refused {
+                Refused::Cancelled => Refused::Cancelled,
+                Refused::Failed(error) => Refused::Failed(Enough::Behind(error)),
+            }),
+            None => Err(Refused::Failed(Enough::End(behind.take()))),
         };
-        source.open(token, Run { stage: &stage, settings, token, sink: scanned }).or_else(|early| match early {
-            Early::Here(Stop::Sink(Enough::End)) => Ok(()),
-            Early::Here(Stop::Sink(Enough::Behind(error))) => Err(Stop::Sink(error)),
-            Early::Here(Stop::Stage(error)) => Err(Stop::Stage(error)),
-            Early::Here(Stop::Cancelled) => Err(Stop::Cancelled),
-            Early::Source(error) => Err(Stop::Stage(error.into())),
-        })
+        let behind = match source.open(token, Run { stage: &stage, settings, token, state, sink: scanned }) {
+            // A run that was cancelled says so, even if it was about to end.
+            Err(Early::Here(Stop::Sink(Enough::End(_)))) if token.is_cancelled() => return Err(Stop::Cancelled),
+            Ok((_, _, behind, _)) | Err(Early::Here(Stop::Sink(Enough::End(behind)))) => behind,
+            Err(Early::Here(Stop::Sink(Enough::Behind(error)))) => return Err(Stop::Sink(error)),
+            Err(Early::Here(Stop::Stage(error))) => return Err(Stop::Stage(error)),
+            Err(Early::Here(Stop::Cancelled)) => return Err(Stop::Cancelled),
+            Err(Early::Source(error)) => return Err(Stop::Stage(error.into())),
+        };
+        Ok(behind.expect("taken at the end, and handed over"))
     }
 }
 

@@ -20,9 +20,15 @@ pub trait Stage<T> {
     /// What a stage can fail with; where none can, what the source can, which is [`Cancelled`](crate::Cancelled) most often.
     type Error;
 
-    /// Hands what becomes of `item` to `emit`; breaks off when that does.
+    /// Hands what becomes of `item` to `emit`; breaks off when that does, or when a stage that makes many items of one finds
+    /// that they are not `wanted` any more.
     #[doc(hidden)]
-    fn feed(&self, item: T, emit: impl FnMut(Self::Output) -> ControlFlow<()>) -> Result<ControlFlow<()>, Self::Error>;
+    fn feed(
+        &self,
+        item: T,
+        wanted: &impl Fn() -> bool,
+        emit: impl FnMut(Self::Output) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, Self::Error>;
 }
 
 /// The stages.
@@ -97,8 +103,8 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
 
     /// Adds a stage that makes any number of items of one, in order.
     ///
-    /// All that is made of an item lies in memory until it is its turn; the [`window`](Pipeline::window) counts the items
-    /// of the source. The iterator is used up on the thread that made it, so it need not be [`Send`]; its items must be.
+    /// All that is made of an item lies in memory until it is done, so what is made must come to an end: an endless
+    /// iterator is never output here, but on [one thread](Pipeline::threads). The [`window`](Pipeline::window) counts the items of the source. The iterator is used up on the thread that made it, so it need not be [`Send`]; its items must be.
     ///
     /// # Examples
     ///
@@ -133,8 +139,9 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
     /// Adds a stage with a state, which takes the items in order and one after the other, as [`Iterator::scan`] does: `f`
     /// is given the state and the next item, and makes an item of it, or ends the run as if the source had ended here.
     ///
-    /// It runs on the calling thread, and so do the stages that are added behind it: put what is costly before. It keeps
-    /// the order of the items even [`unordered`](Pipeline::unordered).
+    /// It runs on the calling thread, and so do the stages that are added behind it: put what is costly before. Neither
+    /// `f` nor the state need be [`Send`], though what `f` makes must be. It keeps the order of the items even
+    /// [`unordered`](Pipeline::unordered).
     ///
     /// # Examples
     ///
@@ -173,7 +180,12 @@ impl<T, E> Stage<T> for Identity<E> {
     type Error = E;
 
     #[inline]
-    fn feed(&self, item: T, mut emit: impl FnMut(T) -> ControlFlow<()>) -> Result<ControlFlow<()>, E> {
+    fn feed(
+        &self,
+        item: T,
+        _wanted: &impl Fn() -> bool,
+        mut emit: impl FnMut(T) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, E> {
         Ok(emit(item))
     }
 }
@@ -214,8 +226,13 @@ where
     type Error = W::Error;
 
     #[inline]
-    fn feed(&self, item: T, mut emit: impl FnMut(R) -> ControlFlow<()>) -> Result<ControlFlow<()>, W::Error> {
-        self.before.feed(item, |input| emit((self.f)(input)))
+    fn feed(
+        &self,
+        item: T,
+        wanted: &impl Fn() -> bool,
+        mut emit: impl FnMut(R) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, W::Error> {
+        self.before.feed(item, wanted, |input| emit((self.f)(input)))
     }
 }
 
@@ -229,9 +246,14 @@ where
     type Error = E;
 
     #[inline]
-    fn feed(&self, item: T, mut emit: impl FnMut(R) -> ControlFlow<()>) -> Result<ControlFlow<()>, E> {
+    fn feed(
+        &self,
+        item: T,
+        wanted: &impl Fn() -> bool,
+        mut emit: impl FnMut(R) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, E> {
         let mut failed = None;
-        let fed = self.before.feed(item, |input| match (self.f)(input) {
+        let fed = self.before.feed(item, wanted, |input| match (self.f)(input) {
             Ok(output) => emit(output),
             Err(error) => {
                 failed = Some(error);
@@ -254,8 +276,13 @@ where
     type Error = W::Error;
 
     #[inline]
-    fn feed(&self, item: T, mut emit: impl FnMut(W::Output) -> ControlFlow<()>) -> Result<ControlFlow<()>, W::Error> {
-        self.before.feed(item, |input| if (self.f)(&input) { emit(input) } else { ControlFlow::Continue(()) })
+    fn feed(
+        &self,
+        item: T,
+        wanted: &impl Fn() -> bool,
+        mut emit: impl FnMut(W::Output) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, W::Error> {
+        self.before.feed(item, wanted, |input| if (self.f)(&input) { emit(input) } else { ControlFlow::Continue(()) })
     }
 }
 
@@ -268,8 +295,13 @@ where
     type Error = W::Error;
 
     #[inline]
-    fn feed(&self, item: T, mut emit: impl FnMut(R) -> ControlFlow<()>) -> Result<ControlFlow<()>, W::Error> {
-        self.before.feed(item, |input| (self.f)(input).map_or(ControlFlow::Continue(()), &mut emit))
+    fn feed(
+        &self,
+        item: T,
+        wanted: &impl Fn() -> bool,
+        mut emit: impl FnMut(R) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, W::Error> {
+        self.before.feed(item, wanted, |input| (self.f)(input).map_or(ControlFlow::Continue(()), &mut emit))
     }
 }
 
@@ -283,8 +315,17 @@ where
     type Error = W::Error;
 
     #[inline]
-    fn feed(&self, item: T, mut emit: impl FnMut(R::Item) -> ControlFlow<()>) -> Result<ControlFlow<()>, W::Error> {
-        self.before.feed(item, |input| (self.f)(input).into_iter().try_for_each(&mut emit))
+    fn feed(
+        &self,
+        item: T,
+        wanted: &impl Fn() -> bool,
+        mut emit: impl FnMut(R::Item) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, W::Error> {
+        self.before.feed(item, wanted, |input| {
+            (self.f)(input)
+                .into_iter()
+                .try_for_each(|output| if wanted() { emit(output) } else { ControlFlow::Break(()) })
+        })
     }
 }
 
@@ -297,8 +338,13 @@ where
     type Error = W::Error;
 
     #[inline]
-    fn feed(&self, item: T, mut emit: impl FnMut(W::Output) -> ControlFlow<()>) -> Result<ControlFlow<()>, W::Error> {
-        self.before.feed(item, |input| {
+    fn feed(
+        &self,
+        item: T,
+        wanted: &impl Fn() -> bool,
+        mut emit: impl FnMut(W::Output) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, W::Error> {
+        self.before.feed(item, wanted, |input| {
             (self.f)(&input);
             emit(input)
         })

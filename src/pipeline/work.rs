@@ -59,13 +59,8 @@ pub(super) fn work<B: Batch, W: Stage<B::Item>>(
                     return ControlFlow::Break(End::Void);
                 }
                 done += 1;
-                let mut several = false;
-                let fed = stage.feed(item, |output| {
-                    // An item of which a stage makes many may become void midway.
-                    if several && is_void(done - 1) {
-                        return ControlFlow::Break(());
-                    }
-                    several = true;
+                let this = done - 1;
+                let fed = stage.feed(item, &|| !is_void(this), |output| {
                     outputs.push(output);
                     ControlFlow::Continue(())
                 });

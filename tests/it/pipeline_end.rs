@@ -7,7 +7,7 @@ use std::sync::{Mutex, mpsc};
 use brigade::{CancelReason, CancellationToken, Cancelled, Pipeline, Until, scope};
 use crossbeam::channel::{bounded, unbounded};
 
-use crate::util::{Census, Gate, message_of, payload_of, reached, watched};
+use crate::util::{Census, Gate, alone, message_of, payload_of, reached, until_others_sleep, watched};
 
 fn live() -> CancellationToken {
     CancellationToken::new()
@@ -118,6 +118,22 @@ fn an_endless_flat_map_ends_with_a_failure_below_and_with_a_cancel() {
                 .count(&live());
             assert_eq!(result.unwrap_err().to_string(), "the first");
 
+            reached("a failure below, and all outputs filtered out");
+            let begun = Gate::default();
+            let result = Pipeline::from_iter(0..10_usize)
+                .threads(threads)
+                .try_map(|item| {
+                    if item == 0 {
+                        begun.pass();
+                        anyhow::bail!("the first");
+                    }
+                    Ok(item)
+                })
+                .flat_map(|item| std::iter::repeat(item).inspect(|_| begun.open()))
+                .filter(|_| false)
+                .count(&live());
+            assert_eq!(result.unwrap_err().to_string(), "the first");
+
             reached("a cancel");
             let token = live();
             let result = Pipeline::from_iter(0..10_usize)
@@ -129,6 +145,17 @@ fn an_endless_flat_map_ends_with_a_failure_below_and_with_a_cancel() {
                     }
                 })
                 .count(&token);
+            assert_eq!(result, Err(Cancelled::new(CancelReason::Requested)));
+        }
+        for threads in 1..=2 {
+            let token = live();
+            let endless = Pipeline::from_iter([()]).threads(threads).flat_map(|()| 0..);
+            let cancels = |item: &i32| {
+                if *item == 1_000 {
+                    token.cancel();
+                }
+            };
+            let result = endless.inspect(cancels).filter(|_| false).count(&token);
             assert_eq!(result, Err(Cancelled::new(CancelReason::Requested)));
         }
         let token = live();
@@ -305,6 +332,136 @@ fn from_receiver_holds_no_message_back_while_the_channel_is_empty() {
     });
 }
 
+/// A message with a sender of its own channel.
+struct Owner(crossbeam::channel::Sender<Owner>);
+
+#[test]
+fn a_run_from_a_receiver_that_wants_no_more_ends_though_a_sender_is_alive() {
+    watched(|| {
+        for threads in 1..=4 {
+            let (sender, receiver) = unbounded();
+            let pipeline = || {
+                sender.send(7).unwrap();
+                Pipeline::from_receiver(receiver.clone()).threads(threads)
+            };
+            reached("first");
+            assert_eq!(pipeline().first(&live()), Ok(Some(7)));
+            reached("a stage that fails");
+            let failed = pipeline().try_map(|_| Err::<(), _>(anyhow::anyhow!("failed"))).count(&live());
+            assert_eq!(failed.unwrap_err().to_string(), "failed");
+            reached("a sink that panics");
+            assert_eq!(message_of(|| _ = pipeline().for_each(&live(), |_| panic!("the sink's"))), "the sink's");
+            reached("a scan that ends");
+            assert_eq!(pipeline().scan((), |(), _| None::<u8>).count(&live()), Ok(0));
+            reached("an item that owns a sender");
+            let (sender, receiver) = unbounded();
+            sender.send(Owner(sender.clone())).unwrap();
+            drop(sender);
+            let first = Pipeline::from_receiver(receiver).threads(threads).first(&live()).unwrap().unwrap();
+            assert!(first.0.send(Owner(first.0.clone())).is_err());
+        }
+    });
+}
+
+#[test]
+fn what_the_sink_holds_is_dropped_before_a_source_that_waits_for_it() {
+    watched(|| {
+        for threads in 1..=4 {
+            let source = || {
+                let (sender, receiver) = mpsc::channel();
+                sender.send(1).unwrap();
+                (sender, Pipeline::from_iter(receiver).threads(threads))
+            };
+            reached("a sink behind two scans");
+            let (sender, pipeline) = source();
+            let failed = pipeline
+                .scan((), |(), item| Some(item))
+                .map(|item| item + 1)
+                .scan((), |(), item| Some(item))
+                .try_for_each(&live(), move |item: i32| {
+                    sender.send(item).unwrap();
+                    anyhow::bail!("the sink's")
+                });
+            assert_eq!(failed.unwrap_err().to_string(), "the sink's");
+            reached("a scan's closure");
+            let (sender, pipeline) = source();
+            let scan = move |(): &mut (), item| (sender.send(item).is_ok() && item < 0).then_some(item);
+            assert_eq!(pipeline.scan((), scan).count(&live()), Ok(0));
+            reached("a scan's state");
+            let (sender, pipeline) = source();
+            let failed =
+                pipeline.scan(sender, |_, item| Some(item)).try_for_each(&live(), |_| anyhow::bail!("at once"));
+            assert_eq!(failed.unwrap_err().to_string(), "at once");
+            reached("what a fold has so far");
+            let (sender, pipeline) = source();
+            let failed = pipeline
+                .try_map(|item| if item == 1 { Ok(item) } else { Err(anyhow::anyhow!("the second")) })
+                .fold(&live(), sender, |sender, item| {
+                    sender.send(item + 1).unwrap();
+                    sender
+                });
+            assert_eq!(failed.unwrap_err().to_string(), "the second");
+        }
+    });
+}
+
+#[test]
+fn a_cancellation_behind_a_scan_hides_no_error_and_no_panic() {
+    if !alone!(a_cancellation_behind_a_scan_hides_no_error_and_no_panic) {
+        return;
+    }
+    watched(|| {
+        for scanned in [false, true] {
+            for panics in [false, true] {
+                let token = live();
+                let failed = Gate::default();
+                let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                    let pipeline = Pipeline::from_ready(0..2_usize).threads(2).window(2).try_map(|item| {
+                        if item == 1 {
+                            failed.open();
+                            assert!(!panics, "item 1");
+                            anyhow::bail!("item 1");
+                        }
+                        Ok(item)
+                    });
+                    let fan = |item: usize| [item, item];
+                    let sink = |_| {
+                        failed.pass();
+                        // When the other worker sleeps, the failure has arrived.
+                        until_others_sleep();
+                        token.cancel();
+                        Ok::<_, anyhow::Error>(())
+                    };
+                    if scanned {
+                        pipeline.scan((), |(), item| Some(item)).flat_map(fan).try_for_each(&token, sink)
+                    } else {
+                        pipeline.flat_map(fan).try_for_each(&token, sink)
+                    }
+                }));
+                match outcome {
+                    Ok(ended) => assert_eq!((panics, ended.unwrap_err().to_string()), (false, "item 1".to_owned())),
+                    Err(_) => assert!(panics),
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn a_scan_that_cancels_and_ends_is_cancelled() {
+    watched(|| {
+        for threads in 1..=2 {
+            let token = live();
+            let end = |(): &mut (), _| {
+                token.cancel();
+                None::<()>
+            };
+            let result = Pipeline::from_iter(0..).threads(threads).scan((), end).count(&token);
+            assert_eq!(result, Err(Cancelled::new(CancelReason::Requested)));
+        }
+    });
+}
+
 #[test]
 fn from_receiver_wakes_when_cancelled() {
     watched(|| {
@@ -358,6 +515,23 @@ fn from_lines_holds_no_line_back_while_the_reader_waits() {
                 })
                 .unwrap();
             assert_eq!(lines, ["one", "two", "three", "four"]);
+        }
+    });
+}
+
+#[test]
+fn lines_of_a_large_slice_are_read_in_linear_time() {
+    watched(|| {
+        let text = "line\n".repeat(4_000_000);
+        for window in [None, Some(16)] {
+            let lines = Pipeline::from_lines(text.as_bytes()).threads(2);
+            let lines = if let Some(items) = window { lines.window(items) } else { lines };
+            let text_read = if window.is_none() { 4_000_000 } else { 50_000 };
+            let count = lines.scan(0, |count, _| {
+                *count += 1;
+                (*count <= text_read).then_some(())
+            });
+            assert_eq!(count.count(&live()), Ok(text_read));
         }
     });
 }
