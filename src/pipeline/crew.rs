@@ -210,7 +210,7 @@ where
                 state.pulled(pulled, started.elapsed(), end);
             });
         } else {
-            let mut pulled = 0;
+            let (mut pulled, mut rounds) = (0, 0_u32);
             let mut loads = Vec::new();
             let end = panic::catch(|| {
                 while pulled < items {
@@ -219,7 +219,12 @@ where
                     }
                     let (more, wanted) = self.enter(|state| state.stock_up(loads.drain(..)));
                     pulled += more;
-                    if !wanted {
+                    rounds += 1;
+                    // Items may have turned costly, and the window narrower, since it was asked for so many. (The window
+                    // itself, asked for each item, is narrow for a moment whenever a batch happens to take long: to heed
+                    // that costs 12 ns an item.)
+                    let is_long = || rounds % 16 == 0 && started.elapsed() > 4 * AIM;
+                    if !wanted || is_long() {
                         break;
                     }
                 }

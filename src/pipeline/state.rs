@@ -196,9 +196,7 @@ impl<S: Stock, R, E> State<S, R, E> {
         let batch = self.window.batch();
         let items = loads.map(|load| self.stock.put(load, batch)).sum();
         self.window.pull(items);
-        // The window may have become narrower since the pull began.
-        let wanted = self.window.room() > 0 && self.stock.len() < self.enough.saturating_mul(batch);
-        (items, wanted && !self.signal.is_void(self.claimed))
+        (items, !self.signal.is_void(self.claimed))
     }
 
     /// Puts a batch that was pulled from a ready inlet into the stock, `asked` items having been wanted.
