@@ -27,7 +27,7 @@ use crate::token::CancellationToken;
 ///
 /// fn doubled(
 ///     numbers: Vec<u32>,
-/// ) -> Pipeline<impl Source<Item = u32, Error = Cancelled>, impl Stage<u32, Output = u64, Error = Cancelled> + Sync> {
+/// ) -> Pipeline<impl Source<Item = u32, Error = Cancelled>, impl Stage<u32, Output = u64, Error = Cancelled>> {
 ///     Pipeline::from_data(numbers).map(|number| u64::from(number) * 2)
 /// }
 /// let sum = doubled(vec![1, 2]).threads(2).collect::<Vec<u64>>(&CancellationToken::new())?;

@@ -28,7 +28,7 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
     where
         F: FnMut(W::Output),
         S::Item: Send,
-        W: Stage<S::Item, Output: Send, Error: From<Cancelled> + From<S::Error> + Send> + Sync,
+        W: Stage<S::Item, Output: Send, Error: From<Cancelled> + From<S::Error> + Send>,
     {
         self.try_for_each(token, move |output| {
             f(output);
@@ -69,7 +69,7 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
         F: FnMut(W::Output) -> Result<(), E>,
         E: From<W::Error> + From<S::Error> + From<Cancelled>,
         S::Item: Send,
-        W: Stage<S::Item, Output: Send, Error: Send> + Sync,
+        W: Stage<S::Item, Output: Send, Error: Send>,
     {
         let mut f = f;
         let ended = self.run(token, (), move |(), output| f(output).map_err(Refused::Failed));
@@ -102,7 +102,7 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
     where
         C: FromIterator<W::Output>,
         S::Item: Send,
-        W: Stage<S::Item, Output: Send, Error: From<Cancelled> + From<S::Error> + Send> + Sync,
+        W: Stage<S::Item, Output: Send, Error: From<Cancelled> + From<S::Error> + Send>,
     {
         let outputs = self.gather(token, Vec::new(), Vec::push)?;
         Ok(outputs.into_iter().collect())
@@ -138,7 +138,7 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
     where
         F: FnMut(A, W::Output) -> A,
         S::Item: Send,
-        W: Stage<S::Item, Output: Send, Error: From<Cancelled> + From<S::Error> + Send> + Sync,
+        W: Stage<S::Item, Output: Send, Error: From<Cancelled> + From<S::Error> + Send>,
     {
         // Empty only while `f` has it, and for good if that panics.
         let folded = self.gather(token, Some(initial), move |folded, output| {
@@ -163,7 +163,7 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
     pub fn count(self, token: &CancellationToken) -> Result<usize, W::Error>
     where
         S::Item: Send,
-        W: Stage<S::Item, Output: Send, Error: From<Cancelled> + From<S::Error> + Send> + Sync,
+        W: Stage<S::Item, Output: Send, Error: From<Cancelled> + From<S::Error> + Send>,
     {
         self.fold(token, 0, |count, _| count + 1)
     }
@@ -199,7 +199,7 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
     pub fn first(self, token: &CancellationToken) -> Result<Option<W::Output>, W::Error>
     where
         S::Item: Send,
-        W: Stage<S::Item, Output: Send, Error: From<Cancelled> + From<S::Error> + Send> + Sync,
+        W: Stage<S::Item, Output: Send, Error: From<Cancelled> + From<S::Error> + Send>,
     {
         match self.run(token, (), |(), output| Err(Refused::Failed(output))) {
             Ok(()) => Ok(None),
@@ -215,7 +215,7 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
     where
         F: FnMut(&mut A, W::Output),
         S::Item: Send,
-        W: Stage<S::Item, Output: Send, Error: From<Cancelled> + From<S::Error> + Send> + Sync,
+        W: Stage<S::Item, Output: Send, Error: From<Cancelled> + From<S::Error> + Send>,
     {
         let sink = move |state: &mut A, output| {
             f(state, output);
@@ -233,7 +233,7 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
     where
         F: FnMut(&mut A, W::Output) -> Result<(), Refused<E>>,
         S::Item: Send,
-        W: Stage<S::Item, Output: Send, Error: Send> + Sync,
+        W: Stage<S::Item, Output: Send, Error: Send>,
     {
         let Pipeline { source, stage, settings } = self;
         source.open(token, Run { stage: &stage, settings, token, state, sink })

@@ -84,7 +84,7 @@ pub(super) struct Run<'a, W, A, F> {
 impl<T, U, W, A, E, F> Visit<T, U> for Run<'_, W, A, F>
 where
     T: Send,
-    W: Stage<T, Output: Send, Error: Send> + Sync,
+    W: Stage<T, Output: Send, Error: Send>,
     F: FnMut(&mut A, W::Output) -> Result<(), Refused<E>>,
 {
     type Output = Result<A, Early<U, W::Error, E>>;
@@ -113,7 +113,7 @@ where
 fn run<F, W, A, E, K>(feed: F, run: Run<'_, W, A, K>) -> Result<A, Stop<W::Error, E>>
 where
     F: Feed,
-    W: Stage<F::Item, Output: Send, Error: Send> + Sync,
+    W: Stage<F::Item, Output: Send, Error: Send>,
     K: FnMut(&mut A, W::Output) -> Result<(), Refused<E>>,
 {
     let Run { stage, settings, token, mut state, mut sink } = run;

@@ -18,7 +18,7 @@ pub struct Scan<S, W, A, F> {
 impl<S, W, A, R, F> Source for Scan<S, W, A, F>
 where
     S: Source<Item: Send>,
-    W: Stage<S::Item, Output: Send, Error: From<S::Error> + Send> + Sync,
+    W: Stage<S::Item, Output: Send, Error: From<S::Error> + Send>,
     F: FnMut(&mut A, W::Output) -> Option<R>,
 {
     type Item = R;
@@ -46,7 +46,7 @@ enum Enough<K, E> {
 impl<S, W, A, R, F> Drive for Scanning<'_, S, W, A, F>
 where
     S: Source<Item: Send>,
-    W: Stage<S::Item, Output: Send, Error: From<S::Error> + Send> + Sync,
+    W: Stage<S::Item, Output: Send, Error: From<S::Error> + Send>,
     F: FnMut(&mut A, W::Output) -> Option<R>,
 {
     type Item = R;

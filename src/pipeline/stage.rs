@@ -14,7 +14,7 @@ use super::scan::Scan;
 ///
 /// Implemented by what the pipeline's methods make, and not to be implemented elsewhere; see [`Source`](crate::Source)
 /// for what it is there for.
-pub trait Stage<T> {
+pub trait Stage<T>: Sync {
     /// What comes out of the last stage.
     type Output;
     /// What a stage can fail with; where none can, what the source can, which is [`Cancelled`](crate::Cancelled) most often.
@@ -220,7 +220,7 @@ stages! {
 impl<T, R, W, F> Stage<T> for Map<W, F>
 where
     W: Stage<T>,
-    F: Fn(W::Output) -> R,
+    F: Fn(W::Output) -> R + Sync,
 {
     type Output = R;
     type Error = W::Error;
@@ -239,7 +239,7 @@ where
 impl<T, R, E, W, F> Stage<T> for TryMap<W, F>
 where
     W: Stage<T>,
-    F: Fn(W::Output) -> Result<R, E>,
+    F: Fn(W::Output) -> Result<R, E> + Sync,
     E: From<W::Error>,
 {
     type Output = R;
@@ -270,7 +270,7 @@ where
 impl<T, W, F> Stage<T> for Filter<W, F>
 where
     W: Stage<T>,
-    F: Fn(&W::Output) -> bool,
+    F: Fn(&W::Output) -> bool + Sync,
 {
     type Output = W::Output;
     type Error = W::Error;
@@ -289,7 +289,7 @@ where
 impl<T, R, W, F> Stage<T> for FilterMap<W, F>
 where
     W: Stage<T>,
-    F: Fn(W::Output) -> Option<R>,
+    F: Fn(W::Output) -> Option<R> + Sync,
 {
     type Output = R;
     type Error = W::Error;
@@ -309,7 +309,7 @@ impl<T, R, W, F> Stage<T> for FlatMap<W, F>
 where
     W: Stage<T>,
     R: IntoIterator,
-    F: Fn(W::Output) -> R,
+    F: Fn(W::Output) -> R + Sync,
 {
     type Output = R::Item;
     type Error = W::Error;
@@ -332,7 +332,7 @@ where
 impl<T, W, F> Stage<T> for Inspect<W, F>
 where
     W: Stage<T>,
-    F: Fn(&W::Output),
+    F: Fn(&W::Output) + Sync,
 {
     type Output = W::Output;
     type Error = W::Error;

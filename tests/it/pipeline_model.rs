@@ -247,7 +247,7 @@ impl Program {
     fn staged<S, W>(&self, pipeline: Pipeline<S, W>, ordered: bool) -> (Vec<usize>, Outcome)
     where
         S: Source<Item: Send, Error = Cancelled>,
-        W: Stage<S::Item, Output = usize, Error = anyhow::Error> + Sync,
+        W: Stage<S::Item, Output = usize, Error = anyhow::Error>,
     {
         let pipeline = self.set(pipeline, ordered);
         let tried = |item| self.tried(item);
@@ -273,7 +273,7 @@ impl Program {
     fn run<S, W>(&self, pipeline: Pipeline<S, W>) -> (Vec<usize>, Outcome)
     where
         S: Source<Item: Send>,
-        W: Stage<S::Item, Output = usize, Error = anyhow::Error> + Sync,
+        W: Stage<S::Item, Output = usize, Error = anyhow::Error>,
         anyhow::Error: From<S::Error>,
     {
         outcome(|seen| pipeline.try_for_each(&CancellationToken::new(), |output| self.sink(seen, output)))
