@@ -133,27 +133,40 @@ fn cancel_wakes_every_kind_of_wait() {
 }
 
 #[test]
-fn sixty_four_waiters_sleep_without_cpu_time_and_all_wake() {
-    if !alone!(sixty_four_waiters_sleep_without_cpu_time_and_all_wake) {
+fn sixty_four_waits_of_each_kind_burn_no_cpu_time_and_all_wake() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    const WAITS: [fn(&CancellationToken) -> bool; 5] = [
+        |token| token.wait() == CancelReason::Requested,
+        |token| token.wait_timeout(HOUR).is_some(),
+        |token| token.wait_deadline(Instant::now() + HOUR).is_some(),
+        |token| token.sleep(HOUR).is_err(),
+        |token| token.done().recv().is_err(),
+    ];
+    if !alone!(sixty_four_waits_of_each_kind_burn_no_cpu_time_and_all_wake) {
         return;
     }
     watched(|| {
-        let token = CancellationToken::new();
-        scope(&CancellationToken::new(), |s| {
-            for _ in 0..64 {
-                let token = token.child_token();
-                s.spawn(move |_| Ok::<_, Cancelled>(token.wait()))?;
-            }
-            until_others_sleep();
-            let before = cpu_time();
-            assert_eq!(token.wait_timeout(Duration::from_secs(1)), None);
-            let burnt = cpu_time().saturating_sub(before);
-            assert!(burnt < Duration::from_millis(5), "65 waits of a second burnt {burnt:?}");
-            token.cancel();
-            reached("the joins");
-            Ok(())
-        })
-        .unwrap();
+        for wait in WAITS {
+            let token = CancellationToken::new();
+            scope(&CancellationToken::new(), |s| {
+                for at in 0..64 {
+                    let token = if at % 2 == 0 { token.clone() } else { token.child_token() };
+                    s.spawn(move |_| {
+                        assert!(wait(&token));
+                        Ok::<_, Cancelled>(())
+                    })?;
+                }
+                until_others_sleep();
+                let before = cpu_time();
+                assert_eq!(token.wait_timeout(Duration::from_secs(1)), None);
+                let burnt = cpu_time().saturating_sub(before);
+                assert!(burnt < Duration::from_millis(5), "65 waits of a second burnt {burnt:?}");
+                token.cancel();
+                reached("the joins");
+                Ok(())
+            })
+            .unwrap();
+        }
     });
 }
 
