@@ -504,6 +504,7 @@ fn once_cancelled_the_sink_is_not_called_again() {
             for cancel_in_stage in [true, false] {
                 reached(&format!("threads({threads}), cancel in stage: {cancel_in_stage}"));
                 let token = live();
+                let mut late = 0;
                 let cancel_at = |item, at_stage| {
                     if item == 100 && at_stage == cancel_in_stage {
                         token.cancel();
@@ -516,10 +517,12 @@ fn once_cancelled_the_sink_is_not_called_again() {
                         item
                     })
                     .for_each(&token, |item| {
-                        assert!(!token.is_cancelled());
+                        late += usize::from(token.is_cancelled());
                         cancel_at(item, false);
                     });
                 assert_eq!(result, Err(Cancelled::new(CancelReason::Requested)));
+                // A cancel by another thread may come between the look at the token and the call.
+                assert!(late <= usize::from(cancel_in_stage && threads > 1), "{late} calls came late");
             }
         }
     });
