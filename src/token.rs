@@ -142,6 +142,16 @@ impl CancellationToken {
     /// reached.
     ///
     /// Of its own deadline and those of its ancestors the earliest counts. One that has passed cancels the child at once.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Instant;
+    /// use brigade::{CancelReason, CancellationToken};
+    ///
+    /// let late = CancellationToken::new().child_with_deadline(Instant::now());
+    /// assert_eq!(late.reason(), Some(CancelReason::Deadline));
+    /// ```
     #[must_use]
     pub fn child_with_deadline(&self, deadline: Instant) -> Self {
         CancellationToken { node: Some(Node::child_of(Parents::one(self.node.as_ref()), Some(deadline))) }

@@ -64,7 +64,13 @@ pub trait Drive {
     type Item;
     type Error;
 
-    fn drive<A, E, F>(self, settings: Settings, state: A, sink: F) -> Result<A, Stop<Self::Error, E>>
+    fn drive<A, E, F>(
+        self,
+        settings: Settings,
+        token: &CancellationToken,
+        state: A,
+        sink: F,
+    ) -> Result<A, Stop<Self::Error, E>>
     where
         F: FnMut(&mut A, Self::Item) -> Result<(), Refused<E>>;
 }

@@ -92,8 +92,8 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
     ///
     /// # Errors
     ///
-    /// The error of the first item to fail in a stage; [`Cancelled`], converted, if `token` was cancelled before. What was collected
-    /// until then is dropped.
+    /// The error of the first item to fail in a stage; [`Cancelled`], converted, if `token` was cancelled before. What was
+    /// collected until then is dropped.
     ///
     /// # Panics
     ///
@@ -160,6 +160,16 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
     /// # Panics
     ///
     /// Resumes a panic of the source or a stage.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use brigade::{CancellationToken, Pipeline};
+    ///
+    /// let evens = Pipeline::from_data(0..10).filter(|number| number % 2 == 0).count(&CancellationToken::new())?;
+    /// assert_eq!(evens, 5);
+    /// # Ok::<(), brigade::Cancelled>(())
+    /// ```
     pub fn count(self, token: &CancellationToken) -> Result<usize, W::Error>
     where
         S::Item: Send,

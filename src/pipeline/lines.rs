@@ -71,7 +71,7 @@ impl<B: BufRead + Send> Pull for Blocks<B> {
                 let mut text = mem::take(&mut self.begun);
                 text.extend_from_slice(&buffer[..bytes]);
                 self.reader.consume(bytes);
-                loads.push(Block::Text(Text { at: 0, end: text.len(), bytes: Arc::new(text), lines }));
+                loads.push(Block::Text(Text::new(text, lines)));
                 return true;
             }
             self.begun.extend_from_slice(buffer);
@@ -81,7 +81,7 @@ impl<B: BufRead + Send> Pull for Blocks<B> {
                 let text = mem::take(&mut self.begun);
                 let more = !text.is_empty();
                 if more {
-                    loads.push(Block::Text(Text { at: 0, end: text.len(), bytes: Arc::new(text), lines: 1 }));
+                    loads.push(Block::Text(Text::new(text, 1)));
                 }
                 return more;
             }
@@ -130,6 +130,10 @@ pub struct Text {
 }
 
 impl Text {
+    fn new(bytes: Vec<u8>, lines: usize) -> Self {
+        Text { at: 0, end: bytes.len(), bytes: Arc::new(bytes), lines }
+    }
+
     /// Takes the first line, as std's `lines` gives it.
     fn take_line(&mut self) -> io::Result<String> {
         let mut rest = &self.bytes[self.at..self.end];

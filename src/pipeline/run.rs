@@ -95,7 +95,7 @@ where
 
     fn drive<D: Drive<Item = T, Error = U>>(self, drive: D) -> Self::Output {
         let Run { stage, settings, token, state, sink } = self;
-        let ended = drive.drive(settings, (state, sink), |(state, sink), item| {
+        let ended = drive.drive(settings, token, (state, sink), |(state, sink), item| {
             feed(stage, item, token, |output| sink(state, output)).map_err(|stop| match stop {
                 Stop::Cancelled => Refused::Cancelled,
                 stop => Refused::Failed(stop),

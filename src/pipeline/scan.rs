@@ -24,15 +24,9 @@ where
     type Item = R;
     type Error = W::Error;
 
-    fn open<V: Visit<R, W::Error>>(self, token: &CancellationToken, visit: V) -> V::Output {
-        visit.drive(Scanning { scan: self, token })
+    fn open<V: Visit<R, W::Error>>(self, _token: &CancellationToken, visit: V) -> V::Output {
+        visit.drive(self)
     }
-}
-
-/// A scan about to run.
-struct Scanning<'a, S, W, A, F> {
-    scan: Scan<S, W, A, F>,
-    token: &'a CancellationToken,
 }
 
 /// Why the sink of a scan wants no more.
@@ -43,7 +37,7 @@ enum Enough<K, E> {
     Behind(E),
 }
 
-impl<S, W, A, R, F> Drive for Scanning<'_, S, W, A, F>
+impl<S, W, A, R, F> Drive for Scan<S, W, A, F>
 where
     S: Source<Item: Send>,
     W: Stage<S::Item, Output: Send, Error: From<S::Error> + Send>,
@@ -52,11 +46,17 @@ where
     type Item = R;
     type Error = W::Error;
 
-    fn drive<K, E, G>(self, mut settings: Settings, behind: K, sink: G) -> Result<K, Stop<W::Error, E>>
+    fn drive<K, E, G>(
+        self,
+        mut settings: Settings,
+        token: &CancellationToken,
+        behind: K,
+        sink: G,
+    ) -> Result<K, Stop<W::Error, E>>
     where
         G: FnMut(&mut K, R) -> Result<(), Refused<E>>,
     {
-        let Scanning { scan: Scan { source, stage, state, f }, token } = self;
+        let Scan { source, stage, state, f } = self;
         settings.ordered = true;
         // All of it is the state of the sink, so that it goes when the sink goes.
         let state = (state, f, Some(behind), sink);

@@ -93,6 +93,17 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
     }
 
     /// Adds a stage that makes one item of an item, or none.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use brigade::{CancellationToken, Pipeline};
+    ///
+    /// let numbers: Vec<u32> =
+    ///     Pipeline::from_data(["1", "two", "3"]).filter_map(|word| word.parse().ok()).collect(&CancellationToken::new())?;
+    /// assert_eq!(numbers, [1, 3]);
+    /// # Ok::<(), brigade::Cancelled>(())
+    /// ```
     pub fn filter_map<R, F>(self, f: F) -> Pipeline<S, FilterMap<W, F>>
     where
         F: Fn(W::Output) -> Option<R> + Sync,
@@ -128,6 +139,20 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
 
     /// Adds a stage that looks at each item and passes it on: for counts, logs and progress. It runs on the thread that
     /// has the item, in no order across items.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::sync::atomic::{AtomicUsize, Ordering};
+    /// use brigade::{CancellationToken, Pipeline};
+    ///
+    /// let bytes = AtomicUsize::new(0);
+    /// let lines = Pipeline::from_data(["one", "three"])
+    ///     .inspect(|line| _ = bytes.fetch_add(line.len(), Ordering::Relaxed))
+    ///     .count(&CancellationToken::new())?;
+    /// assert_eq!((lines, bytes.into_inner()), (2, 8));
+    /// # Ok::<(), brigade::Cancelled>(())
+    /// ```
     pub fn inspect<F>(self, f: F) -> Pipeline<S, Inspect<W, F>>
     where
         F: Fn(&W::Output) + Sync,

@@ -6,11 +6,12 @@
 //! child made and dropped rather than 50; and a list in which each child knows its place, which costs the same as this,
 //! but takes the parent's lock twice and has to tell children that they were moved.)
 
-use std::mem;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
+use std::{mem, slice};
 
 use super::tree::Node;
+use crate::error::CancelReason;
 
 /// How many dead children a list may have beyond twice the owners of its node. The allocator keeps about as many blocks
 /// at hand.
@@ -37,7 +38,7 @@ impl Parents {
     pub(super) fn as_slice(&self) -> &[Arc<Node>] {
         match self {
             Parents::None => &[],
-            Parents::One(parent) => std::slice::from_ref(parent),
+            Parents::One(parent) => slice::from_ref(parent),
             Parents::Several(parents) => parents,
         }
     }
@@ -62,7 +63,7 @@ impl Children {
 impl Node {
     /// Makes `child` known to this node, or returns why it is too late for that.
     #[inline]
-    pub(super) fn adopt(&self, child: &Arc<Node>) -> Result<(), crate::error::CancelReason> {
+    pub(super) fn adopt(&self, child: &Arc<Node>) -> Result<(), CancelReason> {
         let mut links = self.lock_if_live()?;
         let children = &mut links.get_or_insert_default().children.0;
         children.push(Arc::downgrade(child));
