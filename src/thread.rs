@@ -1,7 +1,8 @@
 //! The only module that starts threads: named, fallible, and scoped, so that each has an owner, but for the one clock.
 
 use std::io;
-use std::thread::{Builder, Scope, ScopedJoinHandle};
+use std::thread::{Builder, Scope, ScopedJoinHandle, yield_now};
+use std::time::{Duration, Instant};
 
 use crate::panic::Payload;
 
@@ -39,6 +40,27 @@ where
 /// Waits for a thread to end; a panic that left its closure comes back as its payload.
 pub(crate) fn join<T>(handle: ScopedJoinHandle<'_, T>) -> Result<T, Payload> {
     handle.join()
+}
+
+/// Joins threads that have nothing left to do, or one last item; returns what they panicked with.
+///
+/// A thread takes some 10 µs to end after its closure has. Whoever falls asleep for so short a time is often woken 20 to
+/// 90 µs later, so this waits awake first, for 70 µs at most, and gives way to whoever wants the core: ten trivial items
+/// take 45 µs so, and 60 without.
+pub(crate) fn join_all(handles: Vec<ScopedJoinHandle<'_, ()>>) -> Vec<Payload> {
+    let is_over = || handles.iter().all(ScopedJoinHandle::is_finished);
+    yield_until(Duration::from_micros(60), is_over);
+    if is_over() {
+        yield_until(Duration::from_micros(10), || false);
+    }
+    handles.into_iter().filter_map(|handle| join(handle).err()).collect()
+}
+
+fn yield_until(longest: Duration, is_over: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !is_over() && started.elapsed() < longest {
+        yield_now();
+    }
 }
 
 /// Starts a thread that nobody joins. Only the clock of the deadlines is one: it is shared by the whole process, and ends

@@ -55,6 +55,8 @@ struct Pulling<I> {
     ended: bool,
 }
 
+const NO_SOURCE: &str = "who finds the inlet idle finds a source behind it";
+
 /// What the caller's part ended with.
 pub(super) enum Ended<S, E> {
     /// Every output has been taken. The source may have panicked behind its last item.
@@ -128,6 +130,7 @@ where
             match step {
                 Step::Work(claim) => worked = Some(self.work(claim)),
                 Step::Linger(wanted) => self.linger(wanted),
+                Step::Pull(items) if self.ready => worked = self.pull_batch(items).map(|claim| self.work(claim)),
                 Step::Pull(items) => self.pull(items),
                 Step::Sleep(ticket) => {
                     self.signal.workers.wait(ticket);
@@ -159,6 +162,7 @@ where
                 },
                 Step::Work(claim) => worked = Some(self.work(claim)),
                 Step::Linger(wanted) => self.linger(wanted),
+                Step::Pull(items) if self.ready => worked = self.pull_batch(items).map(|claim| self.work(claim)),
                 Step::Pull(items) => self.pull(items),
                 Step::Sleep(ticket) => self.signal.caller.wait(ticket),
                 Step::Leave => return Ended::Complete,
@@ -181,57 +185,62 @@ where
         self.inlet.lock()
     }
 
-    /// Pulls so many items into the stock, fewer if the source ends or the run does.
+    /// Pulls a batch of so many items from a ready inlet, fewer if that ends or takes long, and claims what is next.
+    fn pull_batch(&self, items: usize) -> Option<Claim<S::Batch, W::Output>> {
+        let mut inlet = self.lock_inlet();
+        let Pulling { source: Some(source), ended } = &mut *inlet else { unreachable!("{NO_SOURCE}") };
+        let started = Instant::now();
+        let mut batch = Vec::with_capacity(items);
+        // Between the look at the state and this, somebody else may have come to the end.
+        let end = panic::catch(|| {
+            while !*ended && batch.len() < items && !self.signal.is_void(0) {
+                if !source.pull(1, &mut batch) {
+                    return true;
+                }
+                let is_power_of_four = batch.len().is_power_of_two() && batch.len().trailing_zeros() % 2 == 0;
+                if is_power_of_four && started.elapsed() > AIM {
+                    break;
+                }
+            }
+            *ended
+        });
+        *ended = !matches!(end, Ok(false));
+        let elapsed = started.elapsed();
+        // With the inlet still in hand, so that batches come into the stock in the order in which they were pulled.
+        self.enter(|state| {
+            let pulled = batch.len();
+            state.stock_up_batch(batch, items);
+            state.pulled(pulled, elapsed, end);
+            state.claim()
+        })
+    }
+
+    /// Pulls so many items into the stock, one by one, fewer if the source ends or the run does.
     fn pull(&self, items: usize) {
         let mut inlet = self.lock_inlet();
-        let Pulling { source: Some(source), ended } = &mut *inlet else {
-            unreachable!("who finds the inlet idle finds a source behind it")
-        };
+        let Pulling { source: Some(source), .. } = &mut *inlet else { unreachable!("{NO_SOURCE}") };
         let started = Instant::now();
-        if self.ready {
-            let mut batch = Vec::with_capacity(items);
-            // Between the look at the state and this, somebody else may have come to the end.
-            let end = panic::catch(|| {
-                while !*ended && batch.len() < items && !self.signal.is_void(0) {
-                    if !source.pull(1, &mut batch) {
-                        return true;
-                    }
-                    if batch.len().is_power_of_two() && started.elapsed() > AIM {
-                        break;
-                    }
+        let (mut pulled, mut rounds) = (0, 0_u32);
+        let mut loads = Vec::new();
+        let end = panic::catch(|| {
+            while pulled < items {
+                if !source.pull(items - pulled, &mut loads) {
+                    return true;
                 }
-                *ended
-            });
-            *ended = !matches!(end, Ok(false));
-            // With the inlet still in hand, so that batches come into the stock in the order in which they were pulled.
-            self.enter(|state| {
-                let pulled = batch.len();
-                state.stock_up_batch(batch, items);
-                state.pulled(pulled, started.elapsed(), end);
-            });
-        } else {
-            let (mut pulled, mut rounds) = (0, 0_u32);
-            let mut loads = Vec::new();
-            let end = panic::catch(|| {
-                while pulled < items {
-                    if !source.pull(items - pulled, &mut loads) {
-                        return true;
-                    }
-                    let (more, wanted) = self.enter(|state| state.stock_up(loads.drain(..)));
-                    pulled += more;
-                    rounds += 1;
-                    // Items may have turned costly, and the window narrower, since it was asked for so many. (The window
-                    // itself, asked for each item, is narrow for a moment whenever a batch happens to take long: to heed
-                    // that costs 12 ns an item.)
-                    let is_long = || rounds % 16 == 0 && started.elapsed() > 4 * AIM;
-                    if !wanted || is_long() {
-                        break;
-                    }
+                let (more, wanted) = self.enter(|state| state.stock_up(loads.drain(..)));
+                pulled += more;
+                rounds += 1;
+                // Items may have turned costly, and the window narrower, since it was asked for so many. (The window
+                // itself, asked for each item, is narrow for a moment whenever a batch happens to take long: to heed that
+                // costs 12 ns an item.)
+                let is_long = || rounds % 16 == 0 && started.elapsed() > 4 * AIM;
+                if !wanted || is_long() {
+                    break;
                 }
-                false
-            });
-            self.enter(|state| state.pulled(pulled, started.elapsed(), end));
-        }
+            }
+            false
+        });
+        self.enter(|state| state.pulled(pulled, started.elapsed(), end));
     }
 
     /// Gives a quick source some microseconds to fill a batch: claiming each item as it comes would cost more than its

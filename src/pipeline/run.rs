@@ -152,8 +152,8 @@ where
             drop(sink);
             kept = Some(state).filter(|_| matches!(ended, Ok(Ended::Complete)));
         });
-        let joined = handles.into_iter().filter_map(|handle| thread::join(handle).err());
-        (ended, dropped.err().into_iter().chain(joined).collect::<Vec<Payload>>(), kept)
+        let crashes = dropped.err().into_iter().chain(thread::join_all(handles)).collect::<Vec<Payload>>();
+        (ended, crashes, kept)
     });
     drop(watch);
     let (ring, source_panic, leftovers) = crew.into_parts();

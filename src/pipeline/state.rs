@@ -31,8 +31,6 @@ pub(super) struct State<S: Stock, R, E> {
     ready: bool,
     /// How much stock is enough for the one who pulls to turn to other work, in batches: half the default window.
     enough: usize,
-    /// Who pulls from a ready inlet, or waits to.
-    pulling: usize,
     /// Items claimed; the index of the next one.
     claimed: u64,
     /// Items committed; where no order is kept, the place of the next batch.
@@ -114,7 +112,6 @@ impl<S: Stock, R, E> State<S, R, E> {
             ordered: settings.ordered,
             ready,
             enough: threads.saturating_mul(2),
-            pulling: 0,
             claimed: 0,
             committed: 0,
             in_hand: 0,
@@ -134,14 +131,16 @@ impl<S: Stock, R, E> State<S, R, E> {
         self.commit(worked);
         let ticket = self.signal.workers.ticket();
         // What was handed back is due before anything else. Otherwise the stock is filled first, so that nobody has to wait
-        // for it; but nobody waits to pull from a ready inlet while there is something to claim.
-        let claim_first = !self.returned.is_empty() || self.pulling > 0 && self.stock.len() > 0;
+        // for it; but who pulls from a ready inlet claims what it pulled.
+        let claim_first = self.ready || !self.returned.is_empty();
         if self.is_over() {
             Step::Leave
         } else if let Some(items) = self.may_pull().filter(|_| !claim_first) {
             self.start_pull(items)
-        } else if let Some(step) = self.claim(lingered) {
+        } else if let Some(step) = self.claim_or_linger(lingered) {
             step
+        } else if let Some(items) = self.may_pull() {
+            self.start_pull(items)
         } else {
             self.asleep += 1;
             Step::Sleep(ticket)
@@ -179,7 +178,7 @@ impl<S: Stock, R, E> State<S, R, E> {
             Step::Output(done)
         } else if self.is_complete() {
             Step::Leave
-        } else if let Some(step) = self.claim(lingered) {
+        } else if let Some(step) = self.claim_or_linger(lingered) {
             step
         } else if let Some(items) = self.may_pull().filter(|_| self.ready) {
             self.start_pull(items)
@@ -201,7 +200,6 @@ impl<S: Stock, R, E> State<S, R, E> {
 
     /// Puts a batch that was pulled from a ready inlet into the stock, `asked` items having been wanted.
     pub(super) fn stock_up_batch(&mut self, batch: Vec<S::Load>, asked: usize) {
-        self.pulling -= 1;
         self.window.unpull(asked - batch.len());
         self.stock.put_batch(batch);
     }
@@ -256,7 +254,17 @@ impl<S: Stock, R, E> State<S, R, E> {
         self.ring.put(place, done.items, done);
     }
 
-    fn claim(&mut self, lingered: bool) -> Option<Step<S::Batch, R, E>> {
+    fn claim_or_linger(&mut self, lingered: bool) -> Option<Step<S::Batch, R, E>> {
+        let wanted = self.window.batch();
+        let is_filling = S::PULLED && self.inlet == Inlet::Busy && self.stock.len() < wanted;
+        if is_filling && !lingered && self.returned.is_empty() && self.can_claim() {
+            return Some(Step::Linger(wanted));
+        }
+        self.claim().map(Step::Work)
+    }
+
+    /// Claims the next items, if there are any.
+    pub(super) fn claim(&mut self) -> Option<Claim<S::Batch, R>> {
         if !self.can_claim() {
             return None;
         }
@@ -271,9 +279,6 @@ impl<S: Stock, R, E> State<S, R, E> {
                 (first, batch, items)
             }
         } else {
-            if S::PULLED && self.inlet == Inlet::Busy && self.stock.len() < wanted && !lingered {
-                return Some(Step::Linger(wanted));
-            }
             let (batch, items) = self.stock.take(if S::PULLED { wanted } else { wanted.min(self.window.room()) })?;
             if !S::PULLED {
                 self.window.pull(items);
@@ -283,7 +288,7 @@ impl<S: Stock, R, E> State<S, R, E> {
             (first, batch, items)
         };
         self.in_hand += 1;
-        Some(Step::Work(Claim { first, batch, items, outputs: self.spare.pop().unwrap_or_default() }))
+        Some(Claim { first, batch, items, outputs: self.spare.pop().unwrap_or_default() })
     }
 
     /// Whether nothing is left to claim, now and later. What is in hand may yet be handed back.
@@ -310,21 +315,20 @@ impl<S: Stock, R, E> State<S, R, E> {
         }
     }
 
-    /// How many items may be pulled now, and should be: as much as the stock lacks, of a ready inlet a batch at most.
+    /// How many items may be pulled now, and should be: as much as the stock lacks, of a ready inlet a batch.
     fn may_pull(&self) -> Option<usize> {
         if self.inlet != Inlet::Idle || self.signal.is_void(self.claimed) {
             return None;
         }
         let batch = self.window.batch();
-        let lacking = self.enough.saturating_mul(batch).saturating_sub(self.stock.len());
-        let most = if self.ready { batch } else { usize::MAX };
-        Some(lacking.min(most).min(self.window.room())).filter(|items| *items > 0)
+        let wanted =
+            if self.ready { batch } else { self.enough.saturating_mul(batch).saturating_sub(self.stock.len()) };
+        Some(wanted.min(self.window.room())).filter(|items| *items > 0)
     }
 
     fn start_pull(&mut self, items: usize) -> Step<S::Batch, R, E> {
         if self.ready {
             self.window.pull(items);
-            self.pulling += 1;
         } else {
             self.inlet = Inlet::Busy;
         }

@@ -312,12 +312,13 @@ fn an_end_that_a_poller_of_an_ancestor_drops_is_a_cancellation() {
 fn recv_many_returns_though_the_sender_keeps_up() {
     watched(|| {
         let token = live();
-        let (sender, receiver) = unbounded();
+        let (sender, receiver) = bounded(64);
         scope(&token, |s| {
             s.spawn(|s| Ok(sender.until(s.token()).send_all(0..).unwrap_err()))?;
             let mut buffer = Vec::new();
-            for _ in 0..100 {
-                receiver.until(&token).recv_many(&mut buffer, usize::MAX).unwrap();
+            for _ in 0..10_000 {
+                // The message it waited for, and what lay in the channel then.
+                assert!(receiver.until(&token).recv_many(&mut buffer, usize::MAX).unwrap() <= 65);
                 buffer.clear();
             }
             token.cancel();
