@@ -279,7 +279,10 @@ impl<S: Stock, R, E> State<S, R, E> {
                 (first, batch, items)
             }
         } else {
-            let (batch, items) = self.stock.take(if S::PULLED { wanted } else { wanted.min(self.window.room()) })?;
+            // Towards the end of data batches become small, so that nobody waits long for the one who has the last.
+            let share = self.stock.len().div_ceil(self.enough);
+            let most = if S::PULLED { wanted } else { wanted.min(share).min(self.window.room()) };
+            let (batch, items) = self.stock.take(most)?;
             if !S::PULLED {
                 self.window.pull(items);
             }
