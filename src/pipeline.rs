@@ -5,6 +5,7 @@ mod commit;
 mod crew;
 mod end;
 mod lines;
+mod parts;
 mod pulled;
 mod run;
 mod scan;

@@ -14,6 +14,7 @@
 //! 6. A ticket is taken before the state, the token or the void mark is looked at (see [`Event`](crate::token::Event)).
 
 use std::hint;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -23,6 +24,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::claim::{Pull, Stock};
 use super::commit::Ring;
+use super::parts::Offers;
 use super::run::{Refused, Settings, Stop};
 use super::signal::Signal;
 use super::stage::Stage;
@@ -38,7 +40,7 @@ type Shared<S, R, E> = CachePadded<Mutex<State<S, R, E>>>;
 pub(super) struct Crew<'a, S: Stock, I, W: Stage<S::Item>> {
     stage: &'a W,
     ordered: bool,
-    signal: Arc<Signal>,
+    pub(super) signal: Arc<Signal>,
     // Padded: whoever works reads what stands above for each item, while who pulls takes this lock for each.
     state: Shared<S, W::Output, W::Error>,
     inlet: Mutex<Pulling<I>>,
@@ -94,7 +96,7 @@ impl<'a, S: Stock, I, W: Stage<S::Item>> Crew<'a, S, I, W> {
         self.signal.void_from(0);
     }
 
-    fn enter<T>(&self, f: impl FnOnce(&mut State<S, W::Output, W::Error>) -> T) -> T {
+    pub(super) fn enter<T>(&self, f: impl FnOnce(&mut State<S, W::Output, W::Error>) -> T) -> T {
         let mut state = self.state.lock();
         let result = f(&mut state);
         self.in_stock.store(state.stock.len(), Ordering::Relaxed);
@@ -122,15 +124,16 @@ where
     /// The loop of a worker.
     pub(super) fn worker(&self) {
         let crash = CrashGuard { crew: self };
+        let work = |claim| self.work(claim, |first, part, offers| self.hand_over(first, part, offers));
         let mut worked = None;
         let mut lingered = false;
         loop {
             let step = self.enter(|state| state.worker_step(worked.take(), lingered));
             lingered = matches!(step, Step::Linger(_));
             match step {
-                Step::Work(claim) => worked = Some(self.work(claim)),
+                Step::Work(claim) => worked = Some(work(claim)),
                 Step::Linger(wanted) => self.linger(wanted),
-                Step::Pull(items) if self.ready => worked = self.pull_batch(items).map(|claim| self.work(claim)),
+                Step::Pull(items) if self.ready => worked = self.pull_batch(items).map(work),
                 Step::Pull(items) => self.pull(items),
                 Step::Sleep(ticket) => {
                     self.signal.workers.wait(ticket);
@@ -155,19 +158,33 @@ where
         loop {
             let step = self.enter(|state| state.caller_step(worked.take(), taken.take(), token, alone, lingered));
             lingered = matches!(step, Step::Linger(_));
+            let mut claimed = None;
             match step {
                 Step::Output(done) => match output(done, token, sink) {
                     Ok(batch) => taken = Some(batch),
                     Err(ended) => return ended,
                 },
-                Step::Work(claim) => worked = Some(self.work(claim)),
+                Step::Work(claim) => claimed = Some(claim),
                 Step::Linger(wanted) => self.linger(wanted),
-                Step::Pull(items) if self.ready => worked = self.pull_batch(items).map(|claim| self.work(claim)),
+                Step::Pull(items) if self.ready => claimed = self.pull_batch(items),
                 Step::Pull(items) => self.pull(items),
                 Step::Sleep(ticket) => self.signal.caller.wait(ticket),
                 Step::Leave => return Ended::Complete,
                 Step::Abandon if token.is_cancelled() => return Ended::Stopped(Stop::Cancelled),
                 Step::Abandon => return Ended::Crashed,
+            }
+            let Some(claim) = claimed else { continue };
+            let mut ended = None;
+            let done = self.work(claim, |first, part, offers| {
+                self.hand_over_at_sink(first, part, offers, token, sink, &mut ended)
+            });
+            match ended {
+                None => worked = Some(done),
+                Some(Ok(ended)) => return ended,
+                Some(Err(payload)) => {
+                    panic::discard(done);
+                    panic::resume(payload)
+                }
             }
         }
     }
@@ -261,15 +278,25 @@ where
         }
     }
 
-    fn work(&self, claim: Claim<S::Batch, W::Output>) -> Worked<S::Batch, W::Output, W::Error> {
+    /// `hand_over` is given the parts of a batch that has too many outputs, with the index of the first item of each.
+    fn work(
+        &self,
+        claim: Claim<S::Batch, W::Output>,
+        mut hand_over: impl FnMut(u64, Done<W::Output, W::Error>, &mut Offers) -> ControlFlow<(), Vec<W::Output>>,
+    ) -> Worked<S::Batch, W::Output, W::Error> {
         let Claim { first, mut batch, items, outputs } = claim;
         let signal = &*self.signal;
+        let mut offers = Offers::default();
         let is_void = |done| signal.is_void(first + done as u64);
-        let done = work(self.stage, &mut batch, items, outputs, is_void, || signal.is_idle());
+        let hand_over = |part: Done<_, _>| hand_over(first + part.at as u64, part, &mut offers);
+        let done = work(self.stage, &mut batch, items, outputs, is_void, || signal.is_idle(), hand_over);
+        let first = first + done.at as u64;
         let mut rest = None;
         match done.end {
-            None if done.items < items => rest = Some((batch, items - done.items)),
-            None => {}
+            None => {
+                let left = items - done.at - done.items;
+                rest = Some((batch, left)).filter(|_| left > 0);
+            }
             // In order, what lies below goes on; in no order, the first to fail ends all.
             Some(End::Error(_) | End::Panic(_)) => {
                 self.signal.void_from(if self.ordered { first + done.items as u64 } else { 0 });
@@ -281,7 +308,7 @@ where
 }
 
 /// Hands a batch to the sink.
-fn output<R, S, E>(
+pub(super) fn output<R, S, E>(
     done: Done<R, S>,
     token: &CancellationToken,
     sink: &mut impl FnMut(R) -> Result<(), Refused<E>>,

@@ -17,6 +17,8 @@ pub(super) struct Signal {
     idle: CachePadded<AtomicBool>,
     pub(super) workers: Event,
     pub(super) caller: Event,
+    /// For workers that have handed over a part of a batch and wait for the caller to take it.
+    pub(super) parts: Event,
 }
 
 impl Signal {
@@ -26,6 +28,7 @@ impl Signal {
             idle: CachePadded::new(AtomicBool::new(false)),
             workers: Event::default(),
             caller: Event::default(),
+            parts: Event::default(),
         })
     }
 
@@ -52,6 +55,7 @@ impl Signal {
         self.void_from.fetch_min(item, Ordering::Relaxed);
         self.workers.notify_all();
         self.caller.notify_all();
+        self.parts.notify_all();
     }
 
     pub(super) fn wake(&self, wakes: &Wakes) {
@@ -59,6 +63,9 @@ impl Signal {
             self.workers.notify_all();
         } else if wakes.a_worker {
             self.workers.notify_one();
+        }
+        if wakes.for_parts {
+            self.parts.notify_all();
         }
         if wakes.the_caller {
             self.caller.notify_one();
@@ -72,4 +79,6 @@ pub(super) struct Wakes {
     pub(super) all_workers: bool,
     pub(super) a_worker: bool,
     pub(super) the_caller: bool,
+    /// Those who wait for a part to be taken.
+    pub(super) for_parts: bool,
 }

@@ -114,8 +114,9 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
 
     /// Adds a stage that makes any number of items of one, in order.
     ///
-    /// All that is made of an item lies in memory until it is done, so what is made must come to an end: an endless
-    /// iterator is never output here, but on [one thread](Pipeline::threads). The [`window`](Pipeline::window) counts the items of the source. The iterator is used up on the thread that made it, so it need not be [`Send`]; its items must be.
+    /// There may be no end to what is made of an item: some 65,000 outputs are held of each item that is worked, and what is
+    /// more waits for the item's turn, or, [unordered](Pipeline::unordered), for the sink. The [`window`](Pipeline::window) counts the items of the source. The iterator is used up on
+    /// the thread that made it, so it need not be [`Send`]; its items must be.
     ///
     /// # Examples
     ///

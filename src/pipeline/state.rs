@@ -2,15 +2,16 @@
 //! of the user's is dropped.
 
 use std::collections::BTreeMap;
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::claim::{Batch, Stock};
-use super::commit::Ring;
+use super::commit::{Place, Ring};
 use super::run::Settings;
 use super::signal::{Signal, Wakes};
-use super::window::{LARGEST, Window};
-use super::work::Done;
+use super::window::Window;
+use super::work::{Done, MOST_OUTPUTS};
 use crate::panic::Payload;
 use crate::token::{CancellationToken, Ticket};
 
@@ -25,7 +26,7 @@ pub(super) struct State<S: Stock, R, E> {
     pub(super) source_panic: Option<Payload>,
     /// A worker is gone by a panic that belongs to no item.
     pub(super) crashed: bool,
-    signal: Arc<Signal>,
+    pub(super) signal: Arc<Signal>,
     ordered: bool,
     /// The inlet never waits: anybody pulls, a batch at a time.
     ready: bool,
@@ -33,17 +34,23 @@ pub(super) struct State<S: Stock, R, E> {
     enough: usize,
     /// Items claimed; the index of the next one.
     claimed: u64,
-    /// Items committed; where no order is kept, the place of the next batch.
-    committed: u64,
+    /// Where no order is kept, the place of the next batch.
+    place: u64,
     /// Batches that somebody works on, and may hand back in part.
     in_hand: usize,
     /// Emptied vectors of outputs, for reuse.
-    spare: Vec<Vec<R>>,
+    pub(super) spare: Vec<Vec<R>>,
     /// Workers that sleep or are about to.
     asleep: usize,
     /// One of them has been woken and has not looked yet.
     waking: bool,
-    caller_asleep: bool,
+    pub(super) caller_asleep: bool,
+    /// It sleeps with a batch in hand, of which there is a part to hand over: it cannot claim another.
+    pub(super) caller_holds: bool,
+    /// A worker waits for a part to be taken.
+    pub(super) part_awaited: bool,
+    /// It may have been, and the worker has yet to be woken.
+    part_taken: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -113,12 +120,15 @@ impl<S: Stock, R, E> State<S, R, E> {
             ready,
             enough: threads.saturating_mul(2),
             claimed: 0,
-            committed: 0,
+            place: 0,
             in_hand: 0,
             spare: Vec::new(),
             asleep: 0,
             waking: false,
             caller_asleep: false,
+            caller_holds: false,
+            part_awaited: false,
+            part_taken: false,
         }
     }
 
@@ -163,18 +173,12 @@ impl<S: Stock, R, E> State<S, R, E> {
         lingered: bool,
     ) -> Step<S::Batch, R, E> {
         self.commit(worked);
-        if let Some(Taken { emptied, items, elapsed }) = taken {
-            self.window.take(items, elapsed);
-            // Not one that an item with many outputs has made large.
-            if self.spare.len() < self.enough && emptied.capacity() <= 4 * LARGEST {
-                self.spare.push(emptied);
-            }
-        }
+        self.taken(taken);
         self.caller_asleep = false;
         let ticket = self.signal.caller.ticket();
         if token.is_cancelled() || self.crashed {
             Step::Abandon
-        } else if let Some(done) = self.ring.take() {
+        } else if let Some(done) = self.take() {
             Step::Output(done)
         } else if self.is_complete() {
             Step::Leave
@@ -220,10 +224,11 @@ impl<S: Stock, R, E> State<S, R, E> {
     /// Whom to wake, now that the state may have changed. One worker at a time: when it leaves the state in turn, it
     /// wakes the next, if there is more.
     pub(super) fn wakes(&mut self) -> Wakes {
+        let for_parts = mem::take(&mut self.part_taken);
         let idle = self.asleep > 0 || self.caller_asleep;
         self.signal.set_idle(idle);
         if !idle {
-            return Wakes::default();
+            return Wakes { for_parts, ..Wakes::default() };
         }
         let over = self.is_over();
         let can_claim = self.can_claim();
@@ -232,7 +237,8 @@ impl<S: Stock, R, E> State<S, R, E> {
             all_workers: self.asleep > 0 && over,
             a_worker: self.asleep > 0 && !over && !self.waking && (can_claim || can_pull),
             the_caller: self.caller_asleep
-                && (self.ring.is_ready() || can_claim && self.asleep == 0 || self.is_complete()),
+                && (self.ring.is_ready() || can_claim && self.asleep == 0 && !self.caller_holds || self.is_complete()),
+            for_parts,
         };
         self.waking |= wakes.a_worker;
         self.caller_asleep &= !wakes.the_caller;
@@ -249,9 +255,32 @@ impl<S: Stock, R, E> State<S, R, E> {
         if let Some(rest) = rest {
             self.returned.insert(first + done.items as u64, rest);
         }
-        let place = if self.ordered { first } else { self.committed };
-        self.committed += done.items as u64;
-        self.ring.put(place, done.items, done);
+        self.put(first, done);
+    }
+
+    /// Puts a batch that begins at `first` into the ring.
+    pub(super) fn put(&mut self, first: u64, done: Done<R, E>) -> Place {
+        let (place, items) = if self.ordered { ((first, done.part), done.items) } else { ((self.place, 0), 1) };
+        self.place += 1;
+        self.ring.put(place, items, done);
+        place
+    }
+
+    /// Takes what is due out of the ring.
+    pub(super) fn take(&mut self) -> Option<Done<R, E>> {
+        let done = self.ring.take();
+        self.part_taken |= done.is_some() && mem::take(&mut self.part_awaited);
+        done
+    }
+
+    /// The sink has taken a batch.
+    pub(super) fn taken(&mut self, taken: Option<Taken<R>>) {
+        let Some(Taken { emptied, items, elapsed }) = taken else { return };
+        self.window.take(items, elapsed);
+        // Not one that an item with many outputs has made large.
+        if self.spare.len() < self.enough && emptied.capacity() <= MOST_OUTPUTS {
+            self.spare.push(emptied);
+        }
     }
 
     fn claim_or_linger(&mut self, lingered: bool) -> Option<Step<S::Batch, R, E>> {

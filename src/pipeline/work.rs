@@ -1,18 +1,23 @@
 //! Working: the stages applied to one batch.
 
+use std::mem;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use super::claim::Batch;
 use super::stage::Stage;
-use super::window::AIM;
+use super::window::{AIM, LARGEST};
 use crate::panic::{self, Payload};
 
-/// A batch that has been worked, or the first part of one.
+/// A batch that has been worked, or a part of one.
 pub(super) struct Done<R, E> {
+    /// Where in the batch it begins.
+    pub(super) at: usize,
+    /// How many parts of the batch came before.
+    pub(super) part: usize,
     /// The outputs in order, up to where the batch ended.
     pub(super) outputs: Vec<R>,
-    /// How many items it took, the failing one included.
+    /// How many items came to an end in it, the failing one included.
     pub(super) items: usize,
     /// How long they took.
     pub(super) elapsed: Duration,
@@ -31,7 +36,14 @@ pub(super) enum End<E> {
 /// How much longer than it was meant to a batch may take before its rest is handed back.
 const PATIENCE: u32 = 4;
 
+/// How many outputs of a batch are held back until it is done. One more, and they are handed over, since there may be no
+/// end to what a stage makes of an item.
+pub(super) const MOST_OUTPUTS: usize = 4 * LARGEST;
+
 /// Works a batch of `items` items to its end or the first failure.
+///
+/// Where an item makes very many outputs, `hand_over` is given those there are, and answers with an empty vector for the
+/// next; it breaks off when nobody will ask for them.
 ///
 /// `is_void` is asked before each item, by its place in the batch. Now and then, while there is a rest, the clock is
 /// looked at, after 1, 3, 7 items and so on up to every eighth part: a batch that turns out to be much more costly than
@@ -44,10 +56,12 @@ pub(super) fn work<B: Batch, W: Stage<B::Item>>(
     mut outputs: Vec<W::Output>,
     is_void: impl Fn(usize) -> bool,
     is_idle: impl Fn() -> bool,
+    mut hand_over: impl FnMut(Done<W::Output, W::Error>) -> ControlFlow<(), Vec<W::Output>>,
 ) -> Done<W::Output, W::Error> {
     let started = Instant::now();
     let mut elapsed = Duration::ZERO;
     let mut done = 0;
+    let (mut at, mut part) = (0, 0);
     outputs.reserve(items);
     // One catch for the whole batch: outputs below the item that panics have been pushed already, and stay.
     let worked = panic::catch(|| {
@@ -61,6 +75,19 @@ pub(super) fn work<B: Batch, W: Stage<B::Item>>(
                 done += 1;
                 let this = done - 1;
                 let fed = stage.feed(item, &|| !is_void(this), |output| {
+                    if outputs.len() >= MOST_OUTPUTS {
+                        let outputs_so_far = mem::take(&mut outputs);
+                        let so_far = Done {
+                            at,
+                            part,
+                            outputs: outputs_so_far,
+                            items: this - at,
+                            elapsed: Duration::ZERO,
+                            end: None,
+                        };
+                        (at, part) = (this, part + 1);
+                        outputs = hand_over(so_far)?;
+                    }
                     outputs.push(output);
                     ControlFlow::Continue(())
                 });
@@ -84,7 +111,7 @@ pub(super) fn work<B: Batch, W: Stage<B::Item>>(
     let end = worked.unwrap_or_else(|payload| Some(End::Panic(payload)));
     // A source may panic while it makes an item of data: that item has not been counted.
     let failed = usize::from(end.is_some() && done == 0);
-    Done { outputs, items: done + failed, elapsed, end }
+    Done { at, part, outputs, items: done - at + failed, elapsed, end }
 }
 
 #[cfg(test)]
@@ -105,7 +132,8 @@ mod tests {
             },
         };
         let mut batch = (0..100_usize).collect::<Vec<_>>().into_iter();
-        let done = work(&stage, &mut batch, 100, Vec::new(), |_| false, || idle);
+        let done =
+            work(&stage, &mut batch, 100, Vec::new(), |_| false, || idle, |_| unreachable!("one output an item"));
         assert!(done.end.is_none());
         assert_eq!((done.outputs.len(), done.items + batch.len()), (done.items, 100));
         done.items

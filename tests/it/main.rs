@@ -8,6 +8,7 @@ mod par;
 mod pipeline;
 mod pipeline_end;
 mod pipeline_model;
+mod pipeline_parts;
 mod scope;
 mod tidy;
 mod token;

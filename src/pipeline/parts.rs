@@ -1,0 +1,150 @@
+//! Parts: what is handed over of a batch before it is done, where an item makes more outputs than should be held.
+//!
+//! A part goes into the ring, and waits there for its turn as a batch does. Some parts of a batch may lie there while the
+//! next one grows; then a member that works above the item that is due waits until it is due itself.
+//! That comes to an end: whoever hands back the rest of a batch claims what is lowest, so the item that is due is in the
+//! hands of somebody who works it, or waits for its turn, which it has. The caller does not only wait: it outputs what is
+//! due, in the midst of its own item.
+
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+
+use super::claim::{Pull, Stock};
+use super::commit::Place;
+use super::crew::{Crew, Ended, output};
+use super::run::Refused;
+use super::stage::Stage;
+use super::state::{State, Taken};
+use super::work::Done;
+use crate::panic::{self, Payload};
+use crate::token::{CancellationToken, Ticket};
+
+/// How many parts of a batch may lie in the ring. Items of fewer outputs than these are worked side by side however they
+/// are cut, so it should be many; what is held should be little.
+const MOST_PARTS: usize = 16;
+
+/// The places of the parts of a batch that have not been taken, as far as one knows.
+#[derive(Default)]
+pub(super) struct Offers(VecDeque<Place>);
+
+/// What follows when a part has been offered.
+enum Offered<R, E> {
+    /// It is handed over; here is a vector for the next.
+    Accepted(Vec<R>),
+    /// Hand what is due to the sink first. For the caller only.
+    Output(Done<R, E>),
+    /// Too many parts have not been taken yet.
+    Wait(Ticket),
+    /// Nobody will ask for it.
+    Void,
+}
+
+/// What the sink ended the run with, in the midst of a batch of the caller's.
+pub(super) type EndedWithin<S, E> = Option<Result<Ended<S, E>, Payload>>;
+
+impl<S, I, W> Crew<'_, S, I, W>
+where
+    S: Stock,
+    I: Pull<Load = S::Load>,
+    W: Stage<S::Item>,
+{
+    /// For a worker: hands over a part that begins with the item `first`.
+    pub(super) fn hand_over(
+        &self,
+        first: u64,
+        part: Done<W::Output, W::Error>,
+        offers: &mut Offers,
+    ) -> ControlFlow<(), Vec<W::Output>> {
+        let mut part = Some(part);
+        loop {
+            match self.enter(|state| state.worker_offers(first, &mut part, offers)) {
+                Offered::Accepted(next) => return ControlFlow::Continue(next),
+                Offered::Wait(ticket) => self.signal.parts.wait(ticket),
+                Offered::Output(_) | Offered::Void => return ControlFlow::Break(()),
+            }
+        }
+    }
+
+    /// For the caller: the same, and outputs what is due.
+    pub(super) fn hand_over_at_sink<E>(
+        &self,
+        first: u64,
+        part: Done<W::Output, W::Error>,
+        offers: &mut Offers,
+        token: &CancellationToken,
+        sink: &mut impl FnMut(W::Output) -> Result<(), Refused<E>>,
+        ended: &mut EndedWithin<W::Error, E>,
+    ) -> ControlFlow<(), Vec<W::Output>> {
+        let mut part = Some(part);
+        let mut taken = None;
+        loop {
+            match self.enter(|state| state.caller_offers(first, &mut part, offers, taken.take(), token)) {
+                Offered::Accepted(next) => return ControlFlow::Continue(next),
+                // Caught here, lest the panic of the sink pass for one of the stage that it runs in the midst of.
+                Offered::Output(done) => match panic::catch(|| output(done, token, sink)) {
+                    Ok(Ok(batch)) => taken = Some(batch),
+                    Ok(Err(stopped)) => {
+                        *ended = Some(Ok(stopped));
+                        return ControlFlow::Break(());
+                    }
+                    Err(payload) => {
+                        *ended = Some(Err(payload));
+                        return ControlFlow::Break(());
+                    }
+                },
+                Offered::Wait(ticket) => self.signal.caller.wait(ticket),
+                Offered::Void => return ControlFlow::Break(()),
+            }
+        }
+    }
+}
+
+impl<S: Stock, R, E> State<S, R, E> {
+    fn worker_offers(&mut self, first: u64, part: &mut Option<Done<R, E>>, offers: &mut Offers) -> Offered<R, E> {
+        let ticket = self.signal.parts.ticket();
+        if self.signal.is_void(first) {
+            Offered::Void
+        } else if self.offer(first, part, offers) {
+            Offered::Accepted(self.spare.pop().unwrap_or_default())
+        } else {
+            self.part_awaited = true;
+            Offered::Wait(ticket)
+        }
+    }
+
+    fn caller_offers(
+        &mut self,
+        first: u64,
+        part: &mut Option<Done<R, E>>,
+        offers: &mut Offers,
+        taken: Option<Taken<R>>,
+        token: &CancellationToken,
+    ) -> Offered<R, E> {
+        self.taken(taken);
+        (self.caller_asleep, self.caller_holds) = (false, false);
+        let ticket = self.signal.caller.ticket();
+        if token.is_cancelled() || self.signal.is_void(first) {
+            return Offered::Void;
+        }
+        let accepted = self.offer(first, part, offers);
+        if let Some(done) = self.take() {
+            Offered::Output(done)
+        } else if accepted {
+            Offered::Accepted(self.spare.pop().unwrap_or_default())
+        } else {
+            (self.caller_asleep, self.caller_holds) = (true, true);
+            Offered::Wait(ticket)
+        }
+    }
+
+    /// Puts the part into the ring, if it has not been and there is room; returns whether it is there, or has been.
+    fn offer(&mut self, first: u64, part: &mut Option<Done<R, E>>, offers: &mut Offers) -> bool {
+        while offers.0.front().is_some_and(|place| !self.ring.holds(*place)) {
+            offers.0.pop_front();
+        }
+        if offers.0.len() < MOST_PARTS {
+            offers.0.extend(part.take().map(|part| self.put(first, part)));
+        }
+        part.is_none()
+    }
+}

@@ -1,0 +1,186 @@
+//! Stages that make very many outputs of an item, which are handed over in parts.
+
+use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
+
+use brigade::{CancelReason, CancellationToken, Cancelled, Pipeline};
+
+use crate::util::{Census, alone, payload_of, reached, until_others_sleep, watched};
+
+fn live() -> CancellationToken {
+    CancellationToken::new()
+}
+
+/// More than is handed over at once, several times.
+const MANY: usize = 150_000;
+
+#[test]
+fn an_endless_flat_map_has_a_first_output() {
+    watched(|| {
+        for threads in 1..=4 {
+            for items in [1, 2, 20] {
+                let endless =
+                    || Pipeline::from_iter(0..items).threads(threads).flat_map(|item| (item..).step_by(items));
+                assert_eq!(endless().first(&live()), Ok(Some(0)));
+                // Behind more than one part.
+                assert_eq!(
+                    endless().filter(|output| *output > MANY * items).first(&live()),
+                    Ok(Some(MANY * items + items))
+                );
+                assert!(endless().unordered().first(&live()).unwrap().is_some());
+                let ready = Pipeline::from_ready(0..items).threads(threads).flat_map(|item| item..);
+                assert_eq!(ready.first(&live()), Ok(Some(0)));
+                let data = Pipeline::from_data(0..items).threads(threads).flat_map(|item| item..);
+                assert_eq!(data.scan((), |(), output| Some(output)).first(&live()), Ok(Some(0)));
+            }
+        }
+    });
+}
+
+#[test]
+fn many_outputs_come_in_order_and_all_of_them() {
+    watched(|| {
+        // Few of one item, many of the next.
+        let fanned = |item: usize| (0..if item % 3 == 1 { MANY } else { item }).map(move |at| (item, at));
+        let expected: Vec<_> = (0..12).flat_map(fanned).collect();
+        for threads in 1..=4 {
+            for window in [1, 2, 5, 100] {
+                reached(&format!("{threads} threads, window {window}"));
+                let run = || Pipeline::from_iter(0..12_usize).threads(threads).window(window).flat_map(fanned);
+                assert_eq!(run().collect::<Vec<_>>(&live()).as_ref(), Ok(&expected));
+                let mut outputs = run().unordered().collect::<Vec<_>>(&live()).unwrap();
+                outputs.sort_unstable();
+                assert_eq!(outputs, expected);
+            }
+        }
+    });
+}
+
+#[test]
+fn what_is_held_of_many_outputs_is_bounded() {
+    watched(|| {
+        for threads in 1..=3 {
+            for ordered in [true, false] {
+                let (alive, most) = (AtomicIsize::new(0), AtomicIsize::new(0));
+                let pipeline = Pipeline::from_iter(0..6).threads(threads).flat_map(|_| {
+                    (0..4 * MANY).inspect(|_| {
+                        most.fetch_max(alive.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+                    })
+                });
+                let pipeline = if ordered { pipeline } else { pipeline.unordered() };
+                let count = pipeline.fold(&live(), 0, |count, _| {
+                    alive.fetch_sub(1, Ordering::Relaxed);
+                    count + 1
+                });
+                assert_eq!(count, Ok(24 * MANY));
+                // Of the item that a thread works there are 16 parts of 4096 in the ring and one in hand, and of the one it has
+                // just done as many; one more is in the hands of the sink.
+                let bound = 4096 * (34 * isize::try_from(threads).unwrap() + 1);
+                let most = most.into_inner();
+                assert!(most <= bound, "{most} outputs were held on {threads} threads");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_run_that_ends_among_many_outputs_ends_as_the_plain_loop_does() {
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Ending {
+        StageFails,
+        StagePanics,
+        SinkFails,
+        SinkPanics,
+        SinkCancels,
+    }
+    use Ending::*;
+    watched(|| {
+        for ending in [StageFails, StagePanics, SinkFails, SinkPanics, SinkCancels] {
+            // Among the first part, between two, and far on; of the first item and of a later one.
+            for (bad_item, bad_at) in [(0, 5), (0, 4_096), (0, 100_000), (3, 100), (3, 20_000)] {
+                let run = |threads: usize| {
+                    let census = Census::default();
+                    let token = live();
+                    let mut seen = Vec::new();
+                    let mut result = Ok(());
+                    let payload = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                        result = Pipeline::from_iter(0..6)
+                            .threads(threads)
+                            .flat_map(|item| (0..MANY).map(move |at| (item, at)))
+                            .try_map(|at| match ending {
+                                StageFails if at == (bad_item, bad_at) => anyhow::bail!("stage at {at:?}"),
+                                StagePanics if at == (bad_item, bad_at) => std::panic::panic_any(at),
+                                _ => Ok(census.make(at)),
+                            })
+                            .try_for_each(&token, |output| {
+                                seen.push(output.value);
+                                match ending {
+                                    SinkFails if output.value == (bad_item, bad_at) => anyhow::bail!("sink"),
+                                    SinkPanics if output.value == (bad_item, bad_at) => {
+                                        std::panic::panic_any(output.value)
+                                    }
+                                    SinkCancels if output.value == (bad_item, bad_at) => _ = token.cancel(),
+                                    _ => {}
+                                }
+                                Ok(())
+                            });
+                    }))
+                    .err()
+                    .map(|payload| *payload.downcast::<(i32, usize)>().unwrap());
+                    assert_eq!(census.alive(), 0);
+                    (seen, result.map_err(|error| error.to_string()), payload)
+                };
+                let expected = run(1);
+                assert_eq!(
+                    expected.0.len(),
+                    usize::try_from(bad_item).unwrap() * MANY
+                        + bad_at
+                        + usize::from(matches!(ending, SinkFails | SinkPanics | SinkCancels))
+                );
+                for threads in 2..=4 {
+                    reached(&format!("{ending:?} at {bad_item}, {bad_at}, {threads} threads"));
+                    assert!(run(threads) == expected);
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn a_cancel_ends_who_waits_to_hand_over_a_part() {
+    if !alone!(a_cancel_ends_who_waits_to_hand_over_a_part) {
+        return;
+    }
+    watched(|| {
+        for threads in 2..=4 {
+            for ordered in [true, false] {
+                let token = live();
+                let made = AtomicUsize::new(0);
+                let pipeline = Pipeline::from_iter(0..10)
+                    .threads(threads)
+                    .flat_map(|_| std::iter::repeat(()).inspect(|()| _ = made.fetch_add(1, Ordering::Relaxed)));
+                let pipeline = if ordered { pipeline } else { pipeline.unordered() };
+                // The sink does not come back for more until everybody holds as much as they may, and waits.
+                let result = pipeline.for_each(&token, |()| {
+                    until_others_sleep();
+                    token.cancel();
+                });
+                assert_eq!(result, Err(Cancelled::new(CancelReason::Requested)));
+            }
+        }
+    });
+}
+
+#[test]
+fn a_source_that_panics_behind_many_outputs_is_resumed_after_them() {
+    watched(|| {
+        for threads in 1..=4 {
+            let mut seen = 0;
+            let payload = payload_of(|| {
+                let source = (0..3).map(|item| if item == 2 { std::panic::panic_any("the source") } else { item });
+                let _ =
+                    Pipeline::from_iter(source).threads(threads).flat_map(|_| 0..MANY).for_each(&live(), |_| seen += 1);
+            });
+            assert_eq!((payload.downcast_ref::<&str>(), seen), (Some(&"the source"), 2 * MANY));
+        }
+    });
+}
