@@ -228,7 +228,7 @@ where
             let pulled = batch.len();
             state.stock_up_batch(batch, items);
             state.pulled(pulled, elapsed, end);
-            state.claim()
+            if state.fills_first() { None } else { state.claim() }
         })
     }
 

@@ -32,6 +32,8 @@ pub(super) struct State<S: Stock, R, E> {
     ready: bool,
     /// How much stock is enough for the one who pulls to turn to other work, in batches: half the default window.
     enough: usize,
+    /// Who pulls from a ready inlet, or waits to.
+    pulling: usize,
     /// Items claimed; the index of the next one.
     claimed: u64,
     /// Where no order is kept, the place of the next batch.
@@ -119,6 +121,7 @@ impl<S: Stock, R, E> State<S, R, E> {
             ordered: settings.ordered,
             ready,
             enough: threads.saturating_mul(2),
+            pulling: 0,
             claimed: 0,
             place: 0,
             in_hand: 0,
@@ -140,12 +143,9 @@ impl<S: Stock, R, E> State<S, R, E> {
     ) -> Step<S::Batch, R, E> {
         self.commit(worked);
         let ticket = self.signal.workers.ticket();
-        // What was handed back is due before anything else. Otherwise the stock is filled first, so that nobody has to wait
-        // for it; but who pulls from a ready inlet claims what it pulled.
-        let claim_first = self.ready || !self.returned.is_empty();
         if self.is_over() {
             Step::Leave
-        } else if let Some(items) = self.may_pull().filter(|_| !claim_first) {
+        } else if let Some(items) = self.may_pull().filter(|_| self.fills_first()) {
             self.start_pull(items)
         } else if let Some(step) = self.claim_or_linger(lingered) {
             step
@@ -204,6 +204,7 @@ impl<S: Stock, R, E> State<S, R, E> {
 
     /// Puts a batch that was pulled from a ready inlet into the stock, `asked` items having been wanted.
     pub(super) fn stock_up_batch(&mut self, batch: Vec<S::Load>, asked: usize) {
+        self.pulling -= 1;
         self.window.unpull(asked - batch.len());
         self.stock.put_batch(batch);
     }
@@ -353,14 +354,26 @@ impl<S: Stock, R, E> State<S, R, E> {
             return None;
         }
         let batch = self.window.batch();
-        let wanted =
-            if self.ready { batch } else { self.enough.saturating_mul(batch).saturating_sub(self.stock.len()) };
+        let lacking = self.enough.saturating_mul(batch).saturating_sub(self.stock.len());
+        let wanted = match self.ready {
+            true if lacking < batch => 0,
+            true => batch,
+            false => lacking,
+        };
         Some(wanted.min(self.window.room())).filter(|items| *items > 0)
+    }
+
+    /// Whether to fill the stock before claiming anything, so that nobody has to wait for it. What was handed back is due
+    /// before anything else. And a batch that is pulled from a ready inlet in no time need not go by way of the stock, nor
+    /// does anybody wait to pull from one while there is something to claim.
+    pub(super) fn fills_first(&self) -> bool {
+        self.returned.is_empty() && (!self.ready || self.pulling == 0 && self.window.pulls_are_dear())
     }
 
     fn start_pull(&mut self, items: usize) -> Step<S::Batch, R, E> {
         if self.ready {
             self.window.pull(items);
+            self.pulling += 1;
         } else {
             self.inlet = Inlet::Busy;
         }

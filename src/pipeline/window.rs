@@ -76,6 +76,11 @@ impl Window {
         learn(&mut self.pull, items, elapsed);
     }
 
+    /// Whether pulling takes so much of a thread's time that two of them would often meet there.
+    pub(super) fn pulls_are_dear(&self) -> bool {
+        self.pull > (self.work + self.sink) / 16.0
+    }
+
     /// Learns from a batch what an item costs. Batches grow at most twofold at a time, and shrink at once.
     #[expect(
         clippy::cast_precision_loss,
