@@ -30,6 +30,11 @@ pub(crate) fn discard<T>(lost: T) {
     }
 }
 
+/// The same for each of several: dropped together, two whose `Drop` panics would abort the process.
+pub(crate) fn discard_all<T>(lost: impl IntoIterator<Item = T>) {
+    lost.into_iter().for_each(discard);
+}
+
 /// Keeps a panic as a value.
 pub(crate) fn value(component: Arc<str>, index: usize, payload: Payload) -> Panic {
     let message = if let Some(message) = payload.downcast_ref::<&'static str>() {

@@ -65,7 +65,7 @@ pub use stage::Stage;
 /// output meanwhile, at every setting. For that the calling thread, which outputs, never pulls; on two threads there is
 /// then one that pulls, and while an item keeps it busy for long, the other soon runs out of work, however wide the
 /// window. An iterator that never waits has no such limit as [`from_ready`](Self::from_ready). A stage, unlike a source,
-/// must not wait for the output of another item.
+/// must not wait for an output, be it of another item or an earlier one of its own item.
 ///
 /// A run that ends early waits for a `next()` that is under way, as a cancelled one does. The sink is dropped before, with
 /// all that it owns, so that an iterator which waits for something the sink owns, such as the other end of a channel, is
@@ -75,7 +75,8 @@ pub use stage::Stage;
 ///
 /// A cancelled run starts no further item, does not call the sink again, and returns [`Cancelled`] as soon as the items
 /// in hand are done. It does so even if every output had been taken, since a source that observes the token may have
-/// ended early for it. A source, stage or sink that is blocked in a system call can only be left when that call returns:
+/// ended early for it. A failure or panic that was met before, of an item whose turn has not come, still counts, as the
+/// cancellation may be its echo, unless the sink itself cancelled: that is where the plain loop ends. A source, stage or sink that is blocked in a system call can only be left when that call returns:
 /// give it a timeout, or have it observe the token itself.
 ///
 /// # Panics
@@ -166,8 +167,12 @@ impl<P: IndexedParallelIterator> Pipeline<FromData<P>, Identity<Cancelled>> {
     /// Starts from data that is all there: slices, vectors, arrays, ranges of up to 32 bits or `usize`, and whatever else
     /// rayon knows the length of, such as `chunks`, `zip` or `enumerate` of these.
     ///
-    /// Batches are split off without copying an item. A range of 64-bit integers has no length that rayon trusts: use
-    /// `usize`, or [`from_iter`](Pipeline::from_iter).
+    /// Batches are split off without copying an item. A range of 64-bit integers, or an inclusive one of more than 16 bits,
+    /// has no length that rayon trusts: use a range of `usize`, or [`from_iter`](Pipeline::from_iter).
+    ///
+    /// # Panics
+    ///
+    /// The run panics if the data has fewer items than it says, as rayon's `panic_fuse` may have.
     ///
     /// # Examples
     ///

@@ -1,6 +1,7 @@
 //! Committing: the ring in which worked batches wait for their turn.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// Batches by the index of their first item, and the index that is due next.
 ///
@@ -48,6 +49,14 @@ impl<D> Ring<D> {
     pub(super) fn into_rest(self) -> impl Iterator<Item = D> {
         self.batches.into_values().map(|(_, batch)| batch)
     }
+}
+
+/// A batch that the sink has taken.
+pub(super) struct Taken<R> {
+    pub(super) emptied: Vec<R>,
+    pub(super) items: usize,
+    /// How long the sink took.
+    pub(super) elapsed: Duration,
 }
 
 #[cfg(test)]

@@ -23,12 +23,12 @@ use crossbeam::utils::{Backoff, CachePadded};
 use parking_lot::{Mutex, MutexGuard};
 
 use super::claim::{Pull, Stock};
-use super::commit::Ring;
+use super::commit::{Ring, Taken};
 use super::parts::Offers;
 use super::run::{Refused, Settings, Stop};
 use super::signal::Signal;
 use super::stage::Stage;
-use super::state::{Claim, Inlet, State, Step, Taken, Worked};
+use super::state::{Claim, Inlet, State, Step, Worked};
 use super::window::AIM;
 use super::work::{Done, End, work};
 use crate::panic::{self, Payload};
@@ -64,6 +64,8 @@ pub(super) enum Ended<S, E> {
     /// Every output has been taken. The source may have panicked behind its last item.
     Complete,
     Stopped(Stop<S, E>),
+    /// The plain loop would have come no further.
+    CancelledBySink,
     /// A stage panicked.
     Panicked(Payload),
     /// A worker is gone by a panic that belongs to no item; joining it gives the payload.
@@ -87,8 +89,13 @@ impl<'a, S: Stock, I, W: Stage<S::Item>> Crew<'a, S, I, W> {
 
     /// Voids the run when `token` is cancelled, until the handle is dropped.
     pub(super) fn observe(&self, token: &CancellationToken) -> CancelCallback {
-        let signal = Arc::clone(&self.signal);
-        token.on_cancel(move |_| signal.void_from(0))
+        let (signal, caller) = (Arc::clone(&self.signal), std::thread::current().id());
+        token.on_cancel(move |_| {
+            if std::thread::current().id() == caller {
+                signal.cancelled_by_caller();
+            }
+            signal.void_from(0);
+        })
     }
 
     /// Voids the run: whoever works stops at the next item, whoever sleeps leaves.
@@ -160,7 +167,7 @@ where
             lingered = matches!(step, Step::Linger(_));
             let mut claimed = None;
             match step {
-                Step::Output(done) => match output(done, token, sink) {
+                Step::Output(done) => match self.output(done, token, sink) {
                     Ok(batch) => taken = Some(batch),
                     Err(ended) => return ended,
                 },
@@ -170,6 +177,7 @@ where
                 Step::Pull(items) => self.pull(items),
                 Step::Sleep(ticket) => self.signal.caller.wait(ticket),
                 Step::Leave => return Ended::Complete,
+                Step::Abandon if self.signal.is_cancelled_by_sink() => return Ended::CancelledBySink,
                 Step::Abandon if token.is_cancelled() => return Ended::Stopped(Stop::Cancelled),
                 Step::Abandon => return Ended::Crashed,
             }
@@ -214,8 +222,8 @@ where
                 if !source.pull(1, &mut batch) {
                     return true;
                 }
-                let is_power_of_four = batch.len().is_power_of_two() && batch.len().trailing_zeros() % 2 == 0;
-                if is_power_of_four && started.elapsed() > AIM {
+                let looks = matches!(batch.len(), 1 | 4 | 16) || batch.len() % 64 == 0;
+                if looks && started.elapsed() > AIM {
                     break;
                 }
             }
@@ -291,43 +299,64 @@ where
         let hand_over = |part: Done<_, _>| hand_over(first + part.at as u64, part, &mut offers);
         let done = work(self.stage, &mut batch, items, outputs, is_void, || signal.is_idle(), hand_over);
         let first = first + done.at as u64;
-        let mut rest = None;
         match done.end {
             None => {
                 let left = items - done.at - done.items;
-                rest = Some((batch, left)).filter(|_| left > 0);
+                let rest = Some((batch, left)).filter(|_| left > 0);
+                return Worked { first, done: Some(done), rest };
             }
             // In order, what lies below goes on; in no order, the first to fail ends all.
             Some(End::Error(_) | End::Panic(_)) => {
-                self.signal.void_from(if self.ordered { first + done.items as u64 } else { 0 });
+                signal.void_from(if self.ordered { first + done.items as u64 } else { 0 });
             }
-            Some(End::Void) => return Worked { first, done: None, rest },
+            Some(End::Void) => {}
         }
-        Worked { first, done: Some(done), rest }
+        // The plain loop would not have met what is left. It goes before the result is made, which a `Drop` that panics
+        // after that would leak (rust-lang/rust#47949).
+        panic::discard(batch);
+        if let Some(End::Void) = done.end {
+            panic::discard_all(done.outputs);
+            return Worked { first, done: None, rest: None };
+        }
+        Worked { first, done: Some(done), rest: None }
     }
 }
 
-/// Hands a batch to the sink.
-pub(super) fn output<R, S, E>(
-    done: Done<R, S>,
-    token: &CancellationToken,
-    sink: &mut impl FnMut(R) -> Result<(), Refused<E>>,
-) -> Result<Taken<R>, Ended<S, E>> {
-    let Done { mut outputs, items, end, .. } = done;
-    let started = Instant::now();
-    let mut cancelled = false;
-    for output in outputs.drain(..) {
-        cancelled = token.is_cancelled();
-        if cancelled {
-            break;
+impl<S: Stock, I, W: Stage<S::Item>> Crew<'_, S, I, W> {
+    /// Hands a batch to the sink. What the sink does not take, since it fails or the run is cancelled, the plain loop would
+    /// not have made.
+    pub(super) fn output<E>(
+        &self,
+        done: Done<W::Output, W::Error>,
+        token: &CancellationToken,
+        sink: &mut impl FnMut(W::Output) -> Result<(), Refused<E>>,
+    ) -> Result<Taken<W::Output>, Ended<W::Error, E>> {
+        let Done { mut outputs, items, end, .. } = done;
+        let started = Instant::now();
+        let mut rest = outputs.drain(..);
+        self.signal.set_outputting(true);
+        // Caught, since the rest has to be dropped one by one, and not while the panic unwinds.
+        let taken = panic::catch(|| {
+            for output in rest.by_ref() {
+                if token.is_cancelled() {
+                    return Err(Refused::Cancelled);
+                }
+                sink(output)?;
+            }
+            Ok(())
+        });
+        self.signal.set_outputting(false);
+        panic::discard_all(&mut rest);
+        drop(rest);
+        match (taken, end) {
+            (Err(payload), _) => panic::resume(payload),
+            (Ok(Err(Refused::Failed(error))), _) => Err(Ended::Stopped(Stop::Sink(error))),
+            (Ok(_), _) if self.signal.is_cancelled_by_sink() => Err(Ended::CancelledBySink),
+            (Ok(_), Some(End::Error(error))) => Err(Ended::Stopped(Stop::Stage(error))),
+            (Ok(_), Some(End::Panic(payload))) => Err(Ended::Panicked(payload)),
+            (Ok(Err(Refused::Cancelled)), _) => Err(Ended::Stopped(Stop::Cancelled)),
+            (Ok(Ok(())), None | Some(End::Void)) => Ok(Taken { emptied: outputs, items, elapsed: started.elapsed() }),
         }
-        sink(output).map_err(|refused| Ended::Stopped(refused.into()))?;
-    }
-    match end {
-        Some(End::Error(error)) => Err(Ended::Stopped(Stop::Stage(error))),
-        Some(End::Panic(payload)) => Err(Ended::Panicked(payload)),
-        _ if cancelled => Err(Ended::Stopped(Stop::Cancelled)),
-        None | Some(End::Void) => Ok(Taken { emptied: outputs, items, elapsed: started.elapsed() }),
     }
 }
 

@@ -10,11 +10,11 @@ use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
 use super::claim::{Pull, Stock};
-use super::commit::Place;
-use super::crew::{Crew, Ended, output};
+use super::commit::{Place, Taken};
+use super::crew::{Crew, Ended};
 use super::run::Refused;
 use super::stage::Stage;
-use super::state::{State, Taken};
+use super::state::State;
 use super::work::Done;
 use crate::panic::{self, Payload};
 use crate::token::{CancellationToken, Ticket};
@@ -81,7 +81,7 @@ where
             match self.enter(|state| state.caller_offers(first, &mut part, offers, taken.take(), token)) {
                 Offered::Accepted(next) => return ControlFlow::Continue(next),
                 // Caught here, lest the panic of the sink pass for one of the stage that it runs in the midst of.
-                Offered::Output(done) => match panic::catch(|| output(done, token, sink)) {
+                Offered::Output(done) => match panic::catch(|| self.output(done, token, sink)) {
                     Ok(Ok(batch)) => taken = Some(batch),
                     Ok(Err(stopped)) => {
                         *ended = Some(Ok(stopped));

@@ -180,7 +180,7 @@ fn settle<R, S, E, A>(
             Some(End::Error(error)) => errors.push_back(error),
             None | Some(End::Void) => {}
         }
-        untaken.push(outputs);
+        untaken.extend(outputs);
     }
     above.extend(source_panic);
     let result = match ended {
@@ -189,7 +189,8 @@ fn settle<R, S, E, A>(
             Ok(state)
         }
         Ok(Ended::Stopped(stop)) => {
-            // An error hides what failed above it, which the plain loop would not have met. A cancellation hides nothing.
+            // An error hides what failed above it, which the plain loop would not have met. A cancellation from elsewhere than
+            // the sink hides nothing: it may be the echo of what failed.
             Err(if matches!(stop, Stop::Cancelled) {
                 panics.append(&mut above);
                 errors.pop_front().map_or(stop, Stop::Stage)
@@ -197,6 +198,7 @@ fn settle<R, S, E, A>(
                 stop
             })
         }
+        Ok(Ended::CancelledBySink) => Err(Stop::Cancelled),
         Ok(Ended::Crashed) => Ok(None),
         Ok(Ended::Panicked(payload)) | Err(payload) => {
             panics.push(payload);
@@ -205,7 +207,9 @@ fn settle<R, S, E, A>(
     };
     panics.extend(crashes);
     // What is left must be gone before a panic is resumed: a `Drop` that panics while another panic unwinds aborts.
-    panics.extend(panic::catch(move || drop((leftovers, untaken, errors))).err());
+    panics.extend(panic::catch(move || drop((leftovers, errors))).err());
+    // One by one: dropped together, two that panic would abort.
+    panics.extend(untaken.into_iter().filter_map(|output| panic::catch(move || drop(output)).err()));
 
     let mut panics = panics.into_iter();
     let first = panics.next();
@@ -251,8 +255,12 @@ fn feed<T, W: Stage<T>, E>(
     mut sink: impl FnMut(W::Output) -> Result<(), Refused<E>>,
 ) -> Result<(), Stop<W::Error, E>> {
     let mut stopped = None;
-    let fed = stage.feed(item, &|| !token.is_cancelled(), |output| {
-        let taken = if token.is_cancelled() { Err(Refused::Cancelled) } else { sink(output) };
+    let fed = stage.feed(item, |output| {
+        let taken = match output {
+            _ if token.is_cancelled() => Err(Refused::Cancelled),
+            Some(output) => sink(output),
+            None => Ok(()),
+        };
         match taken {
             Ok(()) => ControlFlow::Continue(()),
             Err(refused) => {

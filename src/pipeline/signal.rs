@@ -15,6 +15,10 @@ pub(super) struct Signal {
     void_from: CachePadded<AtomicU64>,
     /// Somebody sleeps, and would take what is handed back.
     idle: CachePadded<AtomicBool>,
+    /// The caller is in the sink.
+    outputting: AtomicBool,
+    /// There it has cancelled the token.
+    cancelled_by_sink: AtomicBool,
     pub(super) workers: Event,
     pub(super) caller: Event,
     /// For workers that have handed over a part of a batch and wait for the caller to take it.
@@ -26,6 +30,8 @@ impl Signal {
         Arc::new(Signal {
             void_from: CachePadded::new(AtomicU64::new(u64::MAX)),
             idle: CachePadded::new(AtomicBool::new(false)),
+            outputting: AtomicBool::new(false),
+            cancelled_by_sink: AtomicBool::new(false),
             workers: Event::default(),
             caller: Event::default(),
             parts: Event::default(),
@@ -48,6 +54,22 @@ impl Signal {
         if self.is_idle() != idle {
             self.idle.store(idle, Ordering::Relaxed);
         }
+    }
+
+    // Relaxed, as the next two: they are the caller's alone.
+    pub(super) fn set_outputting(&self, outputting: bool) {
+        self.outputting.store(outputting, Ordering::Relaxed);
+    }
+
+    /// The token is cancelled by the calling thread, which may be in the sink.
+    pub(super) fn cancelled_by_caller(&self) {
+        if self.outputting.load(Ordering::Relaxed) {
+            self.cancelled_by_sink.store(true, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn is_cancelled_by_sink(&self) -> bool {
+        self.cancelled_by_sink.load(Ordering::Relaxed)
     }
 
     /// Who works on an item from this one on stops at the next; who sleeps looks again.

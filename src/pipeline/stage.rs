@@ -20,14 +20,13 @@ pub trait Stage<T>: Sync {
     /// What a stage can fail with; where none can, what the source can, which is [`Cancelled`](crate::Cancelled) most often.
     type Error;
 
-    /// Hands what becomes of `item` to `emit`; breaks off when that does, or when a stage that makes many items of one finds
-    /// that they are not `wanted` any more.
+    /// Hands what becomes of `item` to `emit`; breaks off when that does. A stage that makes many items of one hands on `None`
+    /// before each: none of them may get through, and yet somebody has to ask whether more are wanted, and how long it takes.
     #[doc(hidden)]
     fn feed(
         &self,
         item: T,
-        wanted: &impl Fn() -> bool,
-        emit: impl FnMut(Self::Output) -> ControlFlow<()>,
+        emit: impl FnMut(Option<Self::Output>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, Self::Error>;
 }
 
@@ -114,8 +113,8 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
 
     /// Adds a stage that makes any number of items of one, in order.
     ///
-    /// There may be no end to what is made of an item: some 65,000 outputs are held of each item that is worked, and what is
-    /// more waits for the item's turn, or, [unordered](Pipeline::unordered), for the sink. The [`window`](Pipeline::window) counts the items of the source. The iterator is used up on
+    /// There may be no end to what is made of an item: if it takes long or is very much, it is handed to the sink as it
+    /// comes. Before the item's turn some 65,000 outputs are held, or sixteen where each takes long; then its worker waits. The [`window`](Pipeline::window) counts the items of the source. The iterator is used up on
     /// the thread that made it, so it need not be [`Send`]; its items must be.
     ///
     /// # Examples
@@ -206,13 +205,8 @@ impl<T, E> Stage<T> for Identity<E> {
     type Error = E;
 
     #[inline]
-    fn feed(
-        &self,
-        item: T,
-        _wanted: &impl Fn() -> bool,
-        mut emit: impl FnMut(T) -> ControlFlow<()>,
-    ) -> Result<ControlFlow<()>, E> {
-        Ok(emit(item))
+    fn feed(&self, item: T, mut emit: impl FnMut(Option<T>) -> ControlFlow<()>) -> Result<ControlFlow<()>, E> {
+        Ok(emit(Some(item)))
     }
 }
 
@@ -252,13 +246,8 @@ where
     type Error = W::Error;
 
     #[inline]
-    fn feed(
-        &self,
-        item: T,
-        wanted: &impl Fn() -> bool,
-        mut emit: impl FnMut(R) -> ControlFlow<()>,
-    ) -> Result<ControlFlow<()>, W::Error> {
-        self.before.feed(item, wanted, |input| emit((self.f)(input)))
+    fn feed(&self, item: T, mut emit: impl FnMut(Option<R>) -> ControlFlow<()>) -> Result<ControlFlow<()>, W::Error> {
+        self.before.feed(item, |input| emit(input.map(&self.f)))
     }
 }
 
@@ -272,14 +261,9 @@ where
     type Error = E;
 
     #[inline]
-    fn feed(
-        &self,
-        item: T,
-        wanted: &impl Fn() -> bool,
-        mut emit: impl FnMut(R) -> ControlFlow<()>,
-    ) -> Result<ControlFlow<()>, E> {
+    fn feed(&self, item: T, mut emit: impl FnMut(Option<R>) -> ControlFlow<()>) -> Result<ControlFlow<()>, E> {
         let mut failed = None;
-        let fed = self.before.feed(item, wanted, |input| match (self.f)(input) {
+        let fed = self.before.feed(item, |input| match input.map(&self.f).transpose() {
             Ok(output) => emit(output),
             Err(error) => {
                 failed = Some(error);
@@ -305,10 +289,12 @@ where
     fn feed(
         &self,
         item: T,
-        wanted: &impl Fn() -> bool,
-        mut emit: impl FnMut(W::Output) -> ControlFlow<()>,
+        mut emit: impl FnMut(Option<W::Output>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, W::Error> {
-        self.before.feed(item, wanted, |input| if (self.f)(&input) { emit(input) } else { ControlFlow::Continue(()) })
+        self.before.feed(item, |input| match input {
+            Some(input) if !(self.f)(&input) => ControlFlow::Continue(()),
+            input => emit(input),
+        })
     }
 }
 
@@ -321,13 +307,11 @@ where
     type Error = W::Error;
 
     #[inline]
-    fn feed(
-        &self,
-        item: T,
-        wanted: &impl Fn() -> bool,
-        mut emit: impl FnMut(R) -> ControlFlow<()>,
-    ) -> Result<ControlFlow<()>, W::Error> {
-        self.before.feed(item, wanted, |input| (self.f)(input).map_or(ControlFlow::Continue(()), &mut emit))
+    fn feed(&self, item: T, mut emit: impl FnMut(Option<R>) -> ControlFlow<()>) -> Result<ControlFlow<()>, W::Error> {
+        self.before.feed(item, |input| match input.map(&self.f) {
+            Some(None) => ControlFlow::Continue(()),
+            output => emit(output.flatten()),
+        })
     }
 }
 
@@ -344,13 +328,14 @@ where
     fn feed(
         &self,
         item: T,
-        wanted: &impl Fn() -> bool,
-        mut emit: impl FnMut(R::Item) -> ControlFlow<()>,
+        mut emit: impl FnMut(Option<R::Item>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, W::Error> {
-        self.before.feed(item, wanted, |input| {
-            (self.f)(input)
-                .into_iter()
-                .try_for_each(|output| if wanted() { emit(output) } else { ControlFlow::Break(()) })
+        self.before.feed(item, |input| match input {
+            Some(input) => (self.f)(input).into_iter().try_for_each(|output| {
+                emit(None)?;
+                emit(Some(output))
+            }),
+            None => emit(None),
         })
     }
 }
@@ -367,11 +352,12 @@ where
     fn feed(
         &self,
         item: T,
-        wanted: &impl Fn() -> bool,
-        mut emit: impl FnMut(W::Output) -> ControlFlow<()>,
+        mut emit: impl FnMut(Option<W::Output>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, W::Error> {
-        self.before.feed(item, wanted, |input| {
-            (self.f)(&input);
+        self.before.feed(item, |input| {
+            if let Some(input) = &input {
+                (self.f)(input);
+            }
             emit(input)
         })
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::claim::{Batch, Stock};
-use super::commit::{Place, Ring};
+use super::commit::{Place, Ring, Taken};
 use super::run::Settings;
 use super::signal::{Signal, Wakes};
 use super::window::Window;
@@ -96,14 +96,6 @@ pub(super) struct Worked<B, R, E> {
     pub(super) done: Option<Done<R, E>>,
     /// What was not worked, and how many items it has.
     pub(super) rest: Option<(B, usize)>,
-}
-
-/// A batch that the sink has taken.
-pub(super) struct Taken<R> {
-    pub(super) emptied: Vec<R>,
-    pub(super) items: usize,
-    /// How long the sink took.
-    pub(super) elapsed: Duration,
 }
 
 impl<S: Stock, R, E> State<S, R, E> {

@@ -40,10 +40,56 @@ const PATIENCE: u32 = 4;
 /// end to what a stage makes of an item.
 pub(super) const MOST_OUTPUTS: usize = 4 * LARGEST;
 
+/// How many outputs of a `flat_map` at most go by between two looks at the clock.
+const BETWEEN_LOOKS: usize = 64;
+
+/// The outputs of a batch that are held back, and where the batch is.
+struct Held<R, H> {
+    outputs: Vec<R>,
+    hand_over: H,
+    /// Where the next part begins, and how many were handed over before.
+    at: usize,
+    part: usize,
+    since: Instant,
+    /// How many outputs of a `flat_map` have gone by since the last look at the clock, and how many may.
+    asked: usize,
+    until_look: usize,
+}
+
+impl<R, H> Held<R, H> {
+    /// Hands over what there is, of the items before `this`, and of `this`, which comes to its end in a later part.
+    #[cold]
+    fn hand_over<E>(&mut self, this: usize) -> ControlFlow<()>
+    where
+        H: FnMut(Done<R, E>) -> ControlFlow<(), Vec<R>>,
+    {
+        let Held { at, part, .. } = *self;
+        let outputs = mem::take(&mut self.outputs);
+        (self.at, self.part) = (this, part + 1);
+        self.outputs =
+            (self.hand_over)(Done { at, part, outputs, items: this - at, elapsed: Duration::ZERO, end: None })?;
+        self.since = Instant::now();
+        ControlFlow::Continue(())
+    }
+
+    /// Whether it is time to hand over what there is: a stage that makes many items of one has taken long over it. Asked
+    /// before each of them; the clock is looked at after 1, 3, 7 and so on.
+    #[inline]
+    fn is_late(&mut self) -> bool {
+        self.asked += 1;
+        if self.asked < self.until_look {
+            return false;
+        }
+        self.asked = 0;
+        self.until_look = (self.until_look * 2).min(BETWEEN_LOOKS);
+        !self.outputs.is_empty() && self.since.elapsed() > AIM * PATIENCE
+    }
+}
+
 /// Works a batch of `items` items to its end or the first failure.
 ///
-/// Where an item makes very many outputs, `hand_over` is given those there are, and answers with an empty vector for the
-/// next; it breaks off when nobody will ask for them.
+/// Where an item makes very many outputs, or takes long over them, `hand_over` is given those there are, and answers with
+/// an empty vector for the next; it breaks off when nobody will ask for them.
 ///
 /// `is_void` is asked before each item, by its place in the batch. Now and then, while there is a rest, the clock is
 /// looked at, after 1, 3, 7 items and so on up to every eighth part: a batch that turns out to be much more costly than
@@ -56,13 +102,13 @@ pub(super) fn work<B: Batch, W: Stage<B::Item>>(
     mut outputs: Vec<W::Output>,
     is_void: impl Fn(usize) -> bool,
     is_idle: impl Fn() -> bool,
-    mut hand_over: impl FnMut(Done<W::Output, W::Error>) -> ControlFlow<(), Vec<W::Output>>,
+    hand_over: impl FnMut(Done<W::Output, W::Error>) -> ControlFlow<(), Vec<W::Output>>,
 ) -> Done<W::Output, W::Error> {
     let started = Instant::now();
     let mut elapsed = Duration::ZERO;
-    let mut done = 0;
-    let (mut at, mut part) = (0, 0);
     outputs.reserve(items);
+    let mut done = 0;
+    let mut held = Held { outputs, hand_over, at: 0, part: 0, since: started, asked: 0, until_look: 1 };
     // One catch for the whole batch: outputs below the item that panics have been pushed already, and stay.
     let worked = panic::catch(|| {
         let mut next = 1;
@@ -74,22 +120,17 @@ pub(super) fn work<B: Batch, W: Stage<B::Item>>(
                 }
                 done += 1;
                 let this = done - 1;
-                let fed = stage.feed(item, &|| !is_void(this), |output| {
-                    if outputs.len() >= MOST_OUTPUTS {
-                        let outputs_so_far = mem::take(&mut outputs);
-                        let so_far = Done {
-                            at,
-                            part,
-                            outputs: outputs_so_far,
-                            items: this - at,
-                            elapsed: Duration::ZERO,
-                            end: None,
-                        };
-                        (at, part) = (this, part + 1);
-                        outputs = hand_over(so_far)?;
+                let fed = stage.feed(item, |output| match output {
+                    Some(output) => {
+                        if held.outputs.len() >= MOST_OUTPUTS {
+                            held.hand_over(this)?;
+                        }
+                        held.outputs.push(output);
+                        ControlFlow::Continue(())
                     }
-                    outputs.push(output);
-                    ControlFlow::Continue(())
+                    None if is_void(this) => ControlFlow::Break(()),
+                    None if held.is_late() => held.hand_over(this),
+                    None => ControlFlow::Continue(()),
                 });
                 match fed {
                     Ok(ControlFlow::Continue(())) => ControlFlow::Continue(()),
@@ -100,6 +141,8 @@ pub(super) fn work<B: Batch, W: Stage<B::Item>>(
             if let ControlFlow::Break(end) = run {
                 return Some(end);
             }
+            // Rayon's `panic_fuse` is one that does so.
+            assert!(done == until, "the data has fewer items than it said it had");
             elapsed = started.elapsed();
             if elapsed > AIM * PATIENCE || elapsed > AIM / 2 && is_idle() {
                 break;
@@ -111,6 +154,7 @@ pub(super) fn work<B: Batch, W: Stage<B::Item>>(
     let end = worked.unwrap_or_else(|payload| Some(End::Panic(payload)));
     // A source may panic while it makes an item of data: that item has not been counted.
     let failed = usize::from(end.is_some() && done == 0);
+    let Held { outputs, at, part, .. } = held;
     Done { at, part, outputs, items: done - at + failed, elapsed, end }
 }
 
@@ -132,8 +176,7 @@ mod tests {
             },
         };
         let mut batch = (0..100_usize).collect::<Vec<_>>().into_iter();
-        let done =
-            work(&stage, &mut batch, 100, Vec::new(), |_| false, || idle, |_| unreachable!("one output an item"));
+        let done = work(&stage, &mut batch, 100, Vec::new(), |_| false, || idle, |_| ControlFlow::Break(()));
         assert!(done.end.is_none());
         assert_eq!((done.outputs.len(), done.items + batch.len()), (done.items, 100));
         done.items

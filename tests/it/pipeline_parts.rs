@@ -184,3 +184,42 @@ fn a_source_that_panics_behind_many_outputs_is_resumed_after_them() {
         }
     });
 }
+
+#[test]
+fn one_output_among_endless_ones_that_are_filtered_out_reaches_the_sink() {
+    watched(|| {
+        for threads in 1..=4 {
+            for items in [1, 3] {
+                reached(&format!("{threads} threads, {items} items"));
+                let rare = || {
+                    let endless = Pipeline::from_iter(0..items).threads(threads).flat_map(|_| 0_u64..);
+                    endless.filter(|number| *number == 5)
+                };
+                assert_eq!(rare().first(&live()), Ok(Some(5)));
+                assert_eq!(rare().unordered().first(&live()), Ok(Some(5)));
+                let failed = rare().try_map(anyhow::Ok).try_for_each(&live(), |_| anyhow::bail!("found"));
+                assert_eq!(failed.unwrap_err().to_string(), "found");
+            }
+        }
+    });
+}
+
+#[test]
+fn large_outputs_that_take_long_are_not_all_held() {
+    watched(|| {
+        for threads in 2..=3 {
+            let (census, most) = (Census::default(), AtomicIsize::new(0));
+            let slowly = |_| {
+                (0..200).map(|_| {
+                    let started = std::time::Instant::now();
+                    while started.elapsed() < std::time::Duration::from_micros(500) {}
+                    most.fetch_max(census.alive(), Ordering::Relaxed);
+                    census.make(())
+                })
+            };
+            Pipeline::from_iter(0..1).threads(threads).flat_map(slowly).for_each(&live(), drop).unwrap();
+            let most = most.into_inner();
+            assert!(most < 100, "{most} of 200 were held");
+        }
+    });
+}
