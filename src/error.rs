@@ -97,7 +97,8 @@ impl From<Cancelled> for io::Error {
 
 /// A task's failure kept as a value: its error or its panic, with the component and index it belongs to.
 ///
-/// This is what the collect-all forms list, such as [`scope_all`](crate::scope_all). Fail-fast forms return the bare `E`.
+/// This is what the forms list that go on past a failure, such as
+/// [`ScopeBuilder::collect_all`](crate::ScopeBuilder::collect_all). Those that end with the first return the bare `E`.
 ///
 /// It is shown on one line, as `name#index failed: error`. Of an error that has a chain of causes and shows it in the
 /// alternate form, such as `anyhow::Error`, `{:#}` shows the chain here too.
@@ -159,9 +160,9 @@ impl<E> Failure<E> {
     /// # Examples
     ///
     /// ```
-    /// use brigade::{CancellationToken, Failure, scope_all};
+    /// use brigade::{CancellationToken, Failure, ScopeBuilder};
     ///
-    /// let failures = scope_all(&CancellationToken::new(), |s| {
+    /// let failures = ScopeBuilder::new().collect_all(&CancellationToken::new(), |s| {
     ///     s.spawn(|_| Err::<(), _>(anyhow::anyhow!("disk full")))?;
     ///     s.spawn(|_| -> anyhow::Result<()> { panic!("a bug") })?;
     ///     Ok(())

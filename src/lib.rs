@@ -11,7 +11,8 @@
 //! | a stream: lines, files, a directory walk; outputs to be written in order | [`Pipeline`] |
 //! | a collection in memory, and you want another | [`par_map`], [`try_par_map`] |
 //! | some different things to do at once | [`scope`] |
-//! | the same, and you want to know of each that failed | [`scope_all`] |
+//! | two or some closures at once, and all their values, or the first | [`try_join`], [`try_join_all`], [`first_ok`] |
+//! | many tasks on a few threads; every failure, not the first; names, stacks, hooks | [`ScopeBuilder`] |
 //! | something that must be able to stop, or to end in time | [`CancellationToken`], which every call above takes |
 //! | threads that pass messages, written by hand | crossbeam's channels with [`Until`], and [`merge`] |
 //!
@@ -122,7 +123,7 @@
 //! # Panics
 //!
 //! A panic in a closure of yours stops the call it belongs to, waits for every thread of that call, and is then resumed
-//! on the calling thread with its payload as it was thrown. [`scope_all`] returns it as a value instead, a [`Panic`],
+//! on the calling thread with its payload as it was thrown. [`ScopeBuilder::collect_all`] returns it as a value instead, a [`Panic`],
 //! which names the task. Where a program is compiled with `panic = "abort"`, nothing of this applies: the process is gone
 //! at the first panic.
 //!
@@ -163,6 +164,7 @@ mod token;
 
 mod channel;
 
+mod hooks;
 mod scope;
 
 mod par;
@@ -171,9 +173,13 @@ mod pipeline;
 
 pub use channel::{Merge, ReceiverUntil, RecvError, RecvIter, SendError, SenderUntil, TryRecvIter, Until, merge};
 pub use error::{CancelReason, Cancelled, Failure, Panic};
+pub use hooks::{Hooks, Outcome, Task};
 pub use par::{par_map, try_par_map};
 pub use pipeline::{Pipeline, Source, Stage};
-pub use scope::{Scope, ScopedTask, scope, scope_all};
+pub use scope::{
+    FailFast, Failures, KeepGoing, Scope, ScopeBuilder, ScopedTask, TrySpawnError, first_ok, scope, try_join,
+    try_join_all, try_join3, try_join4,
+};
 pub use token::{CancelCallback, CancellationToken, DropGuard, Never};
 
 // For tests/loom.rs: what is not public must be modelled too.

@@ -20,9 +20,42 @@ where
     F: FnOnce() -> T + Send + 'scope,
     T: Send + 'scope,
 {
-    let name = format!("{component}#{index}").replace('\0', "\u{fffd}");
     #[allow(clippy::disallowed_methods, reason = "this is the one place")]
-    Builder::new().name(name).spawn_scoped(scope, f)
+    named(component, index).spawn_scoped(scope, f)
+}
+
+fn named(component: &str, index: usize) -> Builder {
+    Builder::new().name(format!("{component}#{index}").replace('\0', "\u{fffd}"))
+}
+
+/// What starts threads in a scope: std's, without the lifetime of what they may borrow.
+pub(crate) trait Starter<'scope>: Sync {
+    /// Starts the thread `component#index`, with a stack of so many bytes, or of std's size.
+    fn start(
+        &'scope self,
+        component: &str,
+        index: usize,
+        stack: Option<usize>,
+        f: Box<dyn FnOnce() + Send + 'scope>,
+    ) -> io::Result<ScopedJoinHandle<'scope, ()>>;
+}
+
+impl<'scope> Starter<'scope> for Scope<'scope, '_> {
+    fn start(
+        &'scope self,
+        component: &str,
+        index: usize,
+        stack: Option<usize>,
+        f: Box<dyn FnOnce() + Send + 'scope>,
+    ) -> io::Result<ScopedJoinHandle<'scope, ()>> {
+        let builder = named(component, index);
+        let builder = match stack {
+            Some(bytes) => builder.stack_size(bytes),
+            None => builder,
+        };
+        #[allow(clippy::disallowed_methods, reason = "this is the one place")]
+        builder.spawn_scoped(self, f)
+    }
 }
 
 /// Calls `f` with a scope for [`spawn`].
@@ -48,6 +81,9 @@ pub(crate) fn join<T>(handle: ScopedJoinHandle<'_, T>) -> Result<T, Payload> {
 /// 90 µs later, so this waits awake first, for 70 µs at most, and gives way to whoever wants the core: ten trivial items
 /// take 45 µs so, and 60 without.
 pub(crate) fn join_all(handles: Vec<ScopedJoinHandle<'_, ()>>) -> Vec<Payload> {
+    if handles.is_empty() {
+        return Vec::new();
+    }
     let is_over = || handles.iter().all(ScopedJoinHandle::is_finished);
     yield_until(Duration::from_micros(60), is_over);
     if is_over() {

@@ -1,251 +1,237 @@
-//! Tasks: spawning them, recording how they end, joining them.
+//! Spawning tasks, and joining them.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::ScopedJoinHandle;
+use std::sync::atomic::Ordering;
 
-use parking_lot::Mutex;
-
+use super::cell::{Cell, Job, Joined, Look};
+use super::crew::{Admission, Crew};
+use super::shared::{Ending, Link, TASK};
+use super::{FailFast, KeepGoing};
 use crate::error::{CancelReason, Cancelled, Failure};
-use crate::panic::{self, Payload};
-use crate::thread;
 use crate::token::{CancellationToken, Event};
 
-/// Where tasks are spawned. Made by [`scope`](crate::scope) and [`scope_all`](crate::scope_all), and handed to every task.
-pub struct Scope<'scope, 'env: 'scope, E> {
-    threads: &'scope std::thread::Scope<'scope, 'env>,
-    name: Arc<str>,
-    shared: Arc<Shared<'scope, E>>,
+/// Where tasks are spawned. Handed to the body of a scope and to every task.
+///
+/// `P` says what a failure does: it ends all ([`FailFast`]), or the task only ([`KeepGoing`]).
+pub struct Scope<'scope, 'env: 'scope, E, P = FailFast> {
+    link: Link<'scope, E>,
+    name: Option<Arc<str>>,
+    /// It was given to a task, or made of one that was.
+    in_task: bool,
+    marker: PhantomData<fn(&'env (), P)>,
 }
 
-impl<'scope, 'env, E> Scope<'scope, 'env, E>
+impl<'scope, 'env, E, P> Scope<'scope, 'env, E, P>
 where
     E: From<Cancelled> + Send + 'scope,
 {
-    pub(super) fn new(threads: &'scope std::thread::Scope<'scope, 'env>, shared: Arc<Shared<'scope, E>>) -> Self {
-        Scope { threads, name: "task".into(), shared }
+    pub(super) fn new(link: Link<'scope, E>, name: Option<Arc<str>>, in_task: bool) -> Self {
+        Scope { link, name, in_task, marker: PhantomData }
     }
 
-    /// Starts a task on a thread of its own. The task is given the scope, to spawn further tasks and for its token.
+    /// Spawns a task. It is given the scope, to spawn further tasks and for its token.
     ///
-    /// What the task returns is had by [`ScopedTask::join`]; dropping the handle leaves the task to the scope.
+    /// What the task returns is had by [`ScopedTask::join`]; dropping the handle leaves the task to the scope. Without a
+    /// [limit](crate::ScopeBuilder::limit) the task has a thread of its own, at once. With one it is queued; from the
+    /// scope's body this waits while the queue is full, from a task it never waits.
+    ///
+    /// # Cancellation
+    ///
+    /// Waiting for room in the queue observes the scope's token.
     ///
     /// # Errors
     ///
-    /// In a cancelled scope no task is started, and `f` is dropped. Likewise if the system refuses to start a thread:
-    /// the reason is then an [`Other`](CancelReason::Other) that says so, and in a [`scope`](crate::scope) the siblings are cancelled
-    /// with it. In both cases the scope does not end well, even if this error is ignored.
-    pub fn spawn<T, F>(&self, f: F) -> Result<ScopedTask<T>, Cancelled>
+    /// In a cancelled scope no task is started, and `f` is dropped. Likewise if the system refuses to start a thread (with
+    /// a limit, the first): the reason is then an [`Other`](CancelReason::Other) that says so, and in a scope that fails
+    /// fast the siblings are cancelled with it. In both cases the scope does not end well, even if this error is ignored.
+    pub fn spawn<T, F>(&self, f: F) -> Result<ScopedTask<'scope, T, E, P>, Cancelled>
     where
-        F: FnOnce(&Scope<'scope, 'env, E>) -> Result<T, E> + Send + 'scope,
+        F: FnOnce(&Scope<'scope, 'env, E, P>) -> Result<T, E> + Send + 'scope,
         T: Send + 'scope,
+        P: 'scope,
     {
-        let shared = &self.shared;
-        let index = shared.spawned.fetch_add(1, Ordering::Relaxed);
-        if let Err(cancelled) = shared.token.check() {
-            return Err(shared.refuse(index, &self.name, cancelled));
-        }
-        let slot = Arc::new(Slot { state: Mutex::new(SlotState::Running), ended: Arc::default() });
-        let scope = Scope { threads: self.threads, name: Arc::clone(&self.name), shared: Arc::clone(shared) };
-        let task = ScopedTask { slot: Arc::clone(&slot), name: Arc::clone(&self.name), token: shared.token.clone() };
-        let started = thread::spawn(self.threads, &self.name, index, move || {
-            let result = panic::catch(|| f(&scope));
-            let settled = scope.shared.settle(Order::Task(index), &scope.name, index, result);
-            slot.end(settled);
-        });
-        match started {
-            Ok(handle) => {
-                shared.keep(handle);
-                Ok(task)
+        self.start(f, true)
+            .map_err(|refused| refused.cancelled.unwrap_or_else(|| unreachable!("it has waited for room")))
+    }
+
+    /// Spawns a task unless that would have to wait: where there is a [limit](crate::ScopeBuilder::limit), and the queue is
+    /// full, the closure is given back.
+    ///
+    /// # Errors
+    ///
+    /// [`TrySpawnError`], which has the closure: if the queue is full, and where [`spawn`](Self::spawn) fails. The scope
+    /// may end well in spite of a full queue.
+    pub fn try_spawn<T, F>(&self, f: F) -> Result<ScopedTask<'scope, T, E, P>, TrySpawnError<F>>
+    where
+        F: FnOnce(&Scope<'scope, 'env, E, P>) -> Result<T, E> + Send + 'scope,
+        T: Send + 'scope,
+        P: 'scope,
+    {
+        self.start(f, false)
+    }
+
+    fn start<T, F>(&self, f: F, waits: bool) -> Result<ScopedTask<'scope, T, E, P>, TrySpawnError<F>>
+    where
+        F: FnOnce(&Scope<'scope, 'env, E, P>) -> Result<T, E> + Send + 'scope,
+        T: Send + 'scope,
+        P: 'scope,
+    {
+        let shared = &**self.link;
+        let admitted = match &shared.crew {
+            _ if shared.token.is_cancelled() => shared.token.check().map(|()| Admission::Granted),
+            Some(crew) => crew.admit(&self.link, self.in_task, waits),
+            None => Ok(Admission::Granted),
+        };
+        let index = match admitted {
+            Ok(Admission::Granted) => shared.spawned.fetch_add(1, Ordering::Relaxed),
+            Ok(Admission::Full) => return Err(TrySpawnError { f, cancelled: None }),
+            Err(cancelled) => {
+                let index = shared.spawned.fetch_add(1, Ordering::Relaxed);
+                return Err(TrySpawnError { f, cancelled: Some(shared.refuse(self.name.as_ref(), index, cancelled)) });
             }
-            Err(_) => {
-                let cancelled = Cancelled::new(CancelReason::Other("the system refused to start a thread"));
-                Err(shared.refuse(index, &self.name, cancelled))
+        };
+        let cell = Arc::new(Cell::new(self.name.clone(), index, f));
+        match &shared.crew {
+            Some(crew) => crew.push(&self.link, Arc::clone(&cell) as Arc<dyn Job<'scope, E> + 'scope>),
+            None => {
+                let (job, link) = (Arc::clone(&cell), Arc::new(Arc::clone(&self.link)));
+                match shared.threads.start(self.name.as_deref().unwrap_or(TASK), index, move || job.run(&link)) {
+                    Ok(handle) => shared.adopt(handle),
+                    Err(cancelled) => {
+                        let cancelled = shared.refuse(self.name.as_ref(), index, cancelled);
+                        let f = cell.start().unwrap_or_else(|| unreachable!("it was not started"));
+                        return Err(TrySpawnError { f, cancelled: Some(cancelled) });
+                    }
+                }
             }
         }
+        Ok(ScopedTask { link: Arc::clone(&self.link), task: Some(cell), marker: PhantomData })
     }
 
     /// Returns this scope with another name for the tasks that are spawned through it, and for those that they spawn.
     ///
-    /// The name stands in thread names (`name#index`; Linux shows 15 bytes), panic messages and [`Failure`]s. The default
-    /// is `task`. A NUL becomes the replacement character in the thread's name.
+    /// The name stands in [`Failure`]s and [`Hooks`](crate::Hooks), and where each task has a thread of its own in the
+    /// thread's name (`name#index`; Linux shows 15 bytes) and so in panic messages. The default is that of the
+    /// [builder](crate::ScopeBuilder::named), or `task`. A NUL becomes the replacement character in the thread's name.
     #[must_use = "the name is that of the returned scope"]
     pub fn named(&self, name: impl AsRef<str>) -> Self {
-        Scope { threads: self.threads, name: name.as_ref().into(), shared: Arc::clone(&self.shared) }
+        Scope::new(Arc::clone(&self.link), Some(name.as_ref().into()), self.in_task)
     }
 
-    /// Returns the scope's token, a child of the caller's; a failure cancels it, unless in [`scope_all`](crate::scope_all).
+    /// Returns the scope's token, a child of the caller's; where the first failure ends all, it cancels this.
     #[must_use]
     pub fn token(&self) -> &CancellationToken {
-        &self.shared.token
+        &self.link.token
     }
 }
 
-impl<E> fmt::Debug for Scope<'_, '_, E> {
+impl<'scope, E: From<Cancelled>> Scope<'scope, '_, E, FailFast> {
+    /// Joins each task in turn; returns their values in the order of the handles, most often that of spawning.
+    ///
+    /// # Cancellation
+    ///
+    /// As for [`ScopedTask::join`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`ScopedTask::join`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use brigade::{CancellationToken, Cancelled, scope};
+    ///
+    /// let squares = scope(&CancellationToken::new(), |s| {
+    ///     let tasks = (1..=4).map(|number| s.spawn(move |_| Ok(number * number))).collect::<Result<Vec<_>, _>>()?;
+    ///     Ok::<Vec<u32>, Cancelled>(s.join_all(tasks)?)
+    /// })?;
+    /// assert_eq!(squares, [1, 4, 9, 16]);
+    /// # Ok::<(), Cancelled>(())
+    /// ```
+    pub fn join_all<T>(
+        &self,
+        tasks: impl IntoIterator<Item = ScopedTask<'scope, T, E, FailFast>>,
+    ) -> Result<Vec<T>, Cancelled> {
+        tasks.into_iter().map(ScopedTask::<T, E, FailFast>::join).collect()
+    }
+}
+
+impl<'scope, E: From<Cancelled>> Scope<'scope, '_, E, KeepGoing> {
+    /// Joins each task in turn; returns what they ended with in the order of the handles, most often that of spawning.
+    ///
+    /// # Cancellation
+    ///
+    /// As for [`ScopedTask::join`].
+    #[must_use = "what failed is known from here only"]
+    pub fn join_all<T>(
+        &self,
+        tasks: impl IntoIterator<Item = ScopedTask<'scope, T, E, KeepGoing>>,
+    ) -> Vec<Result<T, Failure<E>>> {
+        tasks.into_iter().map(ScopedTask::<T, E, KeepGoing>::join).collect()
+    }
+}
+
+impl<E, P> fmt::Debug for Scope<'_, '_, E, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Scope")
-            .field("name", &self.name)
-            .field("spawned", &self.shared.spawned.load(Ordering::Relaxed))
-            .field("token", &self.shared.token)
+            .field("name", &self.name.as_deref().unwrap_or(TASK))
+            .field("spawned", &self.link.spawned.load(Ordering::Relaxed))
+            .field("token", &self.link.token)
             .finish_non_exhaustive()
     }
 }
 
-/// The place of a failure in a list: by the order of spawning, then the body's, which may be an echo.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Order {
-    Task(usize),
-    Body,
+/// Why a task was not spawned, and its closure.
+#[derive(thiserror::Error)]
+#[error("{}", match .cancelled { Some(cancelled) => cancelled.to_string(), None => "the queue of the scope is full".to_owned() })]
+pub struct TrySpawnError<F> {
+    f: F,
+    cancelled: Option<Cancelled>,
 }
 
-/// What the tasks of a scope share.
-pub(super) struct Shared<'scope, E> {
-    token: CancellationToken,
-    fail_fast: bool,
-    /// How many tasks have been spawned; the index of the next.
-    spawned: AtomicUsize,
-    failures: Mutex<Vec<(Order, Failure<E>)>>,
-    handles: Mutex<Handles<'scope>>,
+impl<F> TrySpawnError<F> {
+    /// Tells whether the queue was full.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.cancelled.is_none()
+    }
+
+    /// Returns the cancellation, if it was that.
+    #[must_use]
+    pub fn cancelled(&self) -> Option<Cancelled> {
+        self.cancelled
+    }
+
+    /// Returns the closure.
+    #[must_use]
+    pub fn into_inner(self) -> F {
+        self.f
+    }
 }
 
-/// Threads not joined yet. A thread that has ended keeps its stack until then, so they are looked through whenever their
-/// number has doubled.
-struct Handles<'scope> {
-    running: Vec<ScopedJoinHandle<'scope, ()>>,
-    reap_at: usize,
-}
-
-const REAP_FROM: usize = 32;
-
-impl<'scope, E: From<Cancelled>> Shared<'scope, E> {
-    /// `fail_fast`: a failure cancels `token`, and of several errors the first in time is kept.
-    pub(super) fn new(token: CancellationToken, fail_fast: bool) -> Arc<Self> {
-        Arc::new(Shared {
-            token,
-            fail_fast,
-            spawned: AtomicUsize::new(0),
-            failures: Mutex::new(Vec::new()),
-            handles: Mutex::new(Handles { running: Vec::new(), reap_at: REAP_FROM }),
-        })
-    }
-
-    /// Joins every task; returns the failures in the order of time.
-    pub(super) fn join_all(&self) -> Vec<(Order, Failure<E>)> {
-        // A task that is joined here may have spawned others: their handles were kept before it ended.
-        loop {
-            let Some(handle) = self.handles.lock().running.pop() else { break };
-            self.join(handle);
-        }
-        std::mem::take(&mut *self.failures.lock())
-    }
-
-    /// Records how the body or a task ended; a failure is recorded before it cancels the siblings, so that their echoes
-    /// come after it.
-    pub(super) fn settle<T>(
-        &self,
-        order: Order,
-        name: &Arc<str>,
-        index: usize,
-        result: Result<Result<T, E>, Payload>,
-    ) -> Result<T, CancelReason> {
-        let (failure, reason) = match result {
-            Ok(Ok(value)) => return Ok(value),
-            Ok(Err(error)) => (Failure::Error { component: Arc::clone(name), index, error }, CancelReason::Failed),
-            Err(payload) => (Failure::Panic(panic::value(Arc::clone(name), index, payload)), CancelReason::Panicked),
-        };
-        self.record(order, failure);
-        self.cancel(reason);
-        Err(reason)
-    }
-
-    /// Records a task that could not be started.
-    fn refuse(&self, index: usize, name: &Arc<str>, cancelled: Cancelled) -> Cancelled {
-        self.record(Order::Task(index), Failure::Error { component: Arc::clone(name), index, error: cancelled.into() });
-        self.cancel(cancelled.reason());
-        cancelled
-    }
-
-    /// Tells the siblings, unless failures are to be collected. What a callback of the token panics with counts as a
-    /// task's panic.
-    fn cancel(&self, reason: CancelReason) {
-        if self.fail_fast {
-            if let Err(payload) = panic::catch(|| self.token.cancel_with(reason)) {
-                let panic = panic::value("on_cancel".into(), 0, payload);
-                self.record(Order::Task(usize::MAX), Failure::Panic(panic));
-            }
-        }
-    }
-
-    fn record(&self, order: Order, failure: Failure<E>) {
-        let mut failures = self.failures.lock();
-        // Once anything has failed, what fails after it may be an echo; a panic never is.
-        if self.fail_fast && failure.panic().is_none() && !failures.is_empty() {
-            drop(failures);
-            drop(failure);
-        } else {
-            failures.push((order, failure));
-        }
-    }
-
-    fn keep(&self, handle: ScopedJoinHandle<'scope, ()>) {
-        let mut ended = Vec::new();
-        {
-            let mut handles = self.handles.lock();
-            handles.running.push(handle);
-            if handles.running.len() >= handles.reap_at {
-                let mut at = 0;
-                while let Some(handle) = handles.running.get(at) {
-                    if handle.is_finished() {
-                        ended.push(handles.running.swap_remove(at));
-                    } else {
-                        at += 1;
-                    }
-                }
-                handles.reap_at = REAP_FROM.max(2 * handles.running.len());
-            }
-        }
-        ended.into_iter().for_each(|handle| self.join(handle));
-    }
-
-    fn join(&self, handle: ScopedJoinHandle<'scope, ()>) {
-        if let Err(payload) = thread::join(handle) {
-            // The task has been settled; what panicked after it is the `Drop` of something it held.
-            let panic = panic::value("drop".into(), 0, payload);
-            self.record(Order::Task(usize::MAX), Failure::Panic(panic));
-        }
+impl<F> fmt::Debug for TrySpawnError<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TrySpawnError").field("cancelled", &self.cancelled).finish_non_exhaustive()
     }
 }
 
 /// A task of a [`scope`](crate::scope), to be joined for its value.
 ///
-/// Dropping it leaves the task to the scope, which joins it in any case.
-pub struct ScopedTask<T> {
-    slot: Arc<Slot<T>>,
-    name: Arc<str>,
-    token: CancellationToken,
+/// Dropping it leaves the task to the scope, which waits for it in any case.
+pub struct ScopedTask<'scope, T, E, P = FailFast> {
+    link: Link<'scope, E>,
+    /// Empty once it has been joined.
+    task: Option<Arc<dyn Joined<'scope, T, E> + 'scope>>,
+    marker: PhantomData<fn(P)>,
 }
 
-struct Slot<T> {
-    state: Mutex<SlotState<T>>,
-    ended: Arc<Event>,
-}
-
-enum SlotState<T> {
-    Running,
-    Ended(Result<T, CancelReason>),
-    Joined,
-}
-
-impl<T> Slot<T> {
-    fn end(&self, settled: Result<T, CancelReason>) {
-        *self.state.lock() = SlotState::Ended(settled);
-        self.ended.notify_all();
-    }
-}
-
-impl<T> ScopedTask<T> {
+impl<T, E: From<Cancelled>> ScopedTask<'_, T, E, FailFast> {
     /// Waits for the task to end, and returns its value.
+    ///
+    /// In a scope with a [limit](crate::ScopeBuilder::limit), a task that joins another one which nobody has started runs
+    /// that itself, on its own stack: so tasks may join tasks, however few threads there are.
     ///
     /// # Cancellation
     ///
@@ -257,40 +243,107 @@ impl<T> ScopedTask<T> {
     /// [`Cancelled`] if the scope was cancelled before the task ended, and if the task failed: its error belongs to the
     /// scope, which returns it.
     pub fn join(self) -> Result<T, Cancelled> {
-        let _watch = self.slot.ended.observe(&self.token);
+        self.wait().map_err(|ending| match ending {
+            Ending::Cancelled(reason) => Cancelled::new(reason),
+            // Recorded by `settle`, where the first failure ends all.
+            Ending::Failed(_) => Cancelled::new(CancelReason::Failed),
+        })
+    }
+}
+
+impl<T, E: From<Cancelled>> ScopedTask<'_, T, E, KeepGoing> {
+    /// Waits for the task to end, and returns its value, or what it failed with. That is then handled: the scope does not
+    /// list it.
+    ///
+    /// In a scope with a [limit](crate::ScopeBuilder::limit), a task that joins another one which nobody has started runs
+    /// that itself, on its own stack: so tasks may join tasks, however few threads there are.
+    ///
+    /// # Cancellation
+    ///
+    /// Observes the scope's token: when it is cancelled, this returns at once, though the task may still run. A value
+    /// that is there is returned even so.
+    ///
+    /// # Errors
+    ///
+    /// The task's error or panic; [`Cancelled`], as an error of the task's, if the scope was cancelled before the task
+    /// ended.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use brigade::{CancellationToken, ScopeBuilder};
+    ///
+    /// let (good, bad) = ScopeBuilder::new()
+    ///     .collect_all(&CancellationToken::new(), |s| {
+    ///         let good = s.spawn(|_| Ok("7".parse::<u32>()?))?;
+    ///         let bad = s.named("parse").spawn(|_| Ok("seven".parse::<u32>()?))?;
+    ///         Ok::<_, anyhow::Error>((good.join()?, bad.join().map_err(|failure| failure.to_string())))
+    ///     })
+    ///     .unwrap();
+    /// assert_eq!((good, bad.unwrap_err().as_str()), (7, "parse#1 failed: invalid digit found in string"));
+    /// ```
+    pub fn join(self) -> Result<T, Failure<E>> {
+        let (component, index) = self.task.as_ref().map_or((TASK.into(), 0), |task| (task.name().into(), task.index()));
+        self.wait().map_err(|ending| match ending {
+            Ending::Failed(failure) => failure,
+            Ending::Cancelled(reason) => Failure::Error { component, index, error: Cancelled::new(reason).into() },
+        })
+    }
+}
+
+impl<T, E: From<Cancelled>, P> ScopedTask<'_, T, E, P> {
+    fn wait(mut self) -> Result<T, Ending<E>> {
+        let Some(task) = self.task.take() else { unreachable!("a handle is joined once, by value") };
+        let shared = &**self.link;
         loop {
-            let ticket = self.slot.ended.ticket();
-            {
-                let mut state = self.slot.state.lock();
-                if let SlotState::Ended(_) = &*state {
-                    let SlotState::Ended(settled) = std::mem::replace(&mut *state, SlotState::Joined) else {
-                        unreachable!("looked at under the same lock")
-                    };
-                    return settled.map_err(Cancelled::new);
-                }
+            match task.look(None) {
+                Look::Ended(ended) => return ended,
+                Look::Queued if shared.crew.as_ref().is_some_and(Crew::is_in_task) => task.run(&self.link),
+                Look::Queued | Look::Running => break,
             }
-            self.token.check()?;
-            self.slot.ended.wait_until(ticket, self.token.look_at());
+        }
+        let event = Arc::new(Event::default());
+        let _watch = event.observe(&shared.token);
+        loop {
+            let ticket = event.ticket();
+            if let Look::Ended(ended) = task.look(Some(&event)) {
+                return ended;
+            }
+            if let Err(cancelled) = shared.token.check() {
+                task.abandon(shared);
+                return Err(Ending::Cancelled(cancelled.reason()));
+            }
+            event.wait_until(ticket, shared.token.look_at());
         }
     }
+}
 
+impl<T, E, P> ScopedTask<'_, T, E, P> {
     /// Tells whether the task has ended, well or not. Never waits.
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        !matches!(*self.slot.state.lock(), SlotState::Running)
+        self.task.as_ref().is_none_or(|task| task.is_finished())
     }
 
     /// Returns the task's name.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.name
+        self.task.as_ref().map_or(TASK, |task| task.name())
     }
 }
 
-impl<T> fmt::Debug for ScopedTask<T> {
+impl<T, E, P> Drop for ScopedTask<'_, T, E, P> {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.abandon(&self.link);
+        }
+    }
+}
+
+impl<T, E, P> fmt::Debug for ScopedTask<'_, T, E, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ScopedTask")
-            .field("name", &self.name)
+            .field("name", &self.name())
             .field("finished", &self.is_finished())
             .finish_non_exhaustive()
     }

@@ -1,7 +1,7 @@
 use std::error::Error;
 use std::io;
 
-use brigade::{CancelReason, CancellationToken, Cancelled, Failure, Pipeline, scope, scope_all, try_par_map};
+use brigade::{CancelReason, CancellationToken, Cancelled, Failure, Pipeline, ScopeBuilder, scope, try_par_map};
 
 use crate::util::message_of;
 
@@ -93,12 +93,13 @@ fn reasons_read_well() {
 
 #[test]
 fn a_failure_shows_the_chain_of_causes_in_the_alternate_form() {
-    let failures = scope_all(&CancellationToken::new(), |s| {
-        s.spawn(|_| Err::<(), _>(anyhow::Error::new(Mine::Broke).context("while reading")))?;
-        s.spawn(|_| -> anyhow::Result<()> { panic!("oh") })?;
-        Ok(())
-    })
-    .unwrap_err();
+    let failures = ScopeBuilder::new()
+        .collect_all(&CancellationToken::new(), |s| {
+            s.spawn(|_| Err::<(), _>(anyhow::Error::new(Mine::Broke).context("while reading")))?;
+            s.spawn(|_| -> anyhow::Result<()> { panic!("oh") })?;
+            Ok(())
+        })
+        .unwrap_err();
     let plain: Vec<String> = failures.iter().map(ToString::to_string).collect();
     assert_eq!(plain, ["task#0 failed: while reading", "task#1 panicked: oh"]);
     let whole: Vec<String> = failures.iter().map(|failure| format!("{failure:#}")).collect();
@@ -108,12 +109,13 @@ fn a_failure_shows_the_chain_of_causes_in_the_alternate_form() {
 #[test]
 fn a_failure_gives_its_error_or_its_panic_by_value() {
     let failures = || {
-        scope_all(&CancellationToken::new(), |s| {
-            s.spawn(|_| Err::<(), _>(Mine::Broke))?;
-            s.spawn(|_| -> Result<(), Mine> { panic!("oh") })?;
-            Ok(())
-        })
-        .unwrap_err()
+        ScopeBuilder::new()
+            .collect_all(&CancellationToken::new(), |s| {
+                s.spawn(|_| Err::<(), _>(Mine::Broke))?;
+                s.spawn(|_| -> Result<(), Mine> { panic!("oh") })?;
+                Ok(())
+            })
+            .unwrap_err()
     };
     let errors: Vec<_> = failures().into_iter().map(Failure::into_error).collect();
     assert!(matches!(errors[..], [Some(Mine::Broke), None]), "{errors:?}");
@@ -129,12 +131,15 @@ fn a_failure_gives_its_error_or_its_panic_by_value() {
 #[test]
 fn a_failure_goes_into_anyhow_and_keeps_name_index_and_payload() {
     let run = || {
-        scope_all(&CancellationToken::new(), |s| {
-            s.named("count").spawn(|_| -> Result<(), Mine> { std::panic::panic_any(7_u8) })?;
-            Ok::<_, Mine>(())
-        })
-        .unwrap_err()
-        .remove(0)
+        ScopeBuilder::new()
+            .collect_all(&CancellationToken::new(), |s| {
+                s.named("count").spawn(|_| -> Result<(), Mine> { std::panic::panic_any(7_u8) })?;
+                Ok::<_, Mine>(())
+            })
+            .unwrap_err()
+            .into_iter()
+            .next()
+            .unwrap()
     };
     assert_eq!(anyhow::Error::new(run()).to_string(), "count#0 panicked: (the payload is not a string)");
     let panic = match run() {
@@ -146,10 +151,11 @@ fn a_failure_goes_into_anyhow_and_keeps_name_index_and_payload() {
         "Panic { component: \"count\", index: 0, message: \"(the payload is not a string)\", .. }"
     );
     assert_eq!(panic.into_payload().downcast_ref(), Some(&7_u8));
-    let Err(mut failures) = scope_all(&CancellationToken::new(), |_| -> Result<(), Mine> { panic!("{}", "text") })
+    let Err(failures) =
+        ScopeBuilder::new().collect_all(&CancellationToken::new(), |_| -> Result<(), Mine> { panic!("{}", "text") })
     else {
         unreachable!("it panicked")
     };
-    let Failure::Panic(panic) = failures.remove(0) else { panic!("a panic") };
+    let Failure::Panic(panic) = failures.into_iter().next().unwrap() else { panic!("a panic") };
     assert_eq!(message_of(|| panic.resume()), "text");
 }

@@ -10,6 +10,7 @@ mod pipeline_end;
 mod pipeline_model;
 mod pipeline_parts;
 mod scope;
+mod scope_limit;
 mod tidy;
 mod token;
 mod util;

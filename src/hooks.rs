@@ -1,0 +1,104 @@
+//! [`Hooks`]: being told of tasks as they start and end.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::error::{CancelReason, Panic};
+
+/// Is told when tasks start, end and panic: for metrics, traces and logs.
+///
+/// Every method does nothing unless it is written. They run on the task's thread, before and after it, so what they take
+/// is added to the task's time; a panic in one counts as the task's. Where no hooks are set, not even the clock is read.
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::atomic::{AtomicUsize, Ordering};
+/// use std::time::Duration;
+/// use brigade::{CancellationToken, Cancelled, Hooks, Outcome, ScopeBuilder, Task};
+///
+/// #[derive(Default)]
+/// struct Count(AtomicUsize);
+///
+/// impl Hooks for Count {
+///     fn ended(&self, task: Task<'_>, outcome: Outcome, _took: Duration) {
+///         assert_eq!((task.name, outcome), ("parse", Outcome::Completed));
+///         self.0.fetch_add(1, Ordering::Relaxed);
+///     }
+/// }
+///
+/// let count = Count::default();
+/// ScopeBuilder::new().named("parse").hooks(&count).run(&CancellationToken::new(), |s| {
+///     s.spawn(|_| Ok(()))?;
+///     s.spawn(|_| Ok::<_, Cancelled>(()))?;
+///     Ok(())
+/// })?;
+/// assert_eq!(count.0.into_inner(), 2);
+/// # Ok::<(), Cancelled>(())
+/// ```
+///
+/// Where a panic is a bug after which nothing should be saved, the process can be ended at once, before any sibling is
+/// told; the panic's message has been printed by then:
+///
+/// ```no_run
+/// use brigade::{Hooks, Panic};
+///
+/// struct Crash;
+///
+/// impl Hooks for Crash {
+///     fn panicked(&self, _panic: &Panic) {
+///         std::process::abort();
+///     }
+/// }
+/// ```
+pub trait Hooks: Sync {
+    /// A task is about to start.
+    fn started(&self, task: Task<'_>) {
+        _ = task;
+    }
+
+    /// A task has ended, `took` after it started. A task that was skipped has neither started nor taken any time.
+    fn ended(&self, task: Task<'_>, outcome: Outcome, took: Duration) {
+        _ = (task, outcome, took);
+    }
+
+    /// A task has panicked. This comes before its siblings are told and before [`ended`](Self::ended).
+    fn panicked(&self, panic: &Panic) {
+        _ = panic;
+    }
+}
+
+/// Which task [`Hooks`] are told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Task<'a> {
+    /// The name it was spawned with.
+    pub name: &'a str,
+    /// Which task of its run it is, counted from 0.
+    pub index: usize,
+}
+
+/// How a task ended, for [`Hooks`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// It returned a value.
+    Completed,
+    /// It returned an error. That may be an echo of a cancellation.
+    Failed,
+    /// It panicked.
+    Panicked,
+    /// It was not started, because the run had been cancelled for this reason.
+    Skipped(CancelReason),
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Outcome::Completed => f.write_str("completed"),
+            Outcome::Failed => f.write_str("failed"),
+            Outcome::Panicked => f.write_str("panicked"),
+            Outcome::Skipped(reason) => write!(f, "skipped: {reason}"),
+        }
+    }
+}

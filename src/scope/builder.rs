@@ -1,0 +1,315 @@
+//! [`ScopeBuilder`]: what a scope can be told, and the policies.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use super::crew::Crew;
+use super::failures::Failures;
+use super::shared::{Record, Shared, Threads};
+use super::{FailFast, KeepGoing, Scope};
+use crate::error::{Cancelled, Failure};
+use crate::hooks::Hooks;
+use crate::panic;
+use crate::thread;
+use crate::token::CancellationToken;
+
+/// A scope with more to say than [`scope`](crate::scope) has: how many tasks at once, what a failure does, names, stacks, hooks.
+///
+/// What a failure does is said by the method that runs it:
+///
+/// | method | a failing task | the result |
+/// |---|---|---|
+/// | [`run`](Self::run), and [`scope`](crate::scope) | cancels the others | the first error in time |
+/// | [`collect_all`](Self::collect_all) | disturbs nobody | every failure, in the order of spawning |
+/// | [`supervise`](Self::supervise) | disturbs nobody | the body's own, and the failures beside it |
+/// | [`first_ok`](Self::first_ok) | disturbs nobody; success cancels the others | the first value in time, else every error |
+///
+/// A panic is resumed by `run` and `first_ok` when all tasks have been joined. The others return it as a value that names
+/// the task, [`Failure::Panic`]; [`Failures::resume_panic`] goes on with it.
+///
+/// # Examples
+///
+/// ```
+/// use brigade::{CancellationToken, Cancelled, ScopeBuilder};
+///
+/// // A thousand tasks on two threads.
+/// let sum = ScopeBuilder::new().limit(2).named("square").run(&CancellationToken::new(), |s| {
+///     let tasks = (0..1_000_u64).map(|number| s.spawn(move |_| Ok(number * number))).collect::<Result<Vec<_>, _>>()?;
+///     tasks.into_iter().map(|task| task.join()).sum::<Result<u64, Cancelled>>()
+/// })?;
+/// assert_eq!(sum, 332_833_500);
+/// # Ok::<(), Cancelled>(())
+/// ```
+#[derive(Clone)]
+#[must_use = "a builder does nothing until it runs a body, by `run` for example"]
+pub struct ScopeBuilder<'env> {
+    limit: Option<NonZeroUsize>,
+    queue: Option<NonZeroUsize>,
+    failures: usize,
+    name: Option<Arc<str>>,
+    stack: Option<usize>,
+    hooks: Option<&'env dyn Hooks>,
+}
+
+/// How many failures are kept by default.
+const FAILURES: usize = 1_000;
+
+impl Default for ScopeBuilder<'_> {
+    fn default() -> Self {
+        ScopeBuilder::new()
+    }
+}
+
+impl<'env> ScopeBuilder<'env> {
+    /// Returns the builder of a scope without a limit, whose tasks are named `task`.
+    pub fn new() -> Self {
+        ScopeBuilder { limit: None, queue: None, failures: FAILURES, name: None, stack: None, hooks: None }
+    }
+
+    /// Lets at most `threads` tasks run at once, on as many threads, which are started as they are needed and take one task
+    /// after the other. The default is no limit: each task has a thread of its own.
+    ///
+    /// Tasks wait in a queue then, in the order in which they were spawned. So they must not wait for each other by other
+    /// means than [`join`](crate::ScopedTask::join): the task that is waited for may not have been started.
+    ///
+    /// # Panics
+    ///
+    /// If `threads` is 0.
+    #[track_caller]
+    pub fn limit(mut self, threads: usize) -> Self {
+        let Some(threads) = NonZeroUsize::new(threads) else {
+            panic!("ScopeBuilder::limit(0): no task could ever run; 1 runs them one after the other");
+        };
+        self.limit = Some(threads);
+        self
+    }
+
+    /// Lets the queue of a scope with a [`limit`](Self::limit) hold so many tasks; the body waits when it is full. The
+    /// default is 64 a thread. Without a limit there is no queue.
+    ///
+    /// A task that spawns another never waits, since it may be what the queue waits for; so what tasks spawn is not bounded.
+    ///
+    /// # Panics
+    ///
+    /// If `tasks` is 0.
+    #[track_caller]
+    pub fn queue(mut self, tasks: usize) -> Self {
+        let Some(tasks) = NonZeroUsize::new(tasks) else {
+            panic!("ScopeBuilder::queue(0): no task could ever be spawned; 1 is the shortest queue");
+        };
+        self.queue = Some(tasks);
+        self
+    }
+
+    /// Keeps so many failures where they are listed, those of the tasks spawned first; the others are
+    /// [counted](Failures::omitted). The default is 1000.
+    pub fn failures(mut self, most: usize) -> Self {
+        self.failures = most;
+        self
+    }
+
+    /// Names the tasks that are not [named otherwise](Scope::named), and the threads of a scope with a limit: `name#0` and
+    /// so on (Linux shows 15 bytes). The default is `task`.
+    pub fn named(mut self, name: impl AsRef<str>) -> Self {
+        self.name = Some(name.as_ref().into());
+        self
+    }
+
+    /// Gives each thread a stack of so many bytes. The default is std's: 2 MiB, or `RUST_MIN_STACK`.
+    pub fn stack_size(mut self, bytes: usize) -> Self {
+        self.stack = Some(bytes);
+        self
+    }
+
+    /// Has `hooks` told of every task that starts, ends or panics.
+    pub fn hooks(mut self, hooks: &'env dyn Hooks) -> Self {
+        self.hooks = Some(hooks);
+        self
+    }
+
+    /// Runs `body` as [`scope`](crate::scope) does: the first failure in time cancels the others, and is what the scope ends with.
+    ///
+    /// # Cancellation
+    ///
+    /// As for [`scope`](crate::scope). Tasks that are still in the queue are skipped.
+    ///
+    /// # Errors
+    ///
+    /// As for [`scope`](crate::scope).
+    ///
+    /// # Panics
+    ///
+    /// As for [`scope`](crate::scope).
+    pub fn run<T, E, F>(&self, token: &CancellationToken, body: F) -> Result<T, E>
+    where
+        F: for<'scope> FnOnce(&Scope<'scope, 'env, E, FailFast>) -> Result<T, E>,
+        E: From<Cancelled> + Send + 'env,
+    {
+        let (value, record) = self.launch(token, true, true, body);
+        let Record { error, panic, .. } = record;
+        if let Some((_, panic)) = panic {
+            // One by one: of a pair that unwinds, the other half would be dropped while panicking.
+            panic::discard(error);
+            panic::discard(value);
+            panic.resume();
+        }
+        match (error, value) {
+            (Some(error), _) => Err(error),
+            (None, Some(value)) => Ok(value),
+            (None, None) => unreachable!("a body without a value has failed"),
+        }
+    }
+
+    /// Runs `body`, lets every task end by itself, and lists all that failed.
+    ///
+    /// A failure cancels nothing, nor does one of the body. Returns the body's value if nothing failed, or all that failed
+    /// has been [joined](crate::ScopedTask::join).
+    ///
+    /// # Cancellation
+    ///
+    /// The scope's token is a child of `token`, and only `token` cancels it. Tasks that are still in the queue are skipped
+    /// then, and count as failed.
+    ///
+    /// # Errors
+    ///
+    /// Every failure that was not joined, in the order in which the tasks were spawned: errors and panics, with the task's
+    /// name and index, up to [a bound](Self::failures). The body's own error or panic comes last, as `body#0`: often it is
+    /// that of a task that was joined with `?`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use brigade::{CancellationToken, ScopeBuilder};
+    ///
+    /// let failures = ScopeBuilder::new()
+    ///     .named("parse")
+    ///     .collect_all(&CancellationToken::new(), |s| {
+    ///         for word in ["1", "two", "3", "four"] {
+    ///             s.spawn(move |_| Ok(word.parse::<u32>().map_err(anyhow::Error::from)?))?;
+    ///         }
+    ///         Ok::<_, anyhow::Error>(())
+    ///     })
+    ///     .unwrap_err();
+    /// let failed: Vec<usize> = failures.iter().map(|failure| failure.index()).collect();
+    /// assert_eq!(failed, [1, 3]);
+    /// assert_eq!(failures.to_string(), "parse#1 failed: invalid digit found in string, and 1 other failure");
+    /// ```
+    pub fn collect_all<T, E, F>(&self, token: &CancellationToken, body: F) -> Result<T, Failures<E>>
+    where
+        F: for<'scope> FnOnce(&Scope<'scope, 'env, E, KeepGoing>) -> Result<T, E>,
+        E: From<Cancelled> + Send + 'env,
+    {
+        let (value, mut record) = self.launch(token, false, false, body);
+        let body = record.body.take();
+        let mut failures = record.into_failures();
+        if let Some(failure) = body {
+            failures.push(failure);
+        }
+        match value {
+            Some(value) if failures.is_empty() => Ok(value),
+            _ => Err(failures),
+        }
+    }
+
+    /// Runs `body`, which looks after its tasks: one that fails disturbs neither the others nor the body.
+    ///
+    /// Returns what the body returned, and what failed and was not [joined](crate::ScopedTask::join). When the body itself fails,
+    /// nobody looks after the tasks any more, and they are cancelled.
+    ///
+    /// # Cancellation
+    ///
+    /// The scope's token is a child of `token`. Tasks that are still in the queue are skipped then, and count as failed.
+    ///
+    /// # Panics
+    ///
+    /// Resumes a panic of the body, when all tasks have been joined.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use brigade::{CancellationToken, Failure, ScopeBuilder};
+    ///
+    /// // Tried again until it succeeds.
+    /// let (attempts, failures) = ScopeBuilder::new().supervise(&CancellationToken::new(), |s| {
+    ///     for attempt in 1.. {
+    ///         let task = s.spawn(move |_| if attempt < 3 { panic!("attempt {attempt}") } else { Ok(attempt) })?;
+    ///         match task.join() {
+    ///             Err(Failure::Panic(_)) => {}
+    ///             joined => return Ok(joined?),
+    ///         }
+    ///     }
+    ///     unreachable!("some attempt succeeds")
+    /// });
+    /// let attempts: anyhow::Result<u32> = attempts;
+    /// assert_eq!(attempts?, 3);
+    /// assert!(failures.is_empty());
+    /// # Ok::<(), anyhow::Error>(())
+    /// ```
+    pub fn supervise<T, E, F>(&self, token: &CancellationToken, body: F) -> (Result<T, E>, Failures<E>)
+    where
+        F: for<'scope> FnOnce(&Scope<'scope, 'env, E, KeepGoing>) -> Result<T, E>,
+        E: From<Cancelled> + Send + 'env,
+    {
+        let (value, mut record) = self.launch(token, false, true, body);
+        let body = record.body.take();
+        let failures = record.into_failures();
+        let result = match (body, value) {
+            (Some(Failure::Error { error, .. }), _) => Err(error),
+            (Some(Failure::Panic(panic)), _) => {
+                panic::discard(failures);
+                panic.resume()
+            }
+            (None, Some(value)) => Ok(value),
+            (None, None) => unreachable!("a body without a value has failed"),
+        };
+        (result, failures)
+    }
+
+    /// Runs the body and waits for every task; returns the body's value, and what failed. `body_cancels`: a failure of the
+    /// body cancels the scope.
+    fn launch<T, E, P, F>(
+        &self,
+        token: &CancellationToken,
+        fail_fast: bool,
+        body_cancels: bool,
+        body: F,
+    ) -> (Option<T>, Record<E>)
+    where
+        F: for<'scope> FnOnce(&Scope<'scope, 'env, E, P>) -> Result<T, E>,
+        E: From<Cancelled> + Send + 'env,
+    {
+        thread::scope(|starter| {
+            let threads = Threads::new(starter, self.stack);
+            let crew = self.limit.map(|limit| Crew::new(limit, self.queue, self.name.clone()));
+            let shared =
+                Arc::new(Shared::new(token.child_token(), fail_fast, self.failures, self.hooks, threads, crew));
+            let scope = Scope::new(Arc::new(Arc::clone(&shared)), self.name.clone(), false);
+            let value = match panic::catch(|| body(&scope)) {
+                Ok(Ok(value)) => Some(value),
+                Ok(Err(error)) => {
+                    shared.fail_body(Ok(error), body_cancels);
+                    None
+                }
+                Err(payload) => {
+                    shared.fail_body(Err(payload), body_cancels);
+                    None
+                }
+            };
+            (value, shared.finish())
+        })
+    }
+}
+
+impl fmt::Debug for ScopeBuilder<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ScopeBuilder")
+            .field("limit", &self.limit)
+            .field("queue", &self.queue)
+            .field("failures", &self.failures)
+            .field("name", &self.name)
+            .field("stack", &self.stack)
+            .field("hooks", &self.hooks.is_some())
+            .finish()
+    }
+}

@@ -1,0 +1,132 @@
+//! [`Failures`]: what failed, as a list.
+
+use std::fmt;
+use std::vec;
+
+use crate::error::Failure;
+use crate::panic;
+
+/// The failures of a run that goes on past them, in the order in which the tasks were spawned.
+///
+/// As many are kept as [`failures`](crate::ScopeBuilder::failures) says, the first of them; [`omitted`](Self::omitted)
+/// counts the others. It is shown on one line, the first failure and how many there are.
+#[must_use = "what failed is known from here only"]
+pub struct Failures<E> {
+    list: Vec<Failure<E>>,
+    omitted: usize,
+}
+
+impl<E> Failures<E> {
+    pub(super) fn new(list: Vec<Failure<E>>, omitted: usize) -> Self {
+        Failures { list, omitted }
+    }
+
+    pub(super) fn push(&mut self, failure: Failure<E>) {
+        self.list.push(failure);
+    }
+
+    /// Tells whether nothing failed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty() && self.omitted == 0
+    }
+
+    /// Returns how many failed, those included that were not kept.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.list.len() + self.omitted
+    }
+
+    /// Returns how many failures were not kept: those of the tasks that were spawned last.
+    #[must_use]
+    pub fn omitted(&self) -> usize {
+        self.omitted
+    }
+
+    /// Returns the failures that were kept.
+    #[must_use]
+    pub fn as_slice(&self) -> &[Failure<E>] {
+        &self.list
+    }
+
+    /// Iterates over the failures that were kept.
+    pub fn iter(&self) -> std::slice::Iter<'_, Failure<E>> {
+        self.list.iter()
+    }
+
+    /// Goes on with the first panic in the list, if there is one, as [`scope`](crate::scope) would; else gives the list
+    /// back.
+    ///
+    /// # Panics
+    ///
+    /// If one of the failures is a panic, with its payload as it was thrown. The hook does not run again.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use brigade::{CancellationToken, Failures, ScopeBuilder};
+    ///
+    /// let failures = ScopeBuilder::new()
+    ///     .collect_all(&CancellationToken::new(), |s| {
+    ///         s.spawn(|_| Err::<(), _>(anyhow::anyhow!("disk full")))?;
+    ///         Ok(())
+    ///     })
+    ///     .map_err(Failures::resume_panic)
+    ///     .unwrap_err();
+    /// assert_eq!(failures.count(), 1);
+    /// ```
+    pub fn resume_panic(self) -> Self {
+        let Some(at) = self.list.iter().position(|failure| failure.panic().is_some()) else { return self };
+        let mut list = self.list;
+        let first = list.swap_remove(at);
+        list.into_iter().for_each(panic::discard);
+        match first.into_panic() {
+            Some(panic) => panic.resume(),
+            None => unreachable!("it is one"),
+        }
+    }
+}
+
+impl<E> IntoIterator for Failures<E> {
+    type Item = Failure<E>;
+    type IntoIter = vec::IntoIter<Failure<E>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.list.into_iter()
+    }
+}
+
+impl<'a, E> IntoIterator for &'a Failures<E> {
+    type Item = &'a Failure<E>;
+    type IntoIter = std::slice::Iter<'a, Failure<E>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl<E: fmt::Debug> fmt::Debug for Failures<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Failures").field("list", &self.list).field("omitted", &self.omitted).finish()
+    }
+}
+
+// The alternate flag goes on to the error, which may show its causes by it.
+impl<E: fmt::Display> fmt::Display for Failures<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.list.first() {
+            None if self.omitted == 0 => f.write_str("nothing failed"),
+            None => write!(f, "{} failures", self.omitted),
+            Some(first) => {
+                first.fmt(f)?;
+                match self.count() - 1 {
+                    0 => Ok(()),
+                    1 => f.write_str(", and 1 other failure"),
+                    others => write!(f, ", and {others} other failures"),
+                }
+            }
+        }
+    }
+}
+
+impl<E: fmt::Debug + fmt::Display> std::error::Error for Failures<E> {}

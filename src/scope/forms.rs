@@ -1,0 +1,251 @@
+//! The small forms: some closures at once, and what they return together.
+
+use parking_lot::Mutex;
+
+use super::builder::ScopeBuilder;
+use super::failures::Failures;
+use crate::error::{CancelReason, Cancelled};
+use crate::token::CancellationToken;
+
+/// Runs two closures at once and returns both values; the second runs on the calling thread.
+///
+/// Each is given a token, a child of `token`, which the failure of the other cancels.
+///
+/// # Cancellation
+///
+/// As for [`scope`](crate::scope): the closures notice it, if they look at the token.
+///
+/// # Errors
+///
+/// The first error in time. [`Cancelled`], converted, if `token` was cancelled before, or no thread could be started.
+///
+/// # Panics
+///
+/// Resumes a panic of a closure, when both have ended.
+///
+/// # Examples
+///
+/// ```
+/// use std::io;
+/// use brigade::{CancellationToken, try_join};
+///
+/// let (readme, manifest) = try_join(
+///     &CancellationToken::new(),
+///     |_| std::fs::read_to_string("README.md"),
+///     |_| std::fs::read_to_string("Cargo.toml"),
+/// )?;
+/// assert!(readme.contains("brigade") && manifest.contains("brigade"));
+/// # Ok::<(), io::Error>(())
+/// ```
+pub fn try_join<A, B, E, F, G>(token: &CancellationToken, a: F, b: G) -> Result<(A, B), E>
+where
+    F: FnOnce(&CancellationToken) -> Result<A, E> + Send,
+    G: FnOnce(&CancellationToken) -> Result<B, E>,
+    A: Send,
+    E: From<Cancelled> + Send,
+{
+    ScopeBuilder::new().run(token, |s| {
+        let a = s.spawn(|s| a(s.token()))?;
+        let b = b(s.token())?;
+        Ok((a.join()?, b))
+    })
+}
+
+/// Runs three closures at once; see [`try_join`].
+///
+/// # Errors
+///
+/// As for [`try_join`].
+///
+/// # Panics
+///
+/// As for [`try_join`].
+pub fn try_join3<A, B, C, E, F, G, H>(token: &CancellationToken, a: F, b: G, c: H) -> Result<(A, B, C), E>
+where
+    F: FnOnce(&CancellationToken) -> Result<A, E> + Send,
+    G: FnOnce(&CancellationToken) -> Result<B, E> + Send,
+    H: FnOnce(&CancellationToken) -> Result<C, E>,
+    A: Send,
+    B: Send,
+    E: From<Cancelled> + Send,
+{
+    ScopeBuilder::new().run(token, |s| {
+        let (a, b) = (s.spawn(|s| a(s.token()))?, s.spawn(|s| b(s.token()))?);
+        let c = c(s.token())?;
+        Ok((a.join()?, b.join()?, c))
+    })
+}
+
+/// Runs four closures at once; see [`try_join`]. For more of them, or as many as there happen to be, there is
+/// [`try_join_all`].
+///
+/// # Errors
+///
+/// As for [`try_join`].
+///
+/// # Panics
+///
+/// As for [`try_join`].
+pub fn try_join4<A, B, C, D, E, F, G, H, I>(
+    token: &CancellationToken,
+    a: F,
+    b: G,
+    c: H,
+    d: I,
+) -> Result<(A, B, C, D), E>
+where
+    F: FnOnce(&CancellationToken) -> Result<A, E> + Send,
+    G: FnOnce(&CancellationToken) -> Result<B, E> + Send,
+    H: FnOnce(&CancellationToken) -> Result<C, E> + Send,
+    I: FnOnce(&CancellationToken) -> Result<D, E>,
+    A: Send,
+    B: Send,
+    C: Send,
+    E: From<Cancelled> + Send,
+{
+    ScopeBuilder::new().run(token, |s| {
+        let (a, b) = (s.spawn(|s| a(s.token()))?, s.spawn(|s| b(s.token()))?);
+        let c = s.spawn(|s| c(s.token()))?;
+        let d = d(s.token())?;
+        Ok((a.join()?, b.join()?, c.join()?, d))
+    })
+}
+
+/// Runs all closures at once, each on a thread of its own, and returns their values in order.
+///
+/// # Cancellation
+///
+/// As for [`scope`](crate::scope): the closures notice it, if they look at the token they are given.
+///
+/// # Errors
+///
+/// The first error in time. [`Cancelled`], converted, if `token` was cancelled before, or no thread could be started.
+///
+/// # Panics
+///
+/// Resumes the panic of the first closure that panicked, by their order, when all have ended.
+///
+/// # Examples
+///
+/// ```
+/// use std::io;
+/// use brigade::{CancellationToken, try_join_all};
+///
+/// let reads = ["README.md", "Cargo.toml"].map(|name| move |_: &CancellationToken| std::fs::read_to_string(name));
+/// let texts = try_join_all(&CancellationToken::new(), reads)?;
+/// assert!(texts.iter().all(|text| text.contains("brigade")));
+/// # Ok::<(), io::Error>(())
+/// ```
+pub fn try_join_all<T, E, F>(token: &CancellationToken, closures: impl IntoIterator<Item = F>) -> Result<Vec<T>, E>
+where
+    F: FnOnce(&CancellationToken) -> Result<T, E> + Send,
+    T: Send,
+    E: From<Cancelled> + Send,
+{
+    ScopeBuilder::new().try_join_all(token, closures)
+}
+
+/// Runs all closures at once, each on a thread of its own, and returns the value of the first in time that succeeds; the
+/// others are cancelled.
+///
+/// # Cancellation
+///
+/// As for [`scope`](crate::scope): the closures notice it, if they look at the token they are given.
+///
+/// # Errors
+///
+/// Every error, in the order of the closures, if none succeeds; an empty list, if there are no closures.
+///
+/// # Panics
+///
+/// Resumes the panic of the first closure that panicked, by their order, when all have ended, even if another succeeded.
+///
+/// # Examples
+///
+/// ```
+/// use brigade::{CancellationToken, first_ok};
+///
+/// let found = first_ok(&CancellationToken::new(), ["no such file", "Cargo.toml"].map(|name| {
+///     move |_: &CancellationToken| std::fs::read_to_string(name)
+/// }))
+/// .unwrap();
+/// assert!(found.contains("brigade"));
+/// ```
+pub fn first_ok<T, E, F>(token: &CancellationToken, closures: impl IntoIterator<Item = F>) -> Result<T, Failures<E>>
+where
+    F: FnOnce(&CancellationToken) -> Result<T, E> + Send,
+    T: Send,
+    E: From<Cancelled> + Send,
+{
+    ScopeBuilder::new().first_ok(token, closures)
+}
+
+impl<'env> ScopeBuilder<'env> {
+    /// Runs all closures as [`try_join_all`] does, with what this builder says.
+    ///
+    /// # Errors
+    ///
+    /// As for [`try_join_all`].
+    ///
+    /// # Panics
+    ///
+    /// As for [`try_join_all`].
+    pub fn try_join_all<T, E, F>(
+        &self,
+        token: &CancellationToken,
+        closures: impl IntoIterator<Item = F>,
+    ) -> Result<Vec<T>, E>
+    where
+        F: FnOnce(&CancellationToken) -> Result<T, E> + Send + 'env,
+        T: Send + 'env,
+        E: From<Cancelled> + Send + 'env,
+    {
+        self.run(token, |s| {
+            let spawn = |f: F| s.spawn(|s| f(s.token()));
+            let tasks = closures.into_iter().map(spawn).collect::<Result<Vec<_>, _>>()?;
+            Ok(s.join_all(tasks)?)
+        })
+    }
+
+    /// Runs all closures as [`first_ok`] does, with what this builder says. With a [`limit`](Self::limit), those that have
+    /// not been started when one succeeds never are.
+    ///
+    /// # Errors
+    ///
+    /// As for [`first_ok`].
+    ///
+    /// # Panics
+    ///
+    /// As for [`first_ok`].
+    pub fn first_ok<T, E, F>(
+        &self,
+        token: &CancellationToken,
+        closures: impl IntoIterator<Item = F>,
+    ) -> Result<T, Failures<E>>
+    where
+        F: FnOnce(&CancellationToken) -> Result<T, E> + Send + 'env,
+        T: Send + 'env,
+        E: From<Cancelled> + Send + 'env,
+    {
+        let winner = Mutex::new(None);
+        let all = self.collect_all(token, |s| {
+            for f in closures {
+                let spawned = s.spawn(|s| {
+                    let value = f(s.token())?;
+                    winner.lock().get_or_insert(value);
+                    s.token().cancel_with(CancelReason::Other("another one succeeded"));
+                    Ok(())
+                });
+                if spawned.is_err() {
+                    break;
+                }
+            }
+            Ok(())
+        });
+        match (winner.into_inner(), all.map_err(Failures::resume_panic)) {
+            (Some(value), _) => Ok(value),
+            (None, Err(failures)) => Err(failures),
+            (None, Ok(())) => Err(Failures::new(Vec::new(), 0)),
+        }
+    }
+}

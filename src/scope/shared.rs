@@ -1,0 +1,278 @@
+//! What the body and the tasks of a scope share: the token, what has failed, and the threads.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::thread::ScopedJoinHandle;
+
+use parking_lot::Mutex;
+
+use super::crew::Crew;
+use super::failures::Failures;
+use crate::error::{CancelReason, Cancelled, Failure, Panic};
+use crate::hooks::Hooks;
+use crate::panic::{self, Payload};
+use crate::thread::{self, Starter};
+use crate::token::CancellationToken;
+
+/// What a [`Shared`] is reached by. Each thread has one of its own, to be cloned for the scope that a task is given: clones
+/// of one `Arc` on several threads would hand its count from core to core with each task.
+pub(super) type Link<'scope, E> = Arc<Arc<Shared<'scope, E>>>;
+
+/// The name of tasks that were given none.
+pub(super) const TASK: &str = "task";
+
+pub(super) struct Shared<'scope, E> {
+    pub(super) token: CancellationToken,
+    pub(super) hooks: Option<&'scope dyn Hooks>,
+    /// How many tasks have been spawned; the index of the next.
+    pub(super) spawned: AtomicUsize,
+    /// A failure cancels the token, and belongs to the scope.
+    fail_fast: bool,
+    /// How many failures are kept, where they are listed.
+    most_failures: usize,
+    record: Mutex<Record<E>>,
+    pub(super) threads: Threads<'scope>,
+    /// Where there is a limit.
+    pub(super) crew: Option<Crew<'scope, E>>,
+}
+
+/// What has failed.
+pub(super) struct Record<E> {
+    /// The body's own failure, where failures are listed.
+    pub(super) body: Option<Failure<E>>,
+    /// The first error in time, where the first failure ends all.
+    pub(super) error: Option<E>,
+    /// The panic that is to be resumed then: the body's, else that of the lowest task.
+    pub(super) panic: Option<(Place, Panic)>,
+    /// The list, by the task and the order of time.
+    list: BTreeMap<(usize, usize), Failure<E>>,
+    /// How many were recorded in it.
+    listed: usize,
+}
+
+/// Whose panic counts most.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Place {
+    Body,
+    Task(usize),
+}
+
+/// Why a task has no value.
+pub(super) enum Ending<E> {
+    /// The scope was cancelled, or the failure belongs to the scope.
+    Cancelled(CancelReason),
+    /// It belongs to whoever joins the task, else to the scope.
+    Failed(Failure<E>),
+}
+
+impl<'scope, E: From<Cancelled>> Shared<'scope, E> {
+    pub(super) fn new(
+        token: CancellationToken,
+        fail_fast: bool,
+        most_failures: usize,
+        hooks: Option<&'scope dyn Hooks>,
+        threads: Threads<'scope>,
+        crew: Option<Crew<'scope, E>>,
+    ) -> Self {
+        let record = Record { body: None, error: None, panic: None, list: BTreeMap::new(), listed: 0 };
+        let record = Mutex::new(record);
+        Shared { token, hooks, spawned: AtomicUsize::new(0), fail_fast, most_failures, record, threads, crew }
+    }
+
+    /// Says what a task ended with. A failure is recorded before it cancels the siblings, so that their echoes come after
+    /// it.
+    pub(super) fn settle<T>(
+        &self,
+        name: Option<&Arc<str>>,
+        index: usize,
+        result: Result<Result<T, E>, Payload>,
+    ) -> Result<T, Ending<E>> {
+        let component = || name.cloned().unwrap_or_else(|| TASK.into());
+        let failure = match result {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(error)) => Failure::Error { component: component(), index, error },
+            Err(payload) => {
+                let panic = panic::value(component(), index, payload);
+                if let Some(hooks) = self.hooks {
+                    if let Err(second) = panic::catch(|| hooks.panicked(&panic)) {
+                        panic::discard(second);
+                    }
+                }
+                Failure::Panic(panic)
+            }
+        };
+        Err(if self.fail_fast { Ending::Cancelled(self.fail(index, failure)) } else { Ending::Failed(failure) })
+    }
+
+    /// Records a task that was not started; returns why.
+    pub(super) fn refuse(&self, name: Option<&Arc<str>>, index: usize, cancelled: Cancelled) -> Cancelled {
+        let component = name.cloned().unwrap_or_else(|| TASK.into());
+        let failure = Failure::Error { component, index, error: cancelled.into() };
+        if self.fail_fast {
+            self.keep(index, failure);
+            self.cancel(cancelled.reason());
+        } else {
+            self.keep(index, failure);
+        }
+        cancelled
+    }
+
+    /// Records a failure that belongs to no task any more: nobody will join it, or what panicked is a `Drop`.
+    pub(super) fn fail(&self, index: usize, failure: Failure<E>) -> CancelReason {
+        let reason = if failure.panic().is_some() { CancelReason::Panicked } else { CancelReason::Failed };
+        self.keep(index, failure);
+        if self.fail_fast {
+            self.cancel(reason);
+        }
+        reason
+    }
+
+    /// Records what panicked beside the tasks: the `Drop` of something, or a callback of the token.
+    pub(super) fn fail_beside(&self, component: &str, payload: Payload) {
+        self.fail(usize::MAX, Failure::Panic(panic::value(component.into(), 0, payload)));
+    }
+
+    /// Records how the body failed. `cancels`: even where a failure cancels nothing.
+    pub(super) fn fail_body(&self, result: Result<E, Payload>, cancels: bool) {
+        let component = "body".into();
+        let (failure, reason) = match result {
+            Ok(error) => (Failure::Error { component, index: 0, error }, CancelReason::Failed),
+            Err(payload) => (Failure::Panic(panic::value(component, 0, payload)), CancelReason::Panicked),
+        };
+        if self.fail_fast {
+            let lost = self.record.lock().first(Place::Body, failure);
+            panic::discard(lost);
+        } else {
+            self.record.lock().body = Some(failure);
+        }
+        if self.fail_fast || cancels {
+            self.cancel(reason);
+        }
+    }
+
+    fn keep(&self, index: usize, failure: Failure<E>) {
+        let mut record = self.record.lock();
+        let lost = if self.fail_fast {
+            record.first(Place::Task(index), failure)
+        } else {
+            record.list(index, failure, self.most_failures)
+        };
+        drop(record);
+        // What is dropped is the user's, and not under the lock.
+        panic::discard(lost);
+    }
+
+    /// What a callback of the token panics with counts as a task's panic.
+    fn cancel(&self, reason: CancelReason) {
+        if let Err(payload) = panic::catch(|| self.token.cancel_with(reason)) {
+            self.keep(usize::MAX, Failure::Panic(panic::value("on_cancel".into(), 0, payload)));
+        }
+    }
+
+    /// Waits for every task, when the body has ended; returns what has failed.
+    pub(super) fn finish(&self) -> Record<E> {
+        if let Some(crew) = &self.crew {
+            crew.close();
+        }
+        // A task that is joined here may have spawned others: their handles were kept before it ended.
+        while let Some(handle) = self.threads.take() {
+            self.join(handle);
+        }
+        let empty = Record { body: None, error: None, panic: None, list: BTreeMap::new(), listed: 0 };
+        std::mem::replace(&mut *self.record.lock(), empty)
+    }
+
+    /// Keeps the handle of a thread, and joins those that have ended.
+    pub(super) fn adopt(&self, handle: ScopedJoinHandle<'scope, ()>) {
+        self.threads.keep(handle).into_iter().for_each(|handle| self.join(handle));
+    }
+
+    fn join(&self, handle: ScopedJoinHandle<'scope, ()>) {
+        if let Err(payload) = thread::join(handle) {
+            // The task has been settled; what panicked after it is the `Drop` of something it held.
+            self.fail_beside("drop", payload);
+        }
+    }
+}
+
+impl<E> Record<E> {
+    /// Keeps the failure if it is the one to end with; returns the one that is not.
+    fn first(&mut self, place: Place, failure: Failure<E>) -> Option<Failure<E>> {
+        match failure {
+            // Once anything has failed, what fails after it may be an echo; a panic never is.
+            Failure::Error { error, .. } if self.error.is_none() && self.panic.is_none() => {
+                self.error = Some(error);
+                None
+            }
+            Failure::Error { .. } => Some(failure),
+            Failure::Panic(panic) => match &self.panic {
+                Some((first, _)) if *first < place => Some(Failure::Panic(panic)),
+                _ => self.panic.replace((place, panic)).map(|(_, panic)| Failure::Panic(panic)),
+            },
+        }
+    }
+
+    /// Lists the failure, if it is among the first `most`; returns the one that is not.
+    fn list(&mut self, index: usize, failure: Failure<E>, most: usize) -> Option<Failure<E>> {
+        self.list.insert((index, self.listed), failure);
+        self.listed += 1;
+        if self.list.len() > most { self.list.pop_last().map(|(_, failure)| failure) } else { None }
+    }
+
+    pub(super) fn into_failures(self) -> Failures<E> {
+        let omitted = self.listed - self.list.len();
+        Failures::new(self.list.into_values().collect(), omitted)
+    }
+}
+
+/// The threads of a scope that have not been joined yet. A thread that has ended keeps its stack until then, so they are
+/// looked through whenever their number has doubled.
+pub(super) struct Threads<'scope> {
+    starter: &'scope (dyn Starter<'scope> + 'scope),
+    /// The size of their stacks, in bytes.
+    stack: Option<usize>,
+    handles: Mutex<Handles<'scope>>,
+}
+
+struct Handles<'scope> {
+    running: Vec<ScopedJoinHandle<'scope, ()>>,
+    reap_at: usize,
+}
+
+const REAP_FROM: usize = 32;
+
+impl<'scope> Threads<'scope> {
+    pub(super) fn new(starter: &'scope (dyn Starter<'scope> + 'scope), stack: Option<usize>) -> Self {
+        let handles = Mutex::new(Handles { running: Vec::new(), reap_at: REAP_FROM });
+        Threads { starter, stack, handles }
+    }
+
+    pub(super) fn start(
+        &self,
+        name: &str,
+        index: usize,
+        f: impl FnOnce() + Send + 'scope,
+    ) -> Result<ScopedJoinHandle<'scope, ()>, Cancelled> {
+        let refused = Cancelled::new(CancelReason::Other("the system refused to start a thread"));
+        self.starter.start(name, index, self.stack, Box::new(f)).map_err(|_| refused)
+    }
+
+    fn take(&self) -> Option<ScopedJoinHandle<'scope, ()>> {
+        self.handles.lock().running.pop()
+    }
+
+    /// Keeps a handle; returns those of threads that have ended.
+    fn keep(&self, handle: ScopedJoinHandle<'scope, ()>) -> Vec<ScopedJoinHandle<'scope, ()>> {
+        let mut handles = self.handles.lock();
+        handles.running.push(handle);
+        if handles.running.len() < handles.reap_at {
+            return Vec::new();
+        }
+        let (ended, running) =
+            std::mem::take(&mut handles.running).into_iter().partition(ScopedJoinHandle::is_finished);
+        handles.running = running;
+        handles.reap_at = REAP_FROM.max(2 * handles.running.len());
+        ended
+    }
+}
