@@ -138,7 +138,7 @@ where
                     shared.fail_beside("drop", payload);
                 }
             }
-            Err(Ending::Failed(failure)) => _ = shared.fail(self.index, failure),
+            Err(Ending::Failed(failure)) => _ = shared.fail(self.index, *failure),
             Err(Ending::Cancelled(_)) => {}
         }
     }

@@ -62,8 +62,9 @@ pub(super) enum Place {
 pub(super) enum Ending<E> {
     /// The scope was cancelled, or the failure belongs to the scope.
     Cancelled(CancelReason),
-    /// It belongs to whoever joins the task, else to the scope.
-    Failed(Failure<E>),
+    /// It belongs to whoever joins the task, else to the scope. Boxed: glibc frees what has more than 128 bytes under a lock
+    /// of the allocating thread's, and tasks are freed by others.
+    Failed(Box<Failure<E>>),
 }
 
 impl<'scope, E: From<Cancelled>> Shared<'scope, E> {
@@ -102,7 +103,7 @@ impl<'scope, E: From<Cancelled>> Shared<'scope, E> {
                 Failure::Panic(panic)
             }
         };
-        Err(if self.fail_fast { Ending::Cancelled(self.fail(index, failure)) } else { Ending::Failed(failure) })
+        Err(if self.fail_fast { Ending::Cancelled(self.fail(index, failure)) } else { Ending::Failed(Box::new(failure)) })
     }
 
     /// Records a task that was not started; returns why.

@@ -285,7 +285,7 @@ impl<T, E: From<Cancelled>> ScopedTask<'_, T, E, KeepGoing> {
     pub fn join(self) -> Result<T, Failure<E>> {
         let (component, index) = self.task.as_ref().map_or((TASK.into(), 0), |task| (task.name().into(), task.index()));
         self.wait().map_err(|ending| match ending {
-            Ending::Failed(failure) => failure,
+            Ending::Failed(failure) => *failure,
             Ending::Cancelled(reason) => Failure::Error { component, index, error: Cancelled::new(reason).into() },
         })
     }
