@@ -2,6 +2,8 @@
 #![expect(clippy::disallowed_methods, reason = "these are the peers")]
 
 use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use crossbeam::channel::{Receiver, bounded};
@@ -93,4 +95,28 @@ fn in_order<R>(received: Receiver<(usize, R)>, mut take: impl FnMut(R)) {
             due += 1;
         }
     }
+}
+
+/// No more than the work: threads that take batches from a counter, with no order and no output.
+pub(crate) fn by_counter(items: usize, workers: usize, batch: usize, f: impl Fn(usize) -> u64 + Sync) {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut sum = 0_u64;
+        loop {
+            let first = next.fetch_add(batch, Ordering::Relaxed);
+            if first >= items {
+                break;
+            }
+            for item in first..items.min(first + batch) {
+                sum = sum.wrapping_add(f(item));
+            }
+        }
+        black_box(sum);
+    };
+    thread::scope(|s| {
+        for _ in 1..workers {
+            s.spawn(work);
+        }
+        work();
+    });
 }

@@ -61,6 +61,16 @@ fn plain_loop(board: &mut Board) {
                 );
             };
         }
+        board.claim(
+            ("pipeline", &format!("what the machine gives: a counter, {name} / plain loop")),
+            items as u64,
+            Target::Speedup(0.0),
+            || {
+                let batch = work.items(Duration::from_micros(100)).clamp(1, 1024);
+                hand_made::by_counter(items, THREADS, batch, |item| work.run(item as u64));
+            },
+            || work.plain(items),
+        );
         claim!("data", data, Pipeline::from_data(0..items));
         claim!("from_ready", data, Pipeline::from_ready(0..items));
         claim!("any iterator", any, Pipeline::from_iter(0..items));

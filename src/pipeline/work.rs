@@ -73,7 +73,7 @@ impl<R, H> Held<R, H> {
     }
 
     /// Whether it is time to hand over what there is: a stage that makes many items of one has taken long over it. Asked
-    /// before each of them; the clock is looked at after 1, 3, 7 and so on.
+    /// before each of them; the clock is looked at after 1, 3, 7 and so on, and before each where they are slow.
     #[inline]
     fn is_late(&mut self) -> bool {
         self.asked += 1;
@@ -81,8 +81,9 @@ impl<R, H> Held<R, H> {
             return false;
         }
         self.asked = 0;
-        self.until_look = (self.until_look * 2).min(BETWEEN_LOOKS);
-        !self.outputs.is_empty() && self.since.elapsed() > AIM * PATIENCE
+        let is_late = self.since.elapsed() > AIM * PATIENCE;
+        self.until_look = if is_late { 1 } else { (self.until_look * 2).min(BETWEEN_LOOKS) };
+        is_late && !self.outputs.is_empty()
     }
 }
 

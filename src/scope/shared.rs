@@ -103,7 +103,11 @@ impl<'scope, E: From<Cancelled>> Shared<'scope, E> {
                 Failure::Panic(panic)
             }
         };
-        Err(if self.fail_fast { Ending::Cancelled(self.fail(index, failure)) } else { Ending::Failed(Box::new(failure)) })
+        Err(if self.fail_fast {
+            Ending::Cancelled(self.fail(index, failure))
+        } else {
+            Ending::Failed(Box::new(failure))
+        })
     }
 
     /// Records a task that was not started; returns why.
