@@ -116,6 +116,7 @@ impl<E: fmt::Display> fmt::Display for Failures<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.list.first() {
             None if self.omitted == 0 => f.write_str("nothing failed"),
+            None if self.omitted == 1 => f.write_str("1 failure"),
             None => write!(f, "{} failures", self.omitted),
             Some(first) => {
                 first.fmt(f)?;

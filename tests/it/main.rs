@@ -11,6 +11,7 @@ mod pipeline_model;
 mod pipeline_parts;
 mod scope;
 mod scope_limit;
+mod scope_policy;
 mod tidy;
 mod token;
 mod util;
