@@ -86,7 +86,7 @@ impl<'env> ScopeBuilder<'env> {
     }
 
     /// Lets the queue of a scope with a [`limit`](Self::limit) hold so many tasks; the body waits when it is full. The
-    /// default is 64 a thread. Without a limit there is no queue.
+    /// default is 512 a thread. Without a limit there is no queue.
     ///
     /// A task that spawns another never waits, since it may be what the queue waits for; so what tasks spawn is not bounded.
     ///

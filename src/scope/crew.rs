@@ -7,8 +7,8 @@
 //! 1. Who pushes a task, pushes first and then looks whether anybody is `hungry`, sleeps or could be started, that is. Who
 //!    goes to sleep says so first, and then looks for tasks. A fence between the two, on either side, makes sure that one
 //!    of them sees the other.
-//! 2. One sleeper is woken at a time, and wakes the next if it finds that there is more. So `hungry` is down while one is
-//!    on its way, and whoever wakes up decides anew.
+//! 2. One sleeper is woken at a time, and nobody while a thread is `searching`: whoever finds a task looks, after another
+//!    such fence, whether there is more, and feeds the next.
 //! 3. The body waits for room in the same manner: it says that it does, and looks once more after a fence; who takes a task
 //!    does so first, by a sequentially consistent operation of the deque's, and then looks whether the body waits.
 //! 4. All is over when the body has ended and every thread sleeps: what is left to do would be in the hands of one that
@@ -32,7 +32,7 @@ use crate::token::{Event, Ticket};
 type Queued<'scope, E> = Arc<dyn Job<'scope, E> + 'scope>;
 
 /// How many tasks a thread may have in the queue, unless the user says how many there may be.
-const QUEUED_A_THREAD: usize = 64;
+const QUEUED_A_THREAD: usize = 512;
 
 pub(super) struct Crew<'scope, E> {
     limit: usize,
@@ -49,8 +49,8 @@ pub(super) struct Crew<'scope, E> {
     room: AtomicUsize,
     /// Somebody sleeps whom nobody has woken, or another thread can be started.
     hungry: AtomicBool,
-    /// How many threads wait awake for the next task.
-    lingering: AtomicUsize,
+    /// How many threads are awake and look for a task, those included that are about to start.
+    searching: AtomicUsize,
     /// The body waits for room.
     full: AtomicBool,
     threads: Mutex<Threads>,
@@ -62,7 +62,7 @@ pub(super) struct Crew<'scope, E> {
 struct Threads {
     started: usize,
     asleep: usize,
-    /// One has been woken, or started, and has not looked yet.
+    /// One has been woken, and has not looked yet.
     waking: bool,
     /// The body has ended.
     closing: bool,
@@ -88,7 +88,7 @@ impl<'scope, E> Crew<'scope, E> {
             begun: AtomicBool::new(false),
             room: AtomicUsize::new(0),
             hungry: AtomicBool::new(true),
-            lingering: AtomicUsize::new(0),
+            searching: AtomicUsize::new(0),
             full: AtomicBool::new(false),
             threads: Mutex::default(),
             work: Event::default(),
@@ -122,15 +122,6 @@ impl<'scope, E> Crew<'scope, E> {
 
     fn queued(&self) -> usize {
         self.queue.len() + self.stealers.read().iter().map(Stealer::len).sum::<usize>()
-    }
-
-    fn find(&self, own: &Worker<Queued<'scope, E>>) -> Option<Queued<'scope, E>> {
-        let found = own.pop().or_else(|| self.take_some(own));
-        // Pairs with the fence in `wait_for_room` (3).
-        if self.full.load(Ordering::SeqCst) && self.full.swap(false, Ordering::SeqCst) {
-            self.emptied.notify_all();
-        }
-        found
     }
 
     fn take_some(&self, own: &Worker<Queued<'scope, E>>) -> Option<Queued<'scope, E>> {
@@ -187,7 +178,7 @@ impl<'scope, E: From<Cancelled> + Send + 'scope> Crew<'scope, E> {
         loop {
             let ticket = self.emptied.ticket();
             self.full.store(true, Ordering::SeqCst);
-            // Pairs with the load in `find` (3).
+            // Pairs with the load in `worker` (3).
             fence(Ordering::SeqCst);
             if self.take_room() {
                 self.full.store(false, Ordering::Relaxed);
@@ -205,10 +196,10 @@ impl<'scope, E: From<Cancelled> + Send + 'scope> Crew<'scope, E> {
         self.feed(link);
     }
 
-    /// Wakes somebody, or starts another thread, if there is anybody to. One who waits awake needs no waking, and wakes
-    /// the next if there is more.
+    /// Wakes somebody, or starts another thread, if there is anybody to. Not while one is looking for a task anyway: that
+    /// one will find it, and feed the next if there is more.
     fn feed(&self, link: &Link<'scope, E>) {
-        if !self.hungry.load(Ordering::Relaxed) || self.lingering.load(Ordering::SeqCst) > 0 {
+        if !self.hungry.load(Ordering::Relaxed) || self.searching.load(Ordering::SeqCst) > 0 {
             return;
         }
         let mut threads = self.threads.lock();
@@ -234,7 +225,7 @@ impl<'scope, E: From<Cancelled> + Send + 'scope> Crew<'scope, E> {
                 return Ok(());
             }
             threads.started += 1;
-            threads.waking = true;
+            self.searching.fetch_add(1, Ordering::SeqCst);
             self.decide(&threads);
             threads.started - 1
         };
@@ -257,7 +248,7 @@ impl<'scope, E: From<Cancelled> + Send + 'scope> Crew<'scope, E> {
             Err(cancelled) => {
                 let mut threads = self.threads.lock();
                 threads.started -= 1;
-                threads.waking = false;
+                self.searching.fetch_sub(1, Ordering::SeqCst);
                 threads.refused = threads.started > 0;
                 self.begun.store(threads.refused, Ordering::Relaxed);
                 self.decide(&threads);
@@ -267,43 +258,57 @@ impl<'scope, E: From<Cancelled> + Send + 'scope> Crew<'scope, E> {
     }
 
     fn worker(&self, own: &Worker<Queued<'scope, E>>, link: &Link<'scope, E>) {
-        self.awake(link, false);
-        let mut lingered = false;
+        let mut searching = true;
         loop {
-            if let Some(job) = self.find(own) {
-                // Those who sleep do not look here by themselves, and who pushed while this thread lingered woke nobody.
-                if !own.is_empty() || lingered && !self.queue.is_empty() {
+            let found = own.pop().or_else(|| {
+                if !searching {
+                    self.searching.fetch_add(1, Ordering::SeqCst);
+                    searching = true;
+                }
+                self.search(own)
+            });
+            // Pairs with the fence in `wait_for_room` (3).
+            if found.is_some() && self.full.load(Ordering::SeqCst) && self.full.swap(false, Ordering::SeqCst) {
+                self.emptied.notify_all();
+            }
+            if searching {
+                self.searching.fetch_sub(1, Ordering::SeqCst);
+                searching = false;
+                // Who pushed while this thread was searching has woken nobody; and those who sleep do not look into its own
+                // queue by themselves.
+                fence(Ordering::SeqCst);
+                if found.is_some() && self.has_work() {
                     self.feed(link);
                 }
-                lingered = false;
+            }
+            if let Some(job) = found {
                 // What is left of a task may be its closure's value, whose `Drop` is the user's.
                 if let Err(payload) = panic::catch(move || job.run(link)) {
                     link.fail_beside("drop", payload);
                 }
-            } else {
-                lingered = self.linger();
-                if lingered {
-                    continue;
-                }
-                if let Some(ticket) = self.sleep() {
-                    self.work.wait(ticket);
-                    self.awake(link, true);
-                } else if self.threads.lock().over {
-                    break;
-                }
+            } else if let Some(ticket) = self.sleep() {
+                self.work.wait(ticket);
+                self.searching.fetch_add(1, Ordering::SeqCst);
+                searching = true;
+                self.awake();
+            } else if self.threads.lock().over {
+                break;
             }
         }
     }
 
-    /// Waits some microseconds awake for the next task; whether there is one.
-    fn linger(&self) -> bool {
+    /// Looks for a task outside of its own queue, for some microseconds.
+    fn search(&self, own: &Worker<Queued<'scope, E>>) -> Option<Queued<'scope, E>> {
         let backoff = Backoff::new();
-        self.lingering.fetch_add(1, Ordering::SeqCst);
-        while self.queue.is_empty() && !backoff.is_completed() {
+        loop {
+            if let Some(job) = self.take_some(own) {
+                return Some(job);
+            }
+            if backoff.is_completed() {
+                return None;
+            }
             backoff.snooze();
         }
-        self.lingering.fetch_sub(1, Ordering::SeqCst);
-        !self.queue.is_empty()
     }
 
     /// Says that this thread sleeps, unless there is something to do.
@@ -328,17 +333,12 @@ impl<'scope, E: From<Cancelled> + Send + 'scope> Crew<'scope, E> {
         Some(ticket)
     }
 
-    /// After a start, or a sleep.
-    fn awake(&self, link: &Link<'scope, E>, slept: bool) {
+    /// After a sleep.
+    fn awake(&self) {
         let mut threads = self.threads.lock();
-        threads.asleep -= usize::from(slept);
+        threads.asleep -= 1;
         threads.waking = false;
         self.decide(&threads);
-        drop(threads);
-        // One task is for this thread (2).
-        if self.queued() > 1 {
-            self.feed(link);
-        }
     }
 }
 
