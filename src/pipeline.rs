@@ -76,8 +76,9 @@ pub use stage::Stage;
 /// A cancelled run starts no further item, does not call the sink again, and returns [`Cancelled`] as soon as the items
 /// in hand are done. It does so even if every output had been taken, since a source that observes the token may have
 /// ended early for it. A failure or panic that was met before, of an item whose turn has not come, still counts, as the
-/// cancellation may be its echo, unless the sink itself cancelled: that is where the plain loop ends. A source, stage or sink that is blocked in a system call can only be left when that call returns:
-/// give it a timeout, or have it observe the token itself.
+/// cancellation may be its echo, unless the sink itself cancelled: that is where the plain loop ends. A source, stage or
+/// sink that is blocked in a system call can only be left when that call returns: give it a timeout, or have it observe
+/// the token itself.
 ///
 /// # Panics
 ///
