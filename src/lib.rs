@@ -124,9 +124,8 @@
 //!
 //! A panic in a closure of yours stops the call it belongs to, waits for every thread of that call, and is then resumed
 //! on the calling thread with its payload as it was thrown. [`ScopeBuilder::collect_all`] returns it as a value instead, a
-//! [`Panic`],
-//! which names the task. Where a program is compiled with `panic = "abort"`, nothing of this applies: the process is gone
-//! at the first panic.
+//! [`Panic`], which names the task. Where a program is compiled with `panic = "abort"`, nothing of this applies: the
+//! process is gone at the first panic.
 //!
 //! # Order
 //!

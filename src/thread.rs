@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::panic::Payload;
 
-/// Starts the thread `component#index`.
+/// Starts the thread `component#index`, with a stack of so many bytes, or of std's size.
 ///
 /// Linux shows the first 15 bytes of the name in `/proc` and in debuggers. A NUL, which no thread name can hold, becomes
 /// the replacement character.
@@ -14,23 +14,25 @@ pub(crate) fn spawn<'scope, F, T>(
     scope: &'scope Scope<'scope, '_>,
     component: &str,
     index: usize,
+    stack: Option<usize>,
     f: F,
 ) -> io::Result<ScopedJoinHandle<'scope, T>>
 where
     F: FnOnce() -> T + Send + 'scope,
     T: Send + 'scope,
 {
+    let name = format!("{component}#{index}").replace('\0', "\u{fffd}");
+    let builder = Builder::new().name(name);
+    let builder = match stack {
+        Some(bytes) => builder.stack_size(bytes),
+        None => builder,
+    };
     #[allow(clippy::disallowed_methods, reason = "this is the one place")]
-    named(component, index).spawn_scoped(scope, f)
+    builder.spawn_scoped(scope, f)
 }
 
-fn named(component: &str, index: usize) -> Builder {
-    Builder::new().name(format!("{component}#{index}").replace('\0', "\u{fffd}"))
-}
-
-/// What starts threads in a scope: std's, without the lifetime of what they may borrow.
+/// Where [`spawn`] starts threads: std's scope, without the lifetime of what they may borrow.
 pub(crate) trait Starter<'scope>: Sync {
-    /// Starts the thread `component#index`, with a stack of so many bytes, or of std's size.
     fn start(
         &'scope self,
         component: &str,
@@ -48,13 +50,7 @@ impl<'scope> Starter<'scope> for Scope<'scope, '_> {
         stack: Option<usize>,
         f: Box<dyn FnOnce() + Send + 'scope>,
     ) -> io::Result<ScopedJoinHandle<'scope, ()>> {
-        let builder = named(component, index);
-        let builder = match stack {
-            Some(bytes) => builder.stack_size(bytes),
-            None => builder,
-        };
-        #[allow(clippy::disallowed_methods, reason = "this is the one place")]
-        builder.spawn_scoped(self, f)
+        spawn(self, component, index, stack, f)
     }
 }
 

@@ -134,7 +134,7 @@ where
     let (ended, crashes, state) = thread::scope(|scope| {
         let mut handles = Vec::new();
         for index in 1..=workers {
-            match thread::spawn(scope, settings.name.as_deref().unwrap_or("pipeline"), index, || crew.worker()) {
+            match thread::spawn(scope, settings.name.as_deref().unwrap_or("pipeline"), index, None, || crew.worker()) {
                 Ok(handle) => handles.push(handle),
                 // Fewer threads do the same work.
                 Err(_) => break,

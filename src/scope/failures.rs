@@ -3,7 +3,7 @@
 use std::fmt;
 use std::vec;
 
-use crate::error::Failure;
+use crate::error::{Failure, Panic};
 use crate::panic;
 
 /// The failures of a run that goes on past them, in the order in which the tasks were spawned.
@@ -14,15 +14,21 @@ use crate::panic;
 pub struct Failures<E> {
     list: Vec<Failure<E>>,
     omitted: usize,
+    /// The first panic of those that were not kept.
+    panic: Option<Panic>,
 }
 
 impl<E> Failures<E> {
-    pub(super) fn new(list: Vec<Failure<E>>, omitted: usize) -> Self {
-        Failures { list, omitted }
+    pub(super) fn new(list: Vec<Failure<E>>, omitted: usize, panic: Option<Panic>) -> Self {
+        Failures { list, omitted, panic }
     }
 
     pub(super) fn push(&mut self, failure: Failure<E>) {
         self.list.push(failure);
+    }
+
+    pub(super) fn has_panic(&self) -> bool {
+        self.panic.is_some() || self.list.iter().any(|failure| failure.panic().is_some())
     }
 
     /// Tells whether nothing failed.
@@ -54,12 +60,12 @@ impl<E> Failures<E> {
         self.list.iter()
     }
 
-    /// Goes on with the first panic in the list, if there is one, as [`scope`](crate::scope) would; else gives the list
+    /// Goes on with the first panic, if there is one, as [`scope`](crate::scope) would; else gives the list
     /// back.
     ///
     /// # Panics
     ///
-    /// If one of the failures is a panic, with its payload as it was thrown. The hook does not run again.
+    /// If one of the failures is a panic, kept or not, with its payload as it was thrown. The hook does not run again.
     ///
     /// # Examples
     ///
@@ -75,14 +81,16 @@ impl<E> Failures<E> {
     ///     .unwrap_err();
     /// assert_eq!(failures.count(), 1);
     /// ```
-    pub fn resume_panic(self) -> Self {
-        let Some(at) = self.list.iter().position(|failure| failure.panic().is_some()) else { return self };
-        let mut list = self.list;
-        let first = list.swap_remove(at);
-        list.into_iter().for_each(panic::discard);
-        match first.into_panic() {
-            Some(panic) => panic.resume(),
-            None => unreachable!("it is one"),
+    pub fn resume_panic(mut self) -> Self {
+        let at = self.list.iter().position(|failure| failure.panic().is_some());
+        let listed = at.and_then(|at| self.list.swap_remove(at).into_panic());
+        match listed.or_else(|| self.panic.take()) {
+            Some(panic) => {
+                panic::discard_all(self.list);
+                panic::discard(self.panic);
+                panic.resume()
+            }
+            None => self,
         }
     }
 }
@@ -107,7 +115,7 @@ impl<'a, E> IntoIterator for &'a Failures<E> {
 
 impl<E: fmt::Debug> fmt::Debug for Failures<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Failures").field("list", &self.list).field("omitted", &self.omitted).finish()
+        f.debug_struct("Failures").field("list", &self.list).field("omitted", &self.omitted).finish_non_exhaustive()
     }
 }
 

@@ -5,6 +5,7 @@ use parking_lot::Mutex;
 use super::builder::ScopeBuilder;
 use super::failures::Failures;
 use crate::error::{CancelReason, Cancelled};
+use crate::panic;
 use crate::token::CancellationToken;
 
 /// Runs two closures at once and returns both values; the second runs on the calling thread.
@@ -232,7 +233,13 @@ impl<'env> ScopeBuilder<'env> {
             for f in closures {
                 let spawned = s.spawn(|s| {
                     let value = f(s.token())?;
-                    winner.lock().get_or_insert(value);
+                    let mut value = Some(value);
+                    // A value that is second is dropped at the end, and not under the lock.
+                    let mut first = winner.lock();
+                    if first.is_none() {
+                        *first = value.take();
+                    }
+                    drop(first);
                     s.token().cancel_with(CancelReason::Other("another one succeeded"));
                     Ok(())
                 });
@@ -242,10 +249,14 @@ impl<'env> ScopeBuilder<'env> {
             }
             Ok(())
         });
-        match (winner.into_inner(), all.map_err(Failures::resume_panic)) {
+        match (winner.into_inner(), all) {
+            (lost, Err(failures)) if failures.has_panic() => {
+                panic::discard(lost);
+                Err(failures.resume_panic())
+            }
             (Some(value), _) => Ok(value),
             (None, Err(failures)) => Err(failures),
-            (None, Ok(())) => Err(Failures::new(Vec::new(), 0)),
+            (None, Ok(())) => Err(Failures::new(Vec::new(), 0, None)),
         }
     }
 }

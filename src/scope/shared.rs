@@ -43,7 +43,8 @@ pub(super) struct Record<E> {
     pub(super) body: Option<Failure<E>>,
     /// The first error in time, where the first failure ends all.
     pub(super) error: Option<E>,
-    /// The panic that is to be resumed then: the body's, else that of the lowest task.
+    /// The panic that is to be resumed then: the body's, else that of the lowest task. Where failures are listed, the first
+    /// of those that are not kept.
     pub(super) panic: Option<(Place, Panic)>,
     /// The list, by the task and the order of time.
     list: BTreeMap<(usize, usize), Failure<E>>,
@@ -114,11 +115,9 @@ impl<'scope, E: From<Cancelled>> Shared<'scope, E> {
     pub(super) fn refuse(&self, name: Option<&Arc<str>>, index: usize, cancelled: Cancelled) -> Cancelled {
         let component = name.cloned().unwrap_or_else(|| TASK.into());
         let failure = Failure::Error { component, index, error: cancelled.into() };
+        self.keep(index, failure);
         if self.fail_fast {
-            self.keep(index, failure);
             self.cancel(cancelled.reason());
-        } else {
-            self.keep(index, failure);
         }
         cancelled
     }
@@ -218,16 +217,22 @@ impl<E> Record<E> {
         }
     }
 
-    /// Lists the failure, if it is among the first `most`; returns the one that is not.
+    /// Lists the failure, if it is among the first `most`; returns the one that is not. The first panic is kept even so.
     fn list(&mut self, index: usize, failure: Failure<E>, most: usize) -> Option<Failure<E>> {
         self.list.insert((index, self.listed), failure);
         self.listed += 1;
-        if self.list.len() > most { self.list.pop_last().map(|(_, failure)| failure) } else { None }
+        if self.list.len() <= most {
+            return None;
+        }
+        match self.list.pop_last()? {
+            ((index, _), panic @ Failure::Panic(_)) => self.first(Place::Task(index), panic),
+            (_, error) => Some(error),
+        }
     }
 
     pub(super) fn into_failures(self) -> Failures<E> {
         let omitted = self.listed - self.list.len();
-        Failures::new(self.list.into_values().collect(), omitted)
+        Failures::new(self.list.into_values().collect(), omitted, self.panic.map(|(_, panic)| panic))
     }
 }
 

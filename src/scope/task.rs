@@ -57,12 +57,33 @@ where
     }
 
     /// Spawns a task unless that would have to wait: where there is a [limit](crate::ScopeBuilder::limit), and the queue is
-    /// full, the closure is given back.
+    /// full, the closure is given back. Never waits.
     ///
     /// # Errors
     ///
     /// [`TrySpawnError`], which has the closure: if the queue is full, and where [`spawn`](Self::spawn) fails. The scope
     /// may end well in spite of a full queue.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use brigade::{CancellationToken, Cancelled, ScopeBuilder};
+    ///
+    /// // What there is no room for is done here and now.
+    /// let here = ScopeBuilder::new().limit(1).queue(1).run(&CancellationToken::new(), |s| {
+    ///     let mut here = 0;
+    ///     for number in 0..100_u32 {
+    ///         let square = move || number * number;
+    ///         match s.try_spawn(move |_| Ok(square())) {
+    ///             Err(error) if error.is_full() => here += u32::from(square() > 0),
+    ///             spawned => drop(spawned),
+    ///         }
+    ///     }
+    ///     Ok::<_, Cancelled>(here)
+    /// })?;
+    /// assert!(here < 100);
+    /// # Ok::<(), Cancelled>(())
+    /// ```
     pub fn try_spawn<T, F>(&self, f: F) -> Result<ScopedTask<'scope, T, E, P>, TrySpawnError<F>>
     where
         F: FnOnce(&Scope<'scope, 'env, E, P>) -> Result<T, E> + Send + 'scope,
@@ -164,6 +185,20 @@ impl<'scope, E: From<Cancelled>> Scope<'scope, '_, E, KeepGoing> {
     /// # Cancellation
     ///
     /// As for [`ScopedTask::join`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use brigade::{CancellationToken, ScopeBuilder};
+    ///
+    /// let numbers = ScopeBuilder::new().collect_all(&CancellationToken::new(), |s| {
+    ///     let parse = |word: &'static str| s.spawn(move |_| Ok(word.parse::<u32>()?));
+    ///     let tasks = ["1", "two", "3"].into_iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+    ///     Ok::<Vec<u32>, anyhow::Error>(s.join_all(tasks).into_iter().filter_map(Result::ok).collect())
+    /// });
+    /// // The failure has been joined, and so handled.
+    /// assert_eq!(numbers.unwrap(), [1, 3]);
+    /// ```
     #[must_use = "what failed is known from here only"]
     pub fn join_all<T>(
         &self,

@@ -184,10 +184,11 @@ fn a_panic_counts_more_than_an_error_before_it() {
 #[test]
 fn of_several_panics_that_of_the_task_spawned_first_is_resumed() {
     watched(|| {
-        for _ in 0..50 {
+        for round in 0..100 {
             let all_in = std::sync::Barrier::new(3);
             let message = message_of(|| {
-                let _ = scope(&live(), |s| {
+                let builder = if round % 2 == 0 { ScopeBuilder::new() } else { ScopeBuilder::new().limit(3) };
+                let _ = builder.run(&live(), |s| {
                     for task in 0..3 {
                         let all_in = &all_in;
                         s.spawn(move |_| -> std::result::Result<(), Cancelled> {

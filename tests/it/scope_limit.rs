@@ -363,28 +363,6 @@ fn idle_threads_of_a_limited_scope_burn_no_cpu_time() {
 }
 
 #[test]
-fn a_panic_under_a_limit_is_resumed_and_the_first_by_spawning_wins() {
-    watched(|| {
-        for _ in 0..50 {
-            let all_in = std::sync::Barrier::new(3);
-            let message = message_of(|| {
-                let _ = limited(3).run(&live(), |s| {
-                    for task in 0..3 {
-                        let all_in = &all_in;
-                        s.spawn(move |_| -> Result<(), Cancelled> {
-                            all_in.wait();
-                            panic!("task {task}");
-                        })?;
-                    }
-                    Ok(())
-                });
-            });
-            assert_eq!(message, "task 0");
-        }
-    });
-}
-
-#[test]
 fn one_thread_is_enough_where_no_more_can_be_started_and_none_is_an_error() {
     // With an address space of 1.5 GB and stacks of 256 MB, only a few threads can be had.
     const LIMITS: &str = "-v 1500000";

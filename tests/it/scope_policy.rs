@@ -94,6 +94,31 @@ fn of_more_failures_than_are_kept_the_first_are_and_the_others_are_counted() {
 }
 
 #[test]
+fn a_panic_that_is_not_kept_is_not_lost() {
+    watched(|| {
+        for kept in [0, 1, 2] {
+            let builder = ScopeBuilder::new().limit(1).failures(kept);
+            let closures = || {
+                (0..5).map(|task| {
+                    move |_: &CancellationToken| -> Result<()> {
+                        assert!(task < 3, "task {task}");
+                        anyhow::bail!("{task}")
+                    }
+                })
+            };
+            assert_eq!(message_of(|| drop(builder.first_ok(&live(), closures()))), "task 3");
+            let failures = builder.collect_all(&live(), |s| {
+                closures().try_for_each(|closure| s.spawn(move |s| closure(s.token())).map(drop))?;
+                Ok(())
+            });
+            let failures = failures.unwrap_err();
+            assert_eq!((failures.count(), failures.omitted()), (5, 5 - kept));
+            assert_eq!(message_of(|| drop(failures.resume_panic())), "task 3");
+        }
+    });
+}
+
+#[test]
 fn a_task_with_a_thread_of_its_own_runs_even_if_the_scope_is_cancelled_at_once() {
     watched(|| {
         for _ in 0..100 {
