@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::crew::Crew;
 use super::failures::Failures;
-use super::shared::{Record, Shared, Threads};
+use super::shared::{Link, Record, Shared, Threads};
 use super::{FailFast, KeepGoing, Scope};
 use crate::error::{Cancelled, Failure};
 use crate::hooks::Hooks;
@@ -284,7 +284,7 @@ impl<'env> ScopeBuilder<'env> {
             let crew = self.limit.map(|limit| Crew::new(limit, self.queue, self.name.clone()));
             let shared =
                 Arc::new(Shared::new(token.child_token(), fail_fast, self.failures, self.hooks, threads, crew));
-            let scope = Scope::new(Arc::new(Arc::clone(&shared)), self.name.clone(), false);
+            let scope = Scope::new(Link::new(Arc::clone(&shared)), self.name.clone().map(Arc::new), false);
             let value = match panic::catch(|| body(&scope)) {
                 Ok(Ok(value)) => Some(value),
                 Ok(Err(error)) => {

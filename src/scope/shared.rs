@@ -1,10 +1,12 @@
 //! What the body and the tasks of a scope share: the token, what has failed, and the threads.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::thread::ScopedJoinHandle;
 
+use crossbeam::utils::CachePadded;
 use parking_lot::Mutex;
 
 use super::crew::Crew;
@@ -16,17 +18,59 @@ use crate::thread::{self, Starter};
 use crate::token::CancellationToken;
 
 /// What a [`Shared`] is reached by. Each thread has one of its own, to be cloned for the scope that a task is given: clones
-/// of one `Arc` on several threads would hand its count from core to core with each task.
-pub(super) type Link<'scope, E> = Arc<Arc<Shared<'scope, E>>>;
+/// of one `Arc` on several threads, or of two on one cache line, would hand the count from core to core with each task.
+pub(super) struct Link<'scope, E>(Arc<CachePadded<Arc<Shared<'scope, E>>>>);
+
+impl<'scope, E> Link<'scope, E> {
+    pub(super) fn new(shared: Arc<Shared<'scope, E>>) -> Self {
+        Link(Arc::new(CachePadded::new(shared)))
+    }
+
+    /// A link for another thread.
+    pub(super) fn another(&self) -> Self {
+        Link::new(Arc::clone(&self.0))
+    }
+}
+
+impl<E> Clone for Link<'_, E> {
+    fn clone(&self) -> Self {
+        Link(Arc::clone(&self.0))
+    }
+}
+
+impl<'scope, E> Deref for Link<'scope, E> {
+    type Target = Shared<'scope, E>;
+
+    fn deref(&self) -> &Shared<'scope, E> {
+        &self.0
+    }
+}
 
 /// The name of tasks that were given none.
 pub(super) const TASK: &str = "task";
+
+/// Which task it is.
+pub(super) struct Label {
+    /// A pointer that is thin, to keep tasks small.
+    pub(super) name: Option<Arc<Arc<str>>>,
+    pub(super) index: usize,
+}
+
+impl Label {
+    pub(super) fn name(&self) -> &str {
+        self.name.as_ref().map_or(TASK, |name| name)
+    }
+
+    pub(super) fn component(&self) -> Arc<str> {
+        self.name.as_deref().map_or_else(|| TASK.into(), Arc::clone)
+    }
+}
 
 pub(super) struct Shared<'scope, E> {
     pub(super) token: CancellationToken,
     pub(super) hooks: Option<&'scope dyn Hooks>,
     /// How many tasks have been spawned; the index of the next.
-    pub(super) spawned: AtomicUsize,
+    pub(super) spawned: CachePadded<AtomicUsize>,
     /// A failure cancels the token, and belongs to the scope.
     fail_fast: bool,
     /// How many failures are kept, where they are listed.
@@ -61,8 +105,8 @@ pub(super) enum Place {
 
 /// Why a task has no value.
 pub(super) enum Ending<E> {
-    /// The scope was cancelled, or the failure belongs to the scope.
-    Cancelled(CancelReason),
+    /// The scope was cancelled, or the failure belongs to the scope and has cancelled it.
+    Cancelled,
     /// It belongs to whoever joins the task, else to the scope. Boxed: glibc frees what has more than 128 bytes under a lock
     /// of the allocating thread's, and tasks are freed by others.
     Failed(Box<Failure<E>>),
@@ -79,23 +123,17 @@ impl<'scope, E: From<Cancelled>> Shared<'scope, E> {
     ) -> Self {
         let record = Record { body: None, error: None, panic: None, list: BTreeMap::new(), listed: 0 };
         let record = Mutex::new(record);
-        Shared { token, hooks, spawned: AtomicUsize::new(0), fail_fast, most_failures, record, threads, crew }
+        Shared { token, hooks, spawned: CachePadded::default(), fail_fast, most_failures, record, threads, crew }
     }
 
     /// Says what a task ended with. A failure is recorded before it cancels the siblings, so that their echoes come after
     /// it.
-    pub(super) fn settle<T>(
-        &self,
-        name: Option<&Arc<str>>,
-        index: usize,
-        result: Result<Result<T, E>, Payload>,
-    ) -> Result<T, Ending<E>> {
-        let component = || name.cloned().unwrap_or_else(|| TASK.into());
+    pub(super) fn settle<T>(&self, label: &Label, result: Result<Result<T, E>, Payload>) -> Result<T, Ending<E>> {
         let failure = match result {
             Ok(Ok(value)) => return Ok(value),
-            Ok(Err(error)) => Failure::Error { component: component(), index, error },
+            Ok(Err(error)) => Failure::Error { component: label.component(), index: label.index, error },
             Err(payload) => {
-                let panic = panic::value(component(), index, payload);
+                let panic = panic::value(label.component(), label.index, payload);
                 if let Some(hooks) = self.hooks {
                     if let Err(second) = panic::catch(|| hooks.panicked(&panic)) {
                         panic::discard(second);
@@ -105,17 +143,17 @@ impl<'scope, E: From<Cancelled>> Shared<'scope, E> {
             }
         };
         Err(if self.fail_fast {
-            Ending::Cancelled(self.fail(index, failure))
+            self.fail(label.index, failure);
+            Ending::Cancelled
         } else {
             Ending::Failed(Box::new(failure))
         })
     }
 
     /// Records a task that was not started; returns why.
-    pub(super) fn refuse(&self, name: Option<&Arc<str>>, index: usize, cancelled: Cancelled) -> Cancelled {
-        let component = name.cloned().unwrap_or_else(|| TASK.into());
-        let failure = Failure::Error { component, index, error: cancelled.into() };
-        self.keep(index, failure);
+    pub(super) fn refuse(&self, label: &Label, cancelled: Cancelled) -> Cancelled {
+        let failure = Failure::Error { component: label.component(), index: label.index, error: cancelled.into() };
+        self.keep(label.index, failure);
         if self.fail_fast {
             self.cancel(cancelled.reason());
         }
@@ -123,13 +161,12 @@ impl<'scope, E: From<Cancelled>> Shared<'scope, E> {
     }
 
     /// Records a failure that belongs to no task any more: nobody will join it, or what panicked is a `Drop`.
-    pub(super) fn fail(&self, index: usize, failure: Failure<E>) -> CancelReason {
+    pub(super) fn fail(&self, index: usize, failure: Failure<E>) {
         let reason = if failure.panic().is_some() { CancelReason::Panicked } else { CancelReason::Failed };
         self.keep(index, failure);
         if self.fail_fast {
             self.cancel(reason);
         }
-        reason
     }
 
     /// Records what panicked beside the tasks: the `Drop` of something, or a callback of the token.

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use super::cell::{Cell, Job, Joined, Look};
 use super::crew::{Admission, Crew};
-use super::shared::{Ending, Link, TASK};
+use super::shared::{Ending, Label, Link, TASK};
 use super::{FailFast, KeepGoing};
 use crate::error::{CancelReason, Cancelled, Failure};
 use crate::token::{CancellationToken, Event};
@@ -17,7 +17,7 @@ use crate::token::{CancellationToken, Event};
 /// `P` says what a failure does: it ends all ([`FailFast`]), or the task only ([`KeepGoing`]).
 pub struct Scope<'scope, 'env: 'scope, E, P = FailFast> {
     link: Link<'scope, E>,
-    name: Option<Arc<str>>,
+    name: Option<Arc<Arc<str>>>,
     /// It was given to a task, or made of one that was.
     in_task: bool,
     marker: PhantomData<fn(&'env (), P)>,
@@ -27,7 +27,7 @@ impl<'scope, 'env, E, P> Scope<'scope, 'env, E, P>
 where
     E: From<Cancelled> + Send + 'scope,
 {
-    pub(super) fn new(link: Link<'scope, E>, name: Option<Arc<str>>, in_task: bool) -> Self {
+    pub(super) fn new(link: Link<'scope, E>, name: Option<Arc<Arc<str>>>, in_task: bool) -> Self {
         Scope { link, name, in_task, marker: PhantomData }
     }
 
@@ -99,36 +99,36 @@ where
         T: Send + 'scope,
         P: 'scope,
     {
-        let shared = &**self.link;
+        let shared = &*self.link;
         let admitted = match &shared.crew {
             _ if shared.token.is_cancelled() => shared.token.check().map(|()| Admission::Granted),
             Some(crew) => crew.admit(&self.link, self.in_task, waits),
             None => Ok(Admission::Granted),
         };
-        let index = match admitted {
-            Ok(Admission::Granted) => shared.spawned.fetch_add(1, Ordering::Relaxed),
-            Ok(Admission::Full) => return Err(TrySpawnError { f, cancelled: None }),
-            Err(cancelled) => {
-                let index = shared.spawned.fetch_add(1, Ordering::Relaxed);
-                return Err(TrySpawnError { f, cancelled: Some(shared.refuse(self.name.as_ref(), index, cancelled)) });
-            }
-        };
-        let cell = Arc::new(Cell::new(self.name.clone(), index, f));
+        if let Ok(Admission::Full) = admitted {
+            return Err(TrySpawnError { f, cancelled: None });
+        }
+        let index = shared.spawned.fetch_add(1, Ordering::Relaxed);
+        let label = Label { name: self.name.clone(), index };
+        if let Err(cancelled) = admitted {
+            return Err(TrySpawnError { f, cancelled: Some(shared.refuse(&label, cancelled)) });
+        }
+        let cell = Arc::new(Cell::new(label, f));
         match &shared.crew {
             Some(crew) => crew.push(&self.link, Arc::clone(&cell) as Arc<dyn Job<'scope, E> + 'scope>),
             None => {
-                let (job, link) = (Arc::clone(&cell), Arc::new(Arc::clone(&self.link)));
-                match shared.threads.start(self.name.as_deref().unwrap_or(TASK), index, move || job.run(&link)) {
+                let (job, link) = (Arc::clone(&cell), self.link.another());
+                match shared.threads.start(cell.label().name(), index, move || job.run(&link)) {
                     Ok(handle) => shared.adopt(handle),
                     Err(cancelled) => {
-                        let cancelled = shared.refuse(self.name.as_ref(), index, cancelled);
+                        let cancelled = shared.refuse(cell.label(), cancelled);
                         let f = cell.start().unwrap_or_else(|| unreachable!("it was not started"));
                         return Err(TrySpawnError { f, cancelled: Some(cancelled) });
                     }
                 }
             }
         }
-        Ok(ScopedTask { link: Arc::clone(&self.link), task: Some(cell), marker: PhantomData })
+        Ok(ScopedTask { link: self.link.clone(), task: Some(cell), marker: PhantomData })
     }
 
     /// Returns this scope with another name for the tasks that are spawned through it, and for those that they spawn.
@@ -138,7 +138,7 @@ where
     /// [builder](crate::ScopeBuilder::named), or `task`. A NUL becomes the replacement character in the thread's name.
     #[must_use = "the name is that of the returned scope"]
     pub fn named(&self, name: impl AsRef<str>) -> Self {
-        Scope::new(Arc::clone(&self.link), Some(name.as_ref().into()), self.in_task)
+        Scope::new(self.link.clone(), Some(Arc::new(name.as_ref().into())), self.in_task)
     }
 
     /// Returns the scope's token, a child of the caller's; where the first failure ends all, it cancels this.
@@ -211,7 +211,7 @@ impl<'scope, E: From<Cancelled>> Scope<'scope, '_, E, KeepGoing> {
 impl<E, P> fmt::Debug for Scope<'_, '_, E, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Scope")
-            .field("name", &self.name.as_deref().unwrap_or(TASK))
+            .field("name", &self.name.as_deref().map_or(TASK, |name| name))
             .field("spawned", &self.link.spawned.load(Ordering::Relaxed))
             .field("token", &self.link.token)
             .finish_non_exhaustive()
@@ -257,7 +257,7 @@ impl<F> fmt::Debug for TrySpawnError<F> {
 /// Dropping it leaves the task to the scope, which waits for it in any case.
 pub struct ScopedTask<'scope, T, E, P = FailFast> {
     link: Link<'scope, E>,
-    /// Empty once it has been joined.
+    /// Taken by the drop.
     task: Option<Arc<dyn Joined<'scope, T, E> + 'scope>>,
     marker: PhantomData<fn(P)>,
 }
@@ -278,11 +278,8 @@ impl<T, E: From<Cancelled>> ScopedTask<'_, T, E, FailFast> {
     /// [`Cancelled`] if the scope was cancelled before the task ended, and if the task failed: its error belongs to the
     /// scope, which returns it.
     pub fn join(self) -> Result<T, Cancelled> {
-        self.wait().map_err(|ending| match ending {
-            Ending::Cancelled(reason) => Cancelled::new(reason),
-            // Recorded by `settle`, where the first failure ends all.
-            Ending::Failed(_) => Cancelled::new(CancelReason::Failed),
-        })
+        // What failed has been recorded by `settle`, where the first failure ends all.
+        self.wait().map_err(|_| self.cancelled())
     }
 }
 
@@ -318,52 +315,63 @@ impl<T, E: From<Cancelled>> ScopedTask<'_, T, E, KeepGoing> {
     /// assert_eq!((good, bad.unwrap_err().as_str()), (7, "parse#1 failed: invalid digit found in string"));
     /// ```
     pub fn join(self) -> Result<T, Failure<E>> {
-        let (component, index) = self.task.as_ref().map_or((TASK.into(), 0), |task| (task.name().into(), task.index()));
         self.wait().map_err(|ending| match ending {
             Ending::Failed(failure) => *failure,
-            Ending::Cancelled(reason) => Failure::Error { component, index, error: Cancelled::new(reason).into() },
+            Ending::Cancelled => {
+                let label = self.task().label();
+                Failure::Error { component: label.component(), index: label.index, error: self.cancelled().into() }
+            }
         })
     }
 }
 
 impl<T, E: From<Cancelled>, P> ScopedTask<'_, T, E, P> {
-    fn wait(mut self) -> Result<T, Ending<E>> {
-        let Some(task) = self.task.take() else { unreachable!("a handle is joined once, by value") };
-        let shared = &**self.link;
+    /// Waits for the task to end, or for a cancellation; the handle's drop does the rest.
+    fn wait(&self) -> Result<T, Ending<E>> {
+        let (task, shared) = (self.task(), &*self.link);
         loop {
-            match task.look(None) {
+            match task.look() {
                 Look::Ended(ended) => return ended,
-                Look::Queued if shared.crew.as_ref().is_some_and(Crew::is_in_task) => task.run(&self.link),
+                Look::Queued if shared.crew.as_ref().is_some_and(Crew::is_in_task) => Arc::clone(task).run(&self.link),
                 Look::Queued | Look::Running => break,
             }
         }
         let event = Arc::new(Event::default());
         let _watch = event.observe(&shared.token);
+        task.observe(Arc::clone(&event));
         loop {
             let ticket = event.ticket();
-            if let Look::Ended(ended) = task.look(Some(&event)) {
+            if let Look::Ended(ended) = task.look() {
                 return ended;
             }
-            if let Err(cancelled) = shared.token.check() {
-                task.abandon(shared);
-                return Err(Ending::Cancelled(cancelled.reason()));
+            if shared.token.is_cancelled() {
+                return Err(Ending::Cancelled);
             }
             event.wait_until(ticket, shared.token.look_at());
         }
     }
+
+    /// Why a task has no value: its failure has cancelled the scope, if nothing had before.
+    fn cancelled(&self) -> Cancelled {
+        Cancelled::new(self.link.token.reason().unwrap_or(CancelReason::Failed))
+    }
 }
 
-impl<T, E, P> ScopedTask<'_, T, E, P> {
+impl<'scope, T, E, P> ScopedTask<'scope, T, E, P> {
     /// Tells whether the task has ended, well or not. Never waits.
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        self.task.as_ref().is_none_or(|task| task.is_finished())
+        self.task().is_finished()
     }
 
     /// Returns the task's name.
     #[must_use]
     pub fn name(&self) -> &str {
-        self.task.as_ref().map_or(TASK, |task| task.name())
+        self.task().label().name()
+    }
+
+    fn task(&self) -> &Arc<dyn Joined<'scope, T, E> + 'scope> {
+        self.task.as_ref().unwrap_or_else(|| unreachable!("only its drop takes it"))
     }
 }
 
