@@ -1,6 +1,7 @@
 //! What a run can end with: cancelled, failed, panicked.
 
-use std::any::Any;
+use std::any::{Any, TypeId};
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -208,7 +209,8 @@ impl<E: fmt::Debug + fmt::Display> std::error::Error for Failure<E> {}
 
 /// A panic kept as a value: what was thrown, and by which component.
 ///
-/// The panic hook has already run when one of these is made.
+/// The panic hook has already run when one of these is made. With [`install_hook`](Self::install_hook) it also says where it
+/// happened.
 #[derive(thiserror::Error)]
 #[error("{component}#{index} panicked: {}", self.message())]
 pub struct Panic {
@@ -218,11 +220,18 @@ pub struct Panic {
     // A payload is `Send` and no more; the mutex makes the error `Sync`, which `anyhow` and `Box<dyn Error + Send +
     // Sync>` ask for.
     payload: Mutex<Box<dyn Any + Send>>,
+    origin: Option<Box<Origin>>,
 }
 
 impl Panic {
-    pub(crate) fn new(component: Arc<str>, index: usize, message: String, payload: Box<dyn Any + Send>) -> Self {
-        Panic { component, index, message, payload: Mutex::new(payload) }
+    pub(crate) fn new(
+        component: Arc<str>,
+        index: usize,
+        message: String,
+        payload: Box<dyn Any + Send>,
+        origin: Option<Box<Origin>>,
+    ) -> Self {
+        Panic { component, index, message, payload: Mutex::new(payload), origin }
     }
 
     /// Returns the name of the part that panicked.
@@ -243,10 +252,31 @@ impl Panic {
         &self.message
     }
 
+    /// Returns file, line and column of the panic, as in `src/main.rs:8:51`.
+    ///
+    /// `None` unless [`install_hook`](Self::install_hook) had been called before, and for what was resumed without a panic, as
+    /// by [`std::panic::resume_unwind`] with a payload of the program's own.
+    #[must_use]
+    pub fn location(&self) -> Option<&str> {
+        self.origin.as_ref().map(|origin| origin.location.as_str())
+    }
+
+    /// Returns the backtrace of the panic, where there is a [`location`](Self::location) and `RUST_BACKTRACE` or
+    /// `RUST_LIB_BACKTRACE` ask for backtraces, as [`Backtrace::capture`] has it.
+    #[must_use]
+    pub fn backtrace(&self) -> Option<&Backtrace> {
+        let backtrace = self.origin.as_ref().map(|origin| &origin.backtrace);
+        backtrace.filter(|backtrace| backtrace.status() == BacktraceStatus::Captured)
+    }
+
     /// Returns the payload as it was thrown.
     #[must_use]
     pub fn into_payload(self) -> Box<dyn Any + Send + 'static> {
         self.payload.into_inner()
+    }
+
+    pub(crate) fn into_parts(self) -> (Box<dyn Any + Send>, Option<Box<Origin>>) {
+        (self.payload.into_inner(), self.origin)
     }
 }
 
@@ -256,6 +286,15 @@ impl fmt::Debug for Panic {
             .field("component", &self.component)
             .field("index", &self.index)
             .field("message", &self.message)
+            .field("location", &self.location())
             .finish_non_exhaustive()
     }
+}
+
+/// Where a panic came from, which only the panic hook is told, and which panic that was.
+pub(crate) struct Origin {
+    pub(crate) kind: TypeId,
+    pub(crate) message: Option<String>,
+    pub(crate) location: String,
+    pub(crate) backtrace: Backtrace,
 }

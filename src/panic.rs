@@ -4,22 +4,46 @@
 //! again what the closure was working on.
 
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::Arc;
+use std::backtrace::Backtrace;
+use std::cell::Cell;
+use std::panic::{self, AssertUnwindSafe, PanicHookInfo, catch_unwind, resume_unwind};
+use std::sync::{Arc, Once};
 
-use crate::error::Panic;
+use crate::error::{Origin, Panic};
 
-/// What a panic carries.
-pub(crate) type Payload = Box<dyn Any + Send + 'static>;
+/// What a panic carries, and where it came from.
+pub(crate) struct Payload {
+    thrown: Box<dyn Any + Send>,
+    origin: Option<Box<Origin>>,
+}
 
 /// Runs `f`; a panic comes back as its payload.
 pub(crate) fn catch<R>(f: impl FnOnce() -> R) -> Result<R, Payload> {
-    catch_unwind(AssertUnwindSafe(f))
+    catch_unwind(AssertUnwindSafe(f)).map_err(|thrown| {
+        // The panic seen last may be another one, which the user has caught.
+        let origin = swap_last(None).filter(|last| last.is_of(&*thrown));
+        Payload { thrown, origin }
+    })
+}
+
+impl Origin {
+    fn is_of(&self, thrown: &(dyn Any + Send)) -> bool {
+        self.kind == thrown.type_id() && self.message.as_deref() == message(thrown)
+    }
 }
 
 /// Goes on with a panic that was caught, without running the panic hook.
 pub(crate) fn resume(payload: Payload) -> ! {
-    resume_unwind(payload)
+    // For whoever catches it next, perhaps on another thread.
+    swap_last(payload.origin);
+    resume_unwind(payload.thrown)
+}
+
+/// What left a thread, all of whose panics are caught: the `Drop` of something that outlived its closure.
+impl From<Box<dyn Any + Send>> for Payload {
+    fn from(thrown: Box<dyn Any + Send>) -> Self {
+        Payload { thrown, origin: None }
+    }
 }
 
 /// Drops what lost against a panic, be it a later payload or a value, even if its `Drop` panics.
@@ -37,24 +61,82 @@ pub(crate) fn discard_all<T>(lost: impl IntoIterator<Item = T>) {
 
 /// Keeps a panic as a value.
 pub(crate) fn value(component: Arc<str>, index: usize, payload: Payload) -> Panic {
-    let message = if let Some(message) = payload.downcast_ref::<&'static str>() {
-        (*message).to_owned()
-    } else if let Some(message) = payload.downcast_ref::<String>() {
-        message.clone()
-    } else {
-        "(the payload is not a string)".to_owned()
+    let message = message(&*payload.thrown).unwrap_or("(the payload is not a string)").to_owned();
+    Panic::new(component, index, message, payload.thrown, payload.origin)
+}
+
+fn message(payload: &(dyn Any + Send)) -> Option<&str> {
+    payload.downcast_ref::<&'static str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+}
+
+thread_local! {
+    /// The panic that the hook saw last on this thread.
+    static LAST: Cell<Option<Box<Origin>>> = const { Cell::new(None) };
+}
+
+fn observe(info: &PanicHookInfo<'_>) {
+    let message = message(info.payload()).map(str::to_owned);
+    let origin = Origin {
+        kind: info.payload().type_id(),
+        message,
+        location: info.location().map(ToString::to_string).unwrap_or_default(),
+        backtrace: Backtrace::capture(),
     };
-    Panic::new(component, index, message, payload)
+    swap_last(Some(Box::new(origin)));
+}
+
+fn swap_last(origin: Option<Box<Origin>>) -> Option<Box<Origin>> {
+    // A thread may panic after its thread-locals are gone.
+    LAST.try_with(|last| last.replace(origin)).unwrap_or(None)
 }
 
 impl Panic {
+    /// Has the place and the backtrace of panics recorded, for [`location`](Self::location) and
+    /// [`backtrace`](Self::backtrace).
+    ///
+    /// Only a panic hook is told of them, and there is one for the whole process: so a program says by this call, at its
+    /// start, that it wants them. The hook that is there is kept, and runs after ours. Calls after the first do nothing. A
+    /// hook that the program sets later takes the place of ours, unless it calls the one before it.
+    ///
+    /// # Panics
+    ///
+    /// If the calling thread is panicking, as [`std::panic::set_hook`] does.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use brigade::{CancellationToken, Cancelled, Panic, ScopeBuilder};
+    ///
+    /// Panic::install_hook();
+    /// let failures = ScopeBuilder::new()
+    ///     .collect_all(&CancellationToken::new(), |s| {
+    ///         s.spawn(|_| -> Result<(), Cancelled> { panic!("a bug") })?;
+    ///         Ok(())
+    ///     })
+    ///     .unwrap_err();
+    /// let panic = failures.as_slice()[0].panic().unwrap();
+    /// // Such as `src/main.rs:8:51`.
+    /// assert!(panic.location().unwrap().contains(":8:"));
+    /// ```
+    pub fn install_hook() {
+        static INSTALLED: Once = Once::new();
+        INSTALLED.call_once(|| {
+            let before = panic::take_hook();
+            panic::set_hook(Box::new(move |info| {
+                observe(info);
+                before(info);
+            }));
+        });
+    }
+
     /// Goes on panicking with the payload as it was thrown; the panic hook does not run again.
     ///
     /// # Panics
     ///
     /// Always.
     pub fn resume(self) -> ! {
-        resume(self.into_payload())
+        let (thrown, origin) = self.into_parts();
+        resume(Payload { thrown, origin })
     }
 }
 
@@ -70,6 +152,6 @@ struct Leave;
 
 /// Tells whether a caught payload is [`leave`]'s own, not a panic of the user's.
 #[cfg(panic = "unwind")]
-pub(crate) fn is_leave(payload: &(dyn Any + Send)) -> bool {
-    payload.is::<Leave>()
+pub(crate) fn is_leave(payload: &Payload) -> bool {
+    payload.thrown.is::<Leave>()
 }

@@ -162,7 +162,7 @@ where
 {
     match panic::catch(|| items.map(|item| f(item).unwrap_or_else(|| panic::leave())).collect()) {
         Ok(outputs) => Some(outputs),
-        Err(payload) if panic::is_leave(&*payload) => None,
+        Err(payload) if panic::is_leave(&payload) => None,
         // A source or a `Drop` panicked, outside of `f`.
         Err(payload) => panic::resume(payload),
     }

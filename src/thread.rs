@@ -68,7 +68,7 @@ where
 
 /// Waits for a thread to end; a panic that left its closure comes back as its payload.
 pub(crate) fn join<T>(handle: ScopedJoinHandle<'_, T>) -> Result<T, Payload> {
-    handle.join()
+    handle.join().map_err(Payload::from)
 }
 
 /// Joins threads that have nothing left to do, or one last item; returns what they panicked with.

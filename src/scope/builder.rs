@@ -45,7 +45,7 @@ use crate::token::CancellationToken;
 #[must_use = "a builder does nothing until it runs a body, by `run` for example"]
 pub struct ScopeBuilder<'env> {
     limit: Option<NonZeroUsize>,
-    queue: Option<NonZeroUsize>,
+    queue: Option<usize>,
     failures: usize,
     name: Option<Arc<str>>,
     stack: Option<usize>,
@@ -85,19 +85,12 @@ impl<'env> ScopeBuilder<'env> {
         self
     }
 
-    /// Lets the queue of a scope with a [`limit`](Self::limit) hold so many tasks; the body waits when it is full. The
-    /// default is 512 a thread. Without a limit there is no queue.
+    /// Lets the queue of a scope with a [`limit`](Self::limit) hold so many tasks beyond those that a thread is free for; the
+    /// body waits when it is full. The default is 512 a thread. With 0 the body waits until a thread is free. Without a limit
+    /// there is no queue.
     ///
     /// A task that spawns another never waits, since it may be what the queue waits for; so what tasks spawn is not bounded.
-    ///
-    /// # Panics
-    ///
-    /// If `tasks` is 0.
-    #[track_caller]
     pub fn queue(mut self, tasks: usize) -> Self {
-        let Some(tasks) = NonZeroUsize::new(tasks) else {
-            panic!("ScopeBuilder::queue(0): no task could ever be spawned; 1 is the shortest queue");
-        };
         self.queue = Some(tasks);
         self
     }

@@ -8,8 +8,9 @@
 //!    all of them empty under the lock may fall asleep.
 //! 2. One sleeper is called at a time, and nobody while a thread is `searching`, or is about to: that one finds what there
 //!    is, and calls the next if it leaves anything.
-//! 3. The body waits for room: it says so by `full`, and counts once more after a fence; who pops a task does so by a
-//!    sequentially consistent operation of the deque's, or under the lock, and then looks whether the body waits.
+//! 3. The body waits for room: it says so by `full`, and counts once more after a fence. Who pops a task, by a sequentially
+//!    consistent operation of the deque's or under the lock, and who becomes free, under the lock, then looks whether the
+//!    body waits.
 //! 4. All is over when the body has ended and every thread sleeps: what is left to do would be in the hands of one that
 //!    does not.
 //!
@@ -95,10 +96,10 @@ enum Call {
 }
 
 impl<'scope, E> Crew<'scope, E> {
-    pub(super) fn new(limit: NonZeroUsize, capacity: Option<NonZeroUsize>, name: Option<Arc<str>>) -> Self {
+    pub(super) fn new(limit: NonZeroUsize, capacity: Option<usize>, name: Option<Arc<str>>) -> Self {
         Crew {
             limit: limit.get(),
-            capacity: capacity.map_or(limit.get().saturating_mul(QUEUED_A_THREAD), NonZeroUsize::get),
+            capacity: capacity.unwrap_or(limit.get().saturating_mul(QUEUED_A_THREAD)),
             name,
             body: thread::here(),
             begun: AtomicBool::new(false),
@@ -145,6 +146,11 @@ impl<'scope, E> State<'scope, E> {
     /// How many tasks wait.
     fn queued(&self) -> usize {
         self.queue.len() + self.stealers.iter().map(Stealer::len).sum::<usize>()
+    }
+
+    /// How many threads have nothing to do, or could be started.
+    fn free(&self, limit: usize) -> usize {
+        self.asleep + self.searching + if self.refused { 0 } else { limit - self.started }
     }
 
     /// Takes a task, and a share of those behind it into `own`: a fair one of many, and most of a few, since each turn at the
@@ -222,7 +228,10 @@ impl<'scope, E: From<Cancelled> + Send + 'scope> Crew<'scope, E> {
     }
 
     fn take_room(&self) -> bool {
-        let room = self.capacity.saturating_sub(self.state.lock().queued());
+        let state = self.state.lock();
+        // What a free thread is about to take is not in the queue's way.
+        let room = self.capacity.saturating_add(state.free(self.limit)).saturating_sub(state.queued());
+        drop(state);
         self.room.store(room.saturating_sub(1), Ordering::Relaxed);
         room > 0
     }
@@ -233,7 +242,7 @@ impl<'scope, E: From<Cancelled> + Send + 'scope> Crew<'scope, E> {
         loop {
             let ticket = self.emptied.ticket();
             self.full.store(true, Ordering::SeqCst);
-            // Pairs with the load in `worker` (3).
+            // Pairs with the load in `tell_room` (3).
             fence(Ordering::SeqCst);
             if self.take_room() {
                 self.full.store(false, Ordering::Relaxed);
@@ -297,14 +306,19 @@ impl<'scope, E: From<Cancelled> + Send + 'scope> Crew<'scope, E> {
         // It counted as searching from when it was to be started, and goes on to search.
         self.state.lock().searching -= 1;
         while let Some(job) = own.pop().or_else(|| self.search(own, link)) {
-            // Pairs with the fence in `wait_for_room` (3).
-            if self.full.load(Ordering::SeqCst) && self.full.swap(false, Ordering::SeqCst) {
-                self.emptied.notify_all();
-            }
+            self.tell_room();
             // What is left of a task may be its closure's value, whose `Drop` is the user's.
             if let Err(payload) = panic::catch(move || job.run(link)) {
                 link.fail_beside("drop", payload);
             }
+        }
+    }
+
+    /// Wakes the body, if it waits for room.
+    fn tell_room(&self) {
+        // Pairs with the fence in `wait_for_room` (3).
+        if self.full.load(Ordering::SeqCst) && self.full.swap(false, Ordering::SeqCst) {
+            self.emptied.notify_all();
         }
     }
 
@@ -324,7 +338,10 @@ impl<'scope, E: From<Cancelled> + Send + 'scope> Crew<'scope, E> {
                 return Some(job);
             }
             if !backoff.is_completed() {
-                MutexGuard::unlocked(&mut state, || (0..STEPS).for_each(|_| backoff.snooze()));
+                MutexGuard::unlocked(&mut state, || {
+                    self.tell_room();
+                    (0..STEPS).for_each(|_| backoff.snooze());
+                });
                 continue;
             }
             state.searching -= 1;

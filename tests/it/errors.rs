@@ -1,9 +1,14 @@
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::error::Error;
-use std::io;
+use std::panic::resume_unwind;
+use std::{io, thread};
 
-use brigade::{CancelReason, CancellationToken, Cancelled, Failure, Pipeline, ScopeBuilder, scope, try_par_map};
+use brigade::{
+    CancelReason, CancellationToken, Cancelled, Failure, KeepGoing, Panic, Pipeline, Scope, ScopeBuilder, scope,
+    try_par_map,
+};
 
-use crate::util::message_of;
+use crate::util::{alone, message_of, payload_of, watched};
 
 /// An enum of a user's own.
 #[derive(Debug, thiserror::Error)]
@@ -148,7 +153,7 @@ fn a_failure_goes_into_anyhow_and_keeps_name_index_and_payload() {
     };
     assert_eq!(
         format!("{panic:?}"),
-        "Panic { component: \"count\", index: 0, message: \"(the payload is not a string)\", .. }"
+        "Panic { component: \"count\", index: 0, message: \"(the payload is not a string)\", location: None, .. }"
     );
     assert_eq!(panic.into_payload().downcast_ref(), Some(&7_u8));
     let Err(failures) =
@@ -158,4 +163,59 @@ fn a_failure_goes_into_anyhow_and_keeps_name_index_and_payload() {
     };
     let Failure::Panic(panic) = failures.into_iter().next().unwrap() else { panic!("a panic") };
     assert_eq!(message_of(|| panic.resume()), "text");
+}
+
+fn panics_of(body: impl Fn(&Scope<'_, '_, Cancelled, KeepGoing>) -> Result<(), Cancelled>) -> Vec<Panic> {
+    let failures = ScopeBuilder::new().collect_all(&CancellationToken::new(), |s| body(s)).unwrap_err();
+    failures.into_iter().filter_map(Failure::into_panic).collect()
+}
+
+/// A pipeline's worker panics, on another thread than the task that runs it, unless that is quicker.
+fn panics_within(_: &Scope<'_, '_, Cancelled, KeepGoing>) -> Result<(), Cancelled> {
+    let here = thread::current().id();
+    let bad = |_: i32| if thread::current().id() == here { thread::yield_now() } else { panic!("within") };
+    loop {
+        Pipeline::from_data(0..1_000).map(bad).threads(2).for_each(&CancellationToken::new(), drop)?;
+    }
+}
+
+#[test]
+fn a_panic_as_a_value_has_its_place_and_backtrace_where_they_are_enabled() {
+    if !alone!(a_panic_as_a_value_has_its_place_and_backtrace_where_they_are_enabled) {
+        return;
+    }
+    watched(|| {
+        let bug_at = line!() + 1;
+        let bug = |_: &Scope<'_, '_, Cancelled, KeepGoing>| -> Result<(), Cancelled> { panic!("a bug") };
+        let unknown = panics_of(|s| s.spawn(bug).map(drop));
+        assert_eq!((unknown[0].location(), unknown[0].backtrace().is_none()), (None, true));
+
+        Panic::install_hook();
+        Panic::install_hook();
+        let panics = panics_of(|s| {
+            s.spawn(bug)?;
+            s.spawn(panics_within)?;
+            // One that the user has caught, and then another without a place.
+            s.spawn(|_| -> Result<(), _> {
+                let _ = payload_of(|| panic!("caught"));
+                resume_unwind(Box::new("resumed"))
+            })?;
+            s.spawn(|_| -> Result<(), _> { std::panic::panic_any(5) })?;
+            Ok(())
+        });
+        let place = |line: u32| Some(format!("{}:{line}:", file!()));
+        let at = |panic: &Panic| panic.location().map(|at| at[..=at.rfind(':').unwrap()].to_owned());
+        assert_eq!(at(&panics[0]), place(bug_at));
+        assert!(at(&panics[1]).is_some_and(|at| at.starts_with(file!())), "{:?}", panics[1]);
+        assert_eq!((panics[2].message(), panics[2].location()), ("resumed", None));
+        assert!(at(&panics[3]).is_some());
+        for panic in [&panics[0], &panics[1]] {
+            // `RUST_BACKTRACE` is that of whoever runs the tests.
+            let enabled = Backtrace::capture().status() == BacktraceStatus::Captured;
+            assert_eq!(panic.backtrace().is_some(), enabled);
+            let named = |trace: &Backtrace| trace.to_string().contains("it::errors::");
+            assert!(panic.backtrace().is_none_or(named), "{:?}", panic.backtrace());
+        }
+        assert!(format!("{:?}", panics[0]).contains("errors.rs"));
+    });
 }

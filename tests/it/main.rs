@@ -1,5 +1,6 @@
 //! What brigade promises, a module a part. A test's name is its claim.
 
+mod abort;
 mod callback;
 mod channel;
 mod deadline;
@@ -11,6 +12,8 @@ mod pipeline_model;
 mod pipeline_parts;
 mod scope;
 mod scope_limit;
+mod scope_peers;
+mod scope_phases;
 mod scope_policy;
 mod tidy;
 mod token;

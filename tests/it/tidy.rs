@@ -69,6 +69,7 @@ fn each_module_uses_only_those_above_it() {
 fn one_module_catches_panics() {
     assert_eq!(files_naming("catch_unwind"), ["src/panic.rs"]);
     assert_eq!(files_naming("resume_unwind"), ["src/panic.rs"]);
+    assert_eq!(files_naming("set_hook"), ["src/panic.rs"]);
 }
 
 #[test]
