@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::error::{CancelReason, Panic};
 
-/// Is told when tasks start, end and panic: for metrics, traces and logs.
+/// Is told when tasks of a [scope](crate::ScopeBuilder) start, end and panic: for metrics, traces and logs.
 ///
 /// Every method does nothing unless it is written. They run on the task's thread, before and after it, so what they take
 /// is added to the task's time; a panic in one counts as the task's. Where no hooks are set, not even the clock is read.
@@ -62,7 +62,8 @@ pub trait Hooks: Sync {
         _ = (task, outcome, took);
     }
 
-    /// A task has panicked. This comes before its siblings are told and before [`ended`](Self::ended).
+    /// A task has panicked, or the scope's body, which is named `body`; or dropping what a task returned or held has. This
+    /// comes before the siblings are told and before [`ended`](Self::ended).
     fn panicked(&self, panic: &Panic) {
         _ = panic;
     }

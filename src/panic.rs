@@ -54,7 +54,18 @@ pub(crate) fn discard<T>(lost: T) {
     }
 }
 
-/// The same for each of several: dropped together, two whose `Drop` panics would abort the process.
+/// Drops each of several, and then goes on with the first panic among their `Drop`s, as dropping a vector does; but two such
+/// would abort the process there.
+pub(crate) fn drop_each<T>(items: impl IntoIterator<Item = T>) {
+    let mut panics = items.into_iter().filter_map(|item| catch(move || drop(item)).err());
+    let first = panics.next();
+    panics.for_each(|panic| discard(panic.thrown));
+    if let Some(first) = first {
+        resume(first);
+    }
+}
+
+/// [`discard`] for each of several: dropped together, two whose `Drop` panics would abort the process.
 pub(crate) fn discard_all<T>(lost: impl IntoIterator<Item = T>) {
     lost.into_iter().for_each(discard);
 }

@@ -5,6 +5,8 @@ mod cell;
 mod crew;
 mod failures;
 mod forms;
+mod handle;
+mod pace;
 mod shared;
 mod task;
 
@@ -14,7 +16,8 @@ use crate::token::CancellationToken;
 pub use builder::ScopeBuilder;
 pub use failures::Failures;
 pub use forms::{first_ok, try_join, try_join_all, try_join3, try_join4};
-pub use task::{Scope, ScopedTask, TrySpawnError};
+pub use handle::ScopedTask;
+pub use task::{Scope, TrySpawnError};
 
 /// Runs `body`, which spawns tasks that may borrow from outside, and returns its value once every task has ended.
 ///
@@ -40,7 +43,8 @@ pub use task::{Scope, ScopedTask, TrySpawnError};
 ///
 /// A panic of the body or of a task is resumed, payload intact, when all are joined; it counts more than an error. Of
 /// several, that of the body is resumed, else that of the task spawned first; of the others
-/// [hooks](ScopeBuilder::hooks) are told, as they are of this.
+/// [hooks](ScopeBuilder::hooks) are told, as they are of this. A panic in the `Drop` of what a task returned, where nobody
+/// joins it, counts as the task's.
 ///
 /// Where a program is compiled with `panic = "abort"`, the process is gone at the first panic.
 ///
@@ -58,7 +62,8 @@ pub use task::{Scope, ScopedTask, TrySpawnError};
 /// # Examples
 ///
 /// The error type has to be named somewhere, as in the last line of this body, since rustc cannot infer it from `?`
-/// alone (E0283).
+/// alone (E0283); it is one that is made [`From<Cancelled>`](Cancelled), so neither `String` nor `Box<dyn Error>` without
+/// `Send + Sync`. A task that spawns uses the scope that it is given: the outer one cannot be borrowed for so long.
 ///
 /// ```
 /// use std::io;

@@ -1,6 +1,8 @@
 //! The only module that starts threads: named, fallible, and scoped, so that each has an owner, but for the one clock.
 
+use std::cell::Cell;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{Builder, Scope, ScopedJoinHandle, yield_now};
 use std::time::{Duration, Instant};
 
@@ -27,8 +29,35 @@ where
         Some(bytes) => builder.stack_size(bytes),
         None => builder,
     };
+    let lineage = lineage();
+    let begin = move || {
+        LINEAGE.set(lineage);
+        f()
+    };
     #[allow(clippy::disallowed_methods, reason = "this is the one place")]
-    builder.spawn_scoped(scope, f)
+    builder.spawn_scoped(scope, begin)
+}
+
+thread_local!(static LINEAGE: Cell<u64> = const { Cell::new(0) });
+
+/// On whose behalf this thread runs: threads that are started here inherit it from who starts them, until they
+/// [begin one](begin_lineage) of their own. 0 for a thread that somebody else has started.
+pub(crate) fn lineage() -> u64 {
+    LINEAGE.get()
+}
+
+/// The same, but gives one to a thread that has none.
+pub(crate) fn some_lineage() -> u64 {
+    if lineage() == 0 {
+        begin_lineage();
+    }
+    lineage()
+}
+
+/// Gives this thread a lineage that no other has.
+pub(crate) fn begin_lineage() {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    LINEAGE.set(1 + LAST.fetch_add(1, Ordering::Relaxed));
 }
 
 /// Where [`spawn`] starts threads: std's scope, without the lifetime of what they may borrow.
@@ -100,10 +129,4 @@ fn yield_until(longest: Duration, is_over: impl Fn() -> bool) {
 pub(crate) fn detach(name: &str, f: impl FnOnce() + Send + 'static) -> io::Result<()> {
     #[allow(clippy::disallowed_methods, reason = "this is the one place")]
     Builder::new().name(name.to_owned()).spawn(f).map(drop)
-}
-
-/// Tells the calling thread from all others that are alive, for a nanosecond: `thread::current` counts a reference.
-pub(crate) fn here() -> usize {
-    thread_local!(static HERE: u8 = const { 0 });
-    HERE.with(|here| std::ptr::from_ref(here).addr())
 }

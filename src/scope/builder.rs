@@ -70,8 +70,9 @@ impl<'env> ScopeBuilder<'env> {
     /// Lets at most `threads` tasks run at once, on as many threads, which are started as they are needed and take one task
     /// after the other. The default is no limit: each task has a thread of its own.
     ///
-    /// Tasks wait in a queue then, in the order in which they were spawned. So they must not wait for each other by other
-    /// means than [`join`](crate::ScopedTask::join): the task that is waited for may not have been started.
+    /// Tasks wait in a queue then, and are started in the order in which they were spawned, give or take 100 µs of work where
+    /// they are short and `threads` is more than 1. So they must not wait for each other by other means than
+    /// [`join`](crate::ScopedTask::join): the task that is waited for may not have been started.
     ///
     /// # Panics
     ///
@@ -89,7 +90,8 @@ impl<'env> ScopeBuilder<'env> {
     /// body waits when it is full. The default is 512 a thread. With 0 the body waits until a thread is free. Without a limit
     /// there is no queue.
     ///
-    /// A task that spawns another never waits, since it may be what the queue waits for; so what tasks spawn is not bounded.
+    /// A task that spawns another never waits, since it may be what the queue waits for; so what tasks spawn is not bounded. Nor
+    /// does a thread that the program has started by other means than brigade's, since a task may wait for that.
     pub fn queue(mut self, tasks: usize) -> Self {
         self.queue = Some(tasks);
         self
@@ -140,14 +142,18 @@ impl<'env> ScopeBuilder<'env> {
         E: From<Cancelled> + Send + 'env,
     {
         let (value, record) = self.launch(token, true, true, body);
-        let Record { error, panic, .. } = record;
+        let Record { error, mut refused, panic, .. } = record;
         if let Some((_, panic)) = panic {
             // One by one: of a pair that unwinds, the other half would be dropped while panicking.
             panic::discard(error);
+            panic::discard(refused);
             panic::discard(value);
             panic.resume();
         }
-        match (error, value) {
+        if error.is_some() {
+            panic::discard(refused.take());
+        }
+        match (error.or(refused), value) {
             (Some(error), _) => Err(error),
             (None, Some(value)) => Ok(value),
             (None, None) => unreachable!("a body without a value has failed"),
@@ -193,16 +199,30 @@ impl<'env> ScopeBuilder<'env> {
         F: for<'scope> FnOnce(&Scope<'scope, 'env, E, KeepGoing>) -> Result<T, E>,
         E: From<Cancelled> + Send + 'env,
     {
-        let (value, mut record) = self.launch(token, false, false, body);
+        match self.list_all(token, false, body) {
+            (Some(value), failures) if failures.is_empty() => Ok(value),
+            (_, failures) => Err(failures),
+        }
+    }
+
+    /// Runs `body`; returns its value, and all that failed.
+    pub(super) fn list_all<T, E, F>(
+        &self,
+        token: &CancellationToken,
+        body_cancels: bool,
+        body: F,
+    ) -> (Option<T>, Failures<E>)
+    where
+        F: for<'scope> FnOnce(&Scope<'scope, 'env, E, KeepGoing>) -> Result<T, E>,
+        E: From<Cancelled> + Send + 'env,
+    {
+        let (value, mut record) = self.launch(token, false, body_cancels, body);
         let body = record.body.take();
         let mut failures = record.into_failures();
         if let Some(failure) = body {
             failures.push(failure);
         }
-        match value {
-            Some(value) if failures.is_empty() => Ok(value),
-            _ => Err(failures),
-        }
+        (value, failures)
     }
 
     /// Runs `body`, which looks after its tasks: one that fails disturbs neither the others nor the body.
@@ -213,6 +233,10 @@ impl<'env> ScopeBuilder<'env> {
     /// # Cancellation
     ///
     /// The scope's token is a child of `token`. Tasks that are still in the queue are skipped then, and count as failed.
+    ///
+    /// # Errors
+    ///
+    /// The body's own, in the first half; the second lists those of the tasks, up to [a bound](Self::failures).
     ///
     /// # Panics
     ///
@@ -250,7 +274,7 @@ impl<'env> ScopeBuilder<'env> {
         let result = match (body, value) {
             (Some(Failure::Error { error, .. }), _) => Err(error),
             (Some(Failure::Panic(panic)), _) => {
-                panic::discard(failures);
+                failures.discard();
                 panic.resume()
             }
             (None, Some(value)) => Ok(value),

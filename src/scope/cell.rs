@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use super::Scope;
 use super::shared::{Ending, Label, Link, Shared};
 use crate::error::Cancelled;
-use crate::hooks::{Outcome, Task};
+use crate::hooks::{Hooks, Outcome, Task};
 use crate::panic;
 use crate::token::Event;
 
@@ -18,6 +18,9 @@ use crate::token::Event;
 pub(super) trait Job<'scope, E>: Send + Sync {
     /// Runs the task on this thread, unless somebody has. Does not panic, but where dropping what is left of it does.
     fn run(self: Arc<Self>, link: &Link<'scope, E>);
+
+    /// Whether nobody has started it.
+    fn is_queued(&self) -> bool;
 }
 
 /// A task as its handle sees it.
@@ -87,6 +90,7 @@ impl<F, T, E, P> Cell<'_, '_, F, T, E, P> {
     }
 
     /// Gives up one reference; if it was the last, returns what is left of the task.
+    #[inline]
     fn release(self: Arc<Self>) -> Option<(Label, State<F, T, E>)> {
         Arc::into_inner(self).map(|cell| (cell.label, cell.state.into_inner()))
     }
@@ -101,7 +105,13 @@ where
     fn run(self: Arc<Self>, link: &Link<'scope, E>) {
         // The only reference stays the only one.
         if Arc::strong_count(&self) == 1 {
-            if let Some((label, State::Queued(f))) = self.release() {
+            if let Some((label, state)) = self.release() {
+                let f = match state {
+                    State::Queued(f) => f,
+                    // Who awaited it gave up, when the scope was cancelled.
+                    State::QueuedAwaited(awaited) => awaited.0,
+                    _ => return,
+                };
                 let ended = work(&label, f, link);
                 give_up(&label, ended, link);
             }
@@ -114,6 +124,10 @@ where
             event.notify_all();
         }
         self.abandon(link);
+    }
+
+    fn is_queued(&self) -> bool {
+        matches!(*self.state.lock(), State::Queued(_) | State::QueuedAwaited(_))
     }
 }
 
@@ -169,36 +183,48 @@ where
     // A task with a thread of its own has been started when it was spawned.
     if let (Err(cancelled), Some(_)) = (link.token.check(), &link.crew) {
         if let Err(payload) = panic::catch(move || drop(f)) {
-            link.fail_beside("drop", payload);
+            link.fail_about(label, payload);
         }
-        tell_end(label, link, Outcome::Skipped(cancelled.reason()), Duration::ZERO);
-        link.refuse(label, cancelled);
-        return Err(Ending::Cancelled);
+        link.skip(label, cancelled);
+        let settled = Err(Ending::Cancelled);
+        return match link.hooks {
+            Some(hooks) => ended(label, hooks, settled, Outcome::Skipped(cancelled.reason()), Duration::ZERO, link),
+            None => settled,
+        };
     }
     let scope = Scope::new(link.clone(), label.name.clone(), true);
-    let started = link.hooks.map(|_| Instant::now());
-    let result = panic::catch(|| {
-        if let Some(hooks) = link.hooks {
-            hooks.started(task(label));
+    let Some(hooks) = link.hooks else { return link.settle(label, panic::catch(|| f(&scope))) };
+    let started = Instant::now();
+    let result = match panic::catch(|| hooks.started(task(label))) {
+        Ok(()) => panic::catch(|| f(&scope)),
+        Err(payload) => {
+            panic::discard(f);
+            Err(payload)
         }
-        f(&scope)
-    });
+    };
     let outcome = match &result {
         Ok(Ok(_)) => Outcome::Completed,
         Ok(Err(_)) => Outcome::Failed,
         Err(_) => Outcome::Panicked,
     };
     let settled = link.settle(label, result);
-    if let Some(started) = started {
-        tell_end(label, link, outcome, started.elapsed());
-    }
-    settled
+    ended(label, hooks, settled, outcome, started.elapsed(), link)
 }
 
-fn tell_end<E: From<Cancelled>>(label: &Label, shared: &Shared<'_, E>, outcome: Outcome, took: Duration) {
-    if let Some(hooks) = shared.hooks {
-        if let Err(payload) = panic::catch(|| hooks.ended(task(label), outcome, took)) {
-            shared.fail_beside("hooks", payload);
+/// Tells the hooks how the task has ended. A panic in that counts as the task's.
+fn ended<T, E: From<Cancelled>>(
+    label: &Label,
+    hooks: &dyn Hooks,
+    settled: Result<T, Ending<E>>,
+    outcome: Outcome,
+    took: Duration,
+    shared: &Shared<'_, E>,
+) -> Result<T, Ending<E>> {
+    match panic::catch(|| hooks.ended(task(label), outcome, took)) {
+        Ok(()) => settled,
+        Err(payload) => {
+            give_up(label, settled, shared);
+            shared.settle(label, Err(payload))
         }
     }
 }
@@ -212,7 +238,7 @@ fn give_up<T, E: From<Cancelled>>(label: &Label, ended: Result<T, Ending<E>>, sh
     match ended {
         Ok(value) => {
             if let Err(payload) = panic::catch(move || drop(value)) {
-                shared.fail_beside("drop", payload);
+                shared.fail_about(label, payload);
             }
         }
         Err(Ending::Failed(failure)) => shared.fail(label.index, *failure),

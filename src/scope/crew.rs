@@ -27,6 +27,7 @@ use crossbeam::utils::{Backoff, CachePadded};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::cell::Job;
+use super::pace::Pace;
 use super::shared::{Link, TASK};
 use crate::error::Cancelled;
 use crate::panic;
@@ -38,8 +39,7 @@ type Queued<'scope, E> = Arc<dyn Job<'scope, E> + 'scope>;
 /// How many tasks a thread may have in the queue, unless the user says how many there may be.
 const QUEUED_A_THREAD: usize = 512;
 
-/// How many tasks a thread takes along with one, at most, and of how few all.
-const SHARE: usize = 63;
+/// Of how few tasks a thread may take all.
 const FEW: usize = 16;
 
 /// How many steps of a [`Backoff`] a thread makes from one look at the queue to the next, some microseconds: so it finds
@@ -50,8 +50,9 @@ pub(super) struct Crew<'scope, E> {
     limit: usize,
     capacity: usize,
     name: Option<Arc<str>>,
-    /// The thread of the body, the only one to wait for room. (It cannot be told by the scope, which may be sent on.)
-    body: usize,
+    /// The lineage of the body's thread. Those who have it wait for room, and for a task that they join. (It cannot be told by
+    /// the scope, which may be sent on.)
+    body: u64,
     /// A thread has been started.
     begun: AtomicBool,
     /// The body waits for room.
@@ -101,7 +102,7 @@ impl<'scope, E> Crew<'scope, E> {
             limit: limit.get(),
             capacity: capacity.unwrap_or(limit.get().saturating_mul(QUEUED_A_THREAD)),
             name,
-            body: thread::here(),
+            body: thread::some_lineage(),
             begun: AtomicBool::new(false),
             full: AtomicBool::new(false),
             room: CachePadded::default(),
@@ -121,9 +122,25 @@ impl<'scope, E> Crew<'scope, E> {
         }
     }
 
-    /// Whether the calling thread is not the body's: then it is one of the crew's, but for what a task has started.
+    /// Whether the calling thread is one of the crew's or works for one of its tasks, or may do so, for all we know.
     pub(super) fn is_in_task(&self) -> bool {
-        thread::here() != self.body
+        thread::lineage() != self.body
+    }
+
+    /// Takes a task out of the queue that somebody is about to run, if it is quickly found, and others that have been run
+    /// so. Of those that a thread spawns and joins one by one, none is left behind.
+    pub(super) fn take_out(&self, task: *const ()) {
+        let is_out = |job: &Queued<'scope, E>| Arc::as_ptr(job).cast() == task || !job.is_queued();
+        let mut out = Vec::new();
+        let mut state = self.state.lock();
+        while state.queue.back().is_some_and(is_out) {
+            out.extend(state.queue.pop_back());
+        }
+        while state.queue.front().is_some_and(is_out) {
+            out.extend(state.queue.pop_front());
+        }
+        drop(state);
+        self.tell_room();
     }
 
     /// The body has ended: once every task has, the threads do.
@@ -131,6 +148,14 @@ impl<'scope, E> Crew<'scope, E> {
         let mut state = self.state.lock();
         state.closing = true;
         self.end_if_over(&mut state);
+    }
+
+    /// Wakes the body, if it waits for room.
+    fn tell_room(&self) {
+        // Pairs with the fence in `wait_for_room` (3).
+        if self.full.load(Ordering::SeqCst) && self.full.swap(false, Ordering::SeqCst) {
+            self.emptied.notify_all();
+        }
     }
 
     fn end_if_over(&self, state: &mut State<'scope, E>) {
@@ -153,9 +178,9 @@ impl<'scope, E> State<'scope, E> {
         self.asleep + self.searching + if self.refused { 0 } else { limit - self.started }
     }
 
-    /// Takes a task, and a share of those behind it into `own`: a fair one of many, and most of a few, since each turn at the
-    /// lock takes it away from the body; who finds nothing takes half of them back.
-    fn take(&mut self, own: &Worker<Queued<'scope, E>>, limit: usize) -> Option<Queued<'scope, E>> {
+    /// Takes a task, and as many of those behind it as make `most` into `own`: a fair share of many, and most of a few, since each
+    /// turn at the lock takes it away from the body. Who finds nothing takes half of them back.
+    fn take(&mut self, own: &Worker<Queued<'scope, E>>, most: usize, limit: usize) -> Option<Queued<'scope, E>> {
         let Some(first) = self.queue.pop_front() else {
             return self.stealers.iter().find_map(|other| {
                 loop {
@@ -167,7 +192,7 @@ impl<'scope, E> State<'scope, E> {
                 }
             });
         };
-        let share = (self.queue.len() / limit).max(FEW).min(self.queue.len()).min(SHARE);
+        let share = (self.queue.len() / limit).max(FEW).min(self.queue.len()).min(most - 1);
         self.queue.drain(..share).for_each(|job| own.push(job));
         Some(first)
     }
@@ -208,9 +233,8 @@ impl<'scope, E: From<Cancelled> + Send + 'scope> Crew<'scope, E> {
             return Ok(Admission::Granted);
         }
         // A look at the queue tells for how many tasks there is room, so that it is not needed for each.
-        let room = self.room.load(Ordering::Relaxed);
-        if room > 0 {
-            self.room.store(room - 1, Ordering::Relaxed);
+        let one_less = |room: usize| room.checked_sub(1);
+        if self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok() {
             return Ok(Admission::Granted);
         }
         // Room for one is soon room for many: waiting awake for that is cheaper than asleep.
@@ -244,8 +268,8 @@ impl<'scope, E: From<Cancelled> + Send + 'scope> Crew<'scope, E> {
             self.full.store(true, Ordering::SeqCst);
             // Pairs with the load in `tell_room` (3).
             fence(Ordering::SeqCst);
+            // It stays `full`: another thread of the body's may wait too.
             if self.take_room() {
-                self.full.store(false, Ordering::Relaxed);
                 return Ok(());
             }
             link.token.check()?;
@@ -297,15 +321,21 @@ impl<'scope, E: From<Cancelled> + Send + 'scope> Crew<'scope, E> {
                 state.searching -= 1;
                 state.started -= 1;
                 state.refused = state.started > 0;
+                // While it counted as searching, nobody else was called.
+                if state.refused && matches!(state.call(self.limit), Call::Sleeper) {
+                    self.called.notify_one();
+                }
                 Err(cancelled)
             }
         }
     }
 
     fn worker(&self, own: &Worker<Queued<'scope, E>>, link: &Link<'scope, E>) {
+        thread::begin_lineage();
         // It counted as searching from when it was to be started, and goes on to search.
         self.state.lock().searching -= 1;
-        while let Some(job) = own.pop().or_else(|| self.search(own, link)) {
+        let mut pace = Pace::default();
+        while let Some(job) = own.pop().or_else(|| self.search(own, &mut pace, link)) {
             self.tell_room();
             // What is left of a task may be its closure's value, whose `Drop` is the user's.
             if let Err(payload) = panic::catch(move || job.run(link)) {
@@ -314,26 +344,24 @@ impl<'scope, E: From<Cancelled> + Send + 'scope> Crew<'scope, E> {
         }
     }
 
-    /// Wakes the body, if it waits for room.
-    fn tell_room(&self) {
-        // Pairs with the fence in `wait_for_room` (3).
-        if self.full.load(Ordering::SeqCst) && self.full.swap(false, Ordering::SeqCst) {
-            self.emptied.notify_all();
-        }
-    }
-
     /// Finds a task outside of its own deque: looks for some microseconds, then sleeps until it is called. `None` when all
     /// is over.
     #[inline(never)]
-    fn search(&self, own: &Worker<Queued<'scope, E>>, link: &Link<'scope, E>) -> Option<Queued<'scope, E>> {
+    fn search(
+        &self,
+        own: &Worker<Queued<'scope, E>>,
+        pace: &mut Pace,
+        link: &Link<'scope, E>,
+    ) -> Option<Queued<'scope, E>> {
         let mut state = self.state.lock();
         state.searching += 1;
         let mut backoff = Backoff::new();
         loop {
-            if let Some(job) = state.take(own, self.limit) {
+            if let Some(job) = state.take(own, pace.turn(), self.limit) {
                 state.searching -= 1;
                 let call = state.call(self.limit);
                 drop(state);
+                pace.took(1 + own.len());
                 _ = self.answer(link, call);
                 return Some(job);
             }

@@ -23,6 +23,12 @@ impl<E> Failures<E> {
         Failures { list, omitted, panic }
     }
 
+    /// Drops the list, even if what is in it panics then.
+    pub(super) fn discard(self) {
+        panic::discard_all(self.list);
+        panic::discard(self.panic);
+    }
+
     pub(super) fn push(&mut self, failure: Failure<E>) {
         self.list.push(failure);
     }
@@ -60,8 +66,7 @@ impl<E> Failures<E> {
         self.list.iter()
     }
 
-    /// Goes on with the first panic, if there is one, as [`scope`](crate::scope) would; else gives the list
-    /// back.
+    /// Goes on with the first panic of the list, if there is one; else gives the list back.
     ///
     /// # Panics
     ///
@@ -86,8 +91,7 @@ impl<E> Failures<E> {
         let listed = at.and_then(|at| self.list.swap_remove(at).into_panic());
         match listed.or_else(|| self.panic.take()) {
             Some(panic) => {
-                panic::discard_all(self.list);
-                panic::discard(self.panic);
+                self.discard();
                 panic.resume()
             }
             None => self,

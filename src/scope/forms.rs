@@ -4,6 +4,7 @@ use parking_lot::Mutex;
 
 use super::builder::ScopeBuilder;
 use super::failures::Failures;
+use super::handle::{ScopedTask, values_of};
 use crate::error::{CancelReason, Cancelled};
 use crate::panic;
 use crate::token::CancellationToken;
@@ -18,7 +19,8 @@ use crate::token::CancellationToken;
 ///
 /// # Errors
 ///
-/// The first error in time. [`Cancelled`], converted, if `token` was cancelled before, or no thread could be started.
+/// The first error in time. [`Cancelled`], converted, if `token` was cancelled before, or no thread could be started. A
+/// token that is cancelled later is no error by itself: if every closure ends well, so does this.
 ///
 /// # Panics
 ///
@@ -48,11 +50,15 @@ where
     ScopeBuilder::new().run(token, |s| {
         let a = s.spawn(|s| a(s.token()))?;
         let b = b(s.token())?;
-        Ok((a.join()?, b))
+        Ok((a.join_to_the_end()?, b))
     })
 }
 
-/// Runs three closures at once; see [`try_join`].
+/// Runs three closures at once; see [`try_join`]. The third runs on the calling thread.
+///
+/// # Cancellation
+///
+/// As for [`try_join`].
 ///
 /// # Errors
 ///
@@ -61,6 +67,22 @@ where
 /// # Panics
 ///
 /// As for [`try_join`].
+///
+/// # Examples
+///
+/// ```
+/// use brigade::{CancellationToken, Cancelled, try_join3};
+///
+/// let words = ["to", "be", "or", "not", "to", "be"];
+/// let (count, longest, first) = try_join3(
+///     &CancellationToken::new(),
+///     |_| Ok(words.len()),
+///     |_| Ok(words.iter().map(|word| word.len()).max()),
+///     |_| Ok::<_, Cancelled>(words.iter().min()),
+/// )?;
+/// assert_eq!((count, longest, first), (6, Some(3), Some(&"be")));
+/// # Ok::<(), Cancelled>(())
+/// ```
 pub fn try_join3<A, B, C, E, F, G, H>(token: &CancellationToken, a: F, b: G, c: H) -> Result<(A, B, C), E>
 where
     F: FnOnce(&CancellationToken) -> Result<A, E> + Send,
@@ -73,12 +95,16 @@ where
     ScopeBuilder::new().run(token, |s| {
         let (a, b) = (s.spawn(|s| a(s.token()))?, s.spawn(|s| b(s.token()))?);
         let c = c(s.token())?;
-        Ok((a.join()?, b.join()?, c))
+        Ok((a.join_to_the_end()?, b.join_to_the_end()?, c))
     })
 }
 
-/// Runs four closures at once; see [`try_join`]. For more of them, or as many as there happen to be, there is
-/// [`try_join_all`].
+/// Runs four closures at once; see [`try_join`]. The fourth runs on the calling thread. For more of them, or as many as there
+/// happen to be, there is [`try_join_all`].
+///
+/// # Cancellation
+///
+/// As for [`try_join`].
 ///
 /// # Errors
 ///
@@ -87,6 +113,17 @@ where
 /// # Panics
 ///
 /// As for [`try_join`].
+///
+/// # Examples
+///
+/// ```
+/// use brigade::{CancellationToken, Cancelled, try_join4};
+///
+/// let sum = |from: u64| move |_: &CancellationToken| Ok::<u64, Cancelled>((from..from + 250).sum());
+/// let (a, b, c, d) = try_join4(&CancellationToken::new(), sum(0), sum(250), sum(500), sum(750))?;
+/// assert_eq!(a + b + c + d, 999 * 500);
+/// # Ok::<(), Cancelled>(())
+/// ```
 pub fn try_join4<A, B, C, D, E, F, G, H, I>(
     token: &CancellationToken,
     a: F,
@@ -108,7 +145,7 @@ where
         let (a, b) = (s.spawn(|s| a(s.token()))?, s.spawn(|s| b(s.token()))?);
         let c = s.spawn(|s| c(s.token()))?;
         let d = d(s.token())?;
-        Ok((a.join()?, b.join()?, c.join()?, d))
+        Ok((a.join_to_the_end()?, b.join_to_the_end()?, c.join_to_the_end()?, d))
     })
 }
 
@@ -116,11 +153,13 @@ where
 ///
 /// # Cancellation
 ///
-/// As for [`scope`](crate::scope): the closures notice it, if they look at the token they are given.
+/// As for [`scope`](crate::scope): the closures notice it, if they look at the token they are given. (A closure that is made
+/// inside another one, as in `map`, has to name that argument's type, as below: rustc infers one lifetime for it else.)
 ///
 /// # Errors
 ///
-/// The first error in time. [`Cancelled`], converted, if `token` was cancelled before, or no thread could be started.
+/// The first error in time. [`Cancelled`], converted, if `token` was cancelled before, or no thread could be started. A
+/// token that is cancelled later is no error by itself: if every closure ends well, so does this.
 ///
 /// # Panics
 ///
@@ -155,7 +194,9 @@ where
 ///
 /// # Errors
 ///
-/// Every error, in the order of the closures, if none succeeds; an empty list, if there are no closures.
+/// Every error, in the order of the closures, if none succeeds; an empty list, if there are no closures. Where a closure
+/// cannot be started, since the token is cancelled or the system has no thread, its [`Cancelled`] is the last of the list,
+/// and those behind it are not tried.
 ///
 /// # Panics
 ///
@@ -184,6 +225,10 @@ where
 impl<'env> ScopeBuilder<'env> {
     /// Runs all closures as [`try_join_all`] does, with what this builder says.
     ///
+    /// # Cancellation
+    ///
+    /// As for [`try_join_all`].
+    ///
     /// # Errors
     ///
     /// As for [`try_join_all`].
@@ -204,12 +249,16 @@ impl<'env> ScopeBuilder<'env> {
         self.run(token, |s| {
             let spawn = |f: F| s.spawn(|s| f(s.token()));
             let tasks = closures.into_iter().map(spawn).collect::<Result<Vec<_>, _>>()?;
-            Ok(s.join_all(tasks)?)
+            Ok(values_of(tasks.into_iter().map(ScopedTask::join_to_the_end))?)
         })
     }
 
     /// Runs all closures as [`first_ok`] does, with what this builder says. With a [`limit`](Self::limit), those that have
     /// not been started when one succeeds never are.
+    ///
+    /// # Cancellation
+    ///
+    /// As for [`first_ok`].
     ///
     /// # Errors
     ///
@@ -229,7 +278,7 @@ impl<'env> ScopeBuilder<'env> {
         E: From<Cancelled> + Send + 'env,
     {
         let winner = Mutex::new(None);
-        let all = self.collect_all(token, |s| {
+        let (ended, failures) = self.list_all(token, true, |s| {
             for f in closures {
                 let spawned = s.spawn(|s| {
                     let value = f(s.token())?;
@@ -249,14 +298,17 @@ impl<'env> ScopeBuilder<'env> {
             }
             Ok(())
         });
-        match (winner.into_inner(), all) {
-            (lost, Err(failures)) if failures.has_panic() => {
+        debug_assert!(ended.is_some() || failures.has_panic(), "the body returns no error");
+        match winner.into_inner() {
+            lost if failures.has_panic() => {
                 panic::discard(lost);
                 Err(failures.resume_panic())
             }
-            (Some(value), _) => Ok(value),
-            (None, Err(failures)) => Err(failures),
-            (None, Ok(())) => Err(Failures::new(Vec::new(), 0, None)),
+            Some(value) => {
+                failures.discard();
+                Ok(value)
+            }
+            None => Err(failures),
         }
     }
 }

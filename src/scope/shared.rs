@@ -87,6 +87,8 @@ pub(super) struct Record<E> {
     pub(super) body: Option<Failure<E>>,
     /// The first error in time, where the first failure ends all.
     pub(super) error: Option<E>,
+    /// There, that a task was skipped. It counts only if nothing else has failed: it is an echo of what cancelled the scope.
+    pub(super) refused: Option<E>,
     /// The panic that is to be resumed then: the body's, else that of the lowest task. Where failures are listed, the first
     /// of those that are not kept.
     pub(super) panic: Option<(Place, Panic)>,
@@ -121,7 +123,7 @@ impl<'scope, E: From<Cancelled>> Shared<'scope, E> {
         threads: Threads<'scope>,
         crew: Option<Crew<'scope, E>>,
     ) -> Self {
-        let record = Record { body: None, error: None, panic: None, list: BTreeMap::new(), listed: 0 };
+        let record = Record { body: None, error: None, refused: None, panic: None, list: BTreeMap::new(), listed: 0 };
         let record = Mutex::new(record);
         Shared { token, hooks, spawned: CachePadded::default(), fail_fast, most_failures, record, threads, crew }
     }
@@ -132,15 +134,7 @@ impl<'scope, E: From<Cancelled>> Shared<'scope, E> {
         let failure = match result {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(error)) => Failure::Error { component: label.component(), index: label.index, error },
-            Err(payload) => {
-                let panic = panic::value(label.component(), label.index, payload);
-                if let Some(hooks) = self.hooks {
-                    if let Err(second) = panic::catch(|| hooks.panicked(&panic)) {
-                        panic::discard(second);
-                    }
-                }
-                Failure::Panic(panic)
-            }
+            Err(payload) => self.panicked(label.component(), label.index, payload),
         };
         Err(if self.fail_fast {
             self.fail(label.index, failure);
@@ -150,14 +144,40 @@ impl<'scope, E: From<Cancelled>> Shared<'scope, E> {
         })
     }
 
-    /// Records a task that was not started; returns why.
-    pub(super) fn refuse(&self, label: &Label, cancelled: Cancelled) -> Cancelled {
+    /// Keeps a panic as a value, and tells the hooks.
+    fn panicked(&self, component: Arc<str>, index: usize, payload: Payload) -> Failure<E> {
+        let panic = panic::value(component, index, payload);
+        if let Some(hooks) = self.hooks {
+            if let Err(second) = panic::catch(|| hooks.panicked(&panic)) {
+                panic::discard(second);
+            }
+        }
+        Failure::Panic(panic)
+    }
+
+    /// Records a task that was not started, since the scope is cancelled: an echo of that.
+    pub(super) fn skip(&self, label: &Label, cancelled: Cancelled) {
+        let error = cancelled.into();
+        if self.fail_fast {
+            let mut record = self.record.lock();
+            let lost = if record.refused.is_none() { record.refused.replace(error) } else { Some(error) };
+            drop(record);
+            panic::discard(lost);
+        } else {
+            self.keep(label.index, Failure::Error { component: label.component(), index: label.index, error });
+        }
+    }
+
+    /// Records a task that was not started, because the scope is cancelled or no thread could be.
+    pub(super) fn refuse(&self, label: &Label, cancelled: Cancelled) {
+        if self.token.is_cancelled() {
+            return self.skip(label, cancelled);
+        }
         let failure = Failure::Error { component: label.component(), index: label.index, error: cancelled.into() };
         self.keep(label.index, failure);
         if self.fail_fast {
             self.cancel(cancelled.reason());
         }
-        cancelled
     }
 
     /// Records a failure that belongs to no task any more: nobody will join it, or what panicked is a `Drop`.
@@ -169,9 +189,14 @@ impl<'scope, E: From<Cancelled>> Shared<'scope, E> {
         }
     }
 
-    /// Records what panicked beside the tasks: the `Drop` of something, or a callback of the token.
+    /// Records what panicked about a task, but not in it: the `Drop` of its value, or of its closure.
+    pub(super) fn fail_about(&self, label: &Label, payload: Payload) {
+        self.fail(label.index, self.panicked(label.component(), label.index, payload));
+    }
+
+    /// Records what panicked beside the tasks: the `Drop` of something that a thread kept, or a callback of the token.
     pub(super) fn fail_beside(&self, component: &str, payload: Payload) {
-        self.fail(usize::MAX, Failure::Panic(panic::value(component.into(), 0, payload)));
+        self.fail(usize::MAX, self.panicked(component.into(), 0, payload));
     }
 
     /// Records how the body failed. `cancels`: even where a failure cancels nothing.
@@ -179,7 +204,7 @@ impl<'scope, E: From<Cancelled>> Shared<'scope, E> {
         let component = "body".into();
         let (failure, reason) = match result {
             Ok(error) => (Failure::Error { component, index: 0, error }, CancelReason::Failed),
-            Err(payload) => (Failure::Panic(panic::value(component, 0, payload)), CancelReason::Panicked),
+            Err(payload) => (self.panicked(component, 0, payload), CancelReason::Panicked),
         };
         if self.fail_fast {
             let lost = self.record.lock().first(Place::Body, failure);
@@ -207,7 +232,7 @@ impl<'scope, E: From<Cancelled>> Shared<'scope, E> {
     /// What a callback of the token panics with counts as a task's panic.
     fn cancel(&self, reason: CancelReason) {
         if let Err(payload) = panic::catch(|| self.token.cancel_with(reason)) {
-            self.keep(usize::MAX, Failure::Panic(panic::value("on_cancel".into(), 0, payload)));
+            self.keep(usize::MAX, self.panicked("on_cancel".into(), 0, payload));
         }
     }
 
@@ -220,7 +245,7 @@ impl<'scope, E: From<Cancelled>> Shared<'scope, E> {
         while let Some(handle) = self.threads.take() {
             self.join(handle);
         }
-        let empty = Record { body: None, error: None, panic: None, list: BTreeMap::new(), listed: 0 };
+        let empty = Record { body: None, error: None, refused: None, panic: None, list: BTreeMap::new(), listed: 0 };
         std::mem::replace(&mut *self.record.lock(), empty)
     }
 
@@ -248,7 +273,7 @@ impl<E> Record<E> {
             }
             Failure::Error { .. } => Some(failure),
             Failure::Panic(panic) => match &self.panic {
-                Some((first, _)) if *first < place => Some(Failure::Panic(panic)),
+                Some((first, _)) if *first <= place => Some(Failure::Panic(panic)),
                 _ => self.panic.replace((place, panic)).map(|(_, panic)| Failure::Panic(panic)),
             },
         }

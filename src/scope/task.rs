@@ -1,16 +1,17 @@
-//! Spawning tasks, and joining them.
+//! Spawning tasks.
 
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::cell::{Cell, Job, Joined, Look};
-use super::crew::{Admission, Crew};
-use super::shared::{Ending, Label, Link, TASK};
+use super::cell::{Cell, Job, Joined};
+use super::crew::Admission;
+use super::handle::{ScopedTask, values_of};
+use super::shared::{Label, Link, TASK};
 use super::{FailFast, KeepGoing};
-use crate::error::{CancelReason, Cancelled, Failure};
-use crate::token::{CancellationToken, Event};
+use crate::error::{Cancelled, Failure};
+use crate::token::CancellationToken;
 
 /// Where tasks are spawned. Handed to the body of a scope and to every task.
 ///
@@ -44,7 +45,7 @@ where
     /// # Errors
     ///
     /// In a cancelled scope no task is started, and `f` is dropped. Likewise if the system refuses to start a thread (with
-    /// a limit, the first): the reason is then an [`Other`](CancelReason::Other) that says so, and in a scope that fails
+    /// a limit, the first): the reason is then an [`Other`](crate::CancelReason::Other) that says so, and in a scope that fails
     /// fast the siblings are cancelled with it. In both cases the scope does not end well, even if this error is ignored.
     pub fn spawn<T, F>(&self, f: F) -> Result<ScopedTask<'scope, T, E, P>, Cancelled>
     where
@@ -111,7 +112,8 @@ where
         let index = shared.spawned.fetch_add(1, Ordering::Relaxed);
         let label = Label { name: self.name.clone(), index };
         if let Err(cancelled) = admitted {
-            return Err(TrySpawnError { f, cancelled: Some(shared.refuse(&label, cancelled)) });
+            shared.refuse(&label, cancelled);
+            return Err(TrySpawnError { f, cancelled: Some(cancelled) });
         }
         let cell = Arc::new(Cell::new(label, f));
         match &shared.crew {
@@ -121,14 +123,14 @@ where
                 match shared.threads.start(cell.label().name(), index, move || job.run(&link)) {
                     Ok(handle) => shared.adopt(handle),
                     Err(cancelled) => {
-                        let cancelled = shared.refuse(cell.label(), cancelled);
+                        shared.refuse(cell.label(), cancelled);
                         let f = cell.start().unwrap_or_else(|| unreachable!("it was not started"));
                         return Err(TrySpawnError { f, cancelled: Some(cancelled) });
                     }
                 }
             }
         }
-        Ok(ScopedTask { link: self.link.clone(), task: Some(cell), marker: PhantomData })
+        Ok(ScopedTask::new(self.link.clone(), cell))
     }
 
     /// Returns this scope with another name for the tasks that are spawned through it, and for those that they spawn.
@@ -175,7 +177,7 @@ impl<'scope, E: From<Cancelled>> Scope<'scope, '_, E, FailFast> {
         &self,
         tasks: impl IntoIterator<Item = ScopedTask<'scope, T, E, FailFast>>,
     ) -> Result<Vec<T>, Cancelled> {
-        tasks.into_iter().map(ScopedTask::<T, E, FailFast>::join).collect()
+        values_of(tasks.into_iter().map(ScopedTask::<T, E, FailFast>::join))
     }
 }
 
@@ -249,145 +251,5 @@ impl<F> TrySpawnError<F> {
 impl<F> fmt::Debug for TrySpawnError<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TrySpawnError").field("cancelled", &self.cancelled).finish_non_exhaustive()
-    }
-}
-
-/// A task of a [`scope`](crate::scope), to be joined for its value.
-///
-/// Dropping it leaves the task to the scope, which waits for it in any case.
-pub struct ScopedTask<'scope, T, E, P = FailFast> {
-    link: Link<'scope, E>,
-    /// Taken by the drop.
-    task: Option<Arc<dyn Joined<'scope, T, E> + 'scope>>,
-    marker: PhantomData<fn(P)>,
-}
-
-impl<T, E: From<Cancelled>> ScopedTask<'_, T, E, FailFast> {
-    /// Waits for the task to end, and returns its value.
-    ///
-    /// In a scope with a [limit](crate::ScopeBuilder::limit), a task that joins another one which nobody has started runs
-    /// that itself, on its own stack: so tasks may join tasks, however few threads there are.
-    ///
-    /// # Cancellation
-    ///
-    /// Observes the scope's token: when it is cancelled, this returns at once, though the task may still run. A value
-    /// that is there is returned even so.
-    ///
-    /// # Errors
-    ///
-    /// [`Cancelled`] if the scope was cancelled before the task ended, and if the task failed: its error belongs to the
-    /// scope, which returns it.
-    pub fn join(self) -> Result<T, Cancelled> {
-        // What failed has been recorded by `settle`, where the first failure ends all.
-        self.wait().map_err(|_| self.cancelled())
-    }
-}
-
-impl<T, E: From<Cancelled>> ScopedTask<'_, T, E, KeepGoing> {
-    /// Waits for the task to end, and returns its value, or what it failed with. That is then handled: the scope does not
-    /// list it.
-    ///
-    /// In a scope with a [limit](crate::ScopeBuilder::limit), a task that joins another one which nobody has started runs
-    /// that itself, on its own stack: so tasks may join tasks, however few threads there are.
-    ///
-    /// # Cancellation
-    ///
-    /// Observes the scope's token: when it is cancelled, this returns at once, though the task may still run. A value
-    /// that is there is returned even so.
-    ///
-    /// # Errors
-    ///
-    /// The task's error or panic; [`Cancelled`], as an error of the task's, if the scope was cancelled before the task
-    /// ended.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use brigade::{CancellationToken, ScopeBuilder};
-    ///
-    /// let (good, bad) = ScopeBuilder::new()
-    ///     .collect_all(&CancellationToken::new(), |s| {
-    ///         let good = s.spawn(|_| Ok("7".parse::<u32>()?))?;
-    ///         let bad = s.named("parse").spawn(|_| Ok("seven".parse::<u32>()?))?;
-    ///         Ok::<_, anyhow::Error>((good.join()?, bad.join().map_err(|failure| failure.to_string())))
-    ///     })
-    ///     .unwrap();
-    /// assert_eq!((good, bad.unwrap_err().as_str()), (7, "parse#1 failed: invalid digit found in string"));
-    /// ```
-    pub fn join(self) -> Result<T, Failure<E>> {
-        self.wait().map_err(|ending| match ending {
-            Ending::Failed(failure) => *failure,
-            Ending::Cancelled => {
-                let label = self.task().label();
-                Failure::Error { component: label.component(), index: label.index, error: self.cancelled().into() }
-            }
-        })
-    }
-}
-
-impl<T, E: From<Cancelled>, P> ScopedTask<'_, T, E, P> {
-    /// Waits for the task to end, or for a cancellation; the handle's drop does the rest.
-    fn wait(&self) -> Result<T, Ending<E>> {
-        let (task, shared) = (self.task(), &*self.link);
-        loop {
-            match task.look() {
-                Look::Ended(ended) => return ended,
-                Look::Queued if shared.crew.as_ref().is_some_and(Crew::is_in_task) => Arc::clone(task).run(&self.link),
-                Look::Queued | Look::Running => break,
-            }
-        }
-        let event = Arc::new(Event::default());
-        let _watch = event.observe(&shared.token);
-        task.observe(Arc::clone(&event));
-        loop {
-            let ticket = event.ticket();
-            if let Look::Ended(ended) = task.look() {
-                return ended;
-            }
-            if shared.token.is_cancelled() {
-                return Err(Ending::Cancelled);
-            }
-            event.wait_until(ticket, shared.token.look_at());
-        }
-    }
-
-    /// Why a task has no value: its failure has cancelled the scope, if nothing had before.
-    fn cancelled(&self) -> Cancelled {
-        Cancelled::new(self.link.token.reason().unwrap_or(CancelReason::Failed))
-    }
-}
-
-impl<'scope, T, E, P> ScopedTask<'scope, T, E, P> {
-    /// Tells whether the task has ended, well or not. Never waits.
-    #[must_use]
-    pub fn is_finished(&self) -> bool {
-        self.task().is_finished()
-    }
-
-    /// Returns the task's name.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        self.task().label().name()
-    }
-
-    fn task(&self) -> &Arc<dyn Joined<'scope, T, E> + 'scope> {
-        self.task.as_ref().unwrap_or_else(|| unreachable!("only its drop takes it"))
-    }
-}
-
-impl<T, E, P> Drop for ScopedTask<'_, T, E, P> {
-    fn drop(&mut self) {
-        if let Some(task) = self.task.take() {
-            task.abandon(&self.link);
-        }
-    }
-}
-
-impl<T, E, P> fmt::Debug for ScopedTask<'_, T, E, P> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ScopedTask")
-            .field("name", &self.name())
-            .field("finished", &self.is_finished())
-            .finish_non_exhaustive()
     }
 }

@@ -11,6 +11,7 @@ mod pipeline_end;
 mod pipeline_model;
 mod pipeline_parts;
 mod scope;
+mod scope_edges;
 mod scope_limit;
 mod scope_peers;
 mod scope_phases;
