@@ -127,7 +127,7 @@ impl Panic {
     ///     .unwrap_err();
     /// let panic = failures.as_slice()[0].panic().unwrap();
     /// // Such as `src/main.rs:8:51`.
-    /// assert!(panic.location().unwrap().contains(":8:"));
+    /// assert!(panic.location().is_some_and(|place| place.contains(".rs:")));
     /// ```
     pub fn install_hook() {
         static INSTALLED: Once = Once::new();
