@@ -9,7 +9,9 @@
 //! | you have | use |
 //! |---|---|
 //! | a stream: lines, files, a directory walk; outputs to be written in order | [`Pipeline`] |
-//! | a collection in memory, and you want another | [`par_map`], [`try_par_map`] |
+//! | a collection in memory, and you want another, or one value | [`par_map`], [`par_for_each`], [`par_reduce`], [`par_fold`], each with a `try_` form; [`par_map_init`] with a state a thread |
+//! | the same, with a limit, a progress count, or all that failed | [`ParBuilder`] |
+//! | a chain of rayon's that must be able to stop | [`ParallelIteratorExt`] |
 //! | some different things to do at once | [`scope`] |
 //! | two or some closures at once, and all their values, or the first | [`try_join`], [`try_join_all`], [`first_ok`] |
 //! | many tasks on a few threads; every failure, not the first; names, stacks, hooks | [`ScopeBuilder`] |
@@ -175,7 +177,10 @@ mod pipeline;
 pub use channel::{Merge, ReceiverUntil, RecvError, RecvIter, SendError, SenderUntil, TryRecvIter, Until, merge};
 pub use error::{CancelReason, Cancelled, Failure, Panic};
 pub use hooks::{Hooks, Outcome, Task};
-pub use par::{par_map, try_par_map};
+pub use par::{
+    OrCancelled, ParBuilder, ParallelIteratorExt, Progress, UntilCancelled, par_fold, par_for_each, par_map,
+    par_map_init, par_reduce, try_par_fold, try_par_for_each, try_par_map, try_par_map_init, try_par_reduce,
+};
 pub use pipeline::{Pipeline, Source, Stage};
 pub use scope::{
     FailFast, Failures, KeepGoing, Scope, ScopeBuilder, ScopedTask, TrySpawnError, first_ok, scope, try_join,

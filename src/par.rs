@@ -1,19 +1,31 @@
 //! Parallel maps on rayon that observe a token and end as the sequential loop does.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+mod adapt;
+mod builder;
+mod claims;
+mod collect;
+mod each;
+mod fold;
+#[cfg(panic = "unwind")]
+mod indexed;
+mod progress;
+mod run;
+mod states;
 
-use parking_lot::Mutex;
-use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
+use rayon::iter::{IndexedParallelIterator, IntoParallelIterator};
 
 use crate::error::Cancelled;
-use crate::panic::{self, Payload};
 use crate::token::CancellationToken;
+
+pub use adapt::{OrCancelled, ParallelIteratorExt, UntilCancelled};
+pub use builder::ParBuilder;
+pub use progress::Progress;
 
 /// Maps `items` in parallel, into a vector in their order.
 ///
 /// Takes what rayon knows the length of: slices, vectors by value, mutable slices, ranges of up to 32 bits or `usize`,
 /// zips of these. A range of 64-bit integers has no length that rayon trusts: use `usize`. Runs in the rayon pool it is
-/// called in.
+/// called in. A [`ParBuilder`] has what else there is: a limit, a progress count, a list of all failures.
 ///
 /// # Cancellation
 ///
@@ -26,7 +38,14 @@ use crate::token::CancellationToken;
 /// # Panics
 ///
 /// If `f` panics, the panic of the lowest item is resumed, payload intact, and items above it that have not been started
-/// are skipped.
+/// are skipped. So is a panic of the source that the items come from, which has no index and so counts more than what
+/// failed in `f`.
+///
+/// # Within other parts
+///
+/// Within another map, and in a pipeline's stage, this is a job of the same pool, of a pool of one thread too. In a
+/// [`scope`](crate::scope) it is no problem either. A closure of a map must not wait for what another one does, by a lock that is
+/// held across a call of rayon or by a channel: the worker that waits may be the one that would do it.
 ///
 /// # Costs
 ///
@@ -48,7 +67,7 @@ where
     R: Send,
     F: Fn(I::Item) -> R + Send + Sync,
 {
-    try_par_map(token, items, |item| Ok(f(item)))
+    ParBuilder::new().map(token, items, f)
 }
 
 /// Maps `items` in parallel until one fails, into a vector in their order.
@@ -90,99 +109,357 @@ where
     E: From<Cancelled> + Send,
     F: Fn(I::Item) -> Result<R, E> + Send + Sync,
 {
-    let run = Run { token, lowest: AtomicUsize::new(usize::MAX), end: Mutex::new(None) };
-    let outputs = collect(items.into_par_iter().enumerate(), |(index, item)| run.step(index, || f(item)));
-    match (outputs, run.end.into_inner()) {
-        (_, Some((_, End::Panic(payload)))) => panic::resume(payload),
-        (_, Some((_, End::Error(error)))) => Err(error),
-        (Some(outputs), None) => Ok(outputs),
-        (None, None) => {
-            token.check()?;
-            unreachable!("a map stops by an error, a panic or its token")
-        }
-    }
+    ParBuilder::new().try_map(token, items, f)
 }
 
-/// One call's shared state.
-struct Run<'a, E> {
-    token: &'a CancellationToken,
-    /// The lowest index that has failed; items above it are skipped.
-    lowest: AtomicUsize,
-    end: Mutex<Option<(usize, End<E>)>>,
-}
-
-enum End<E> {
-    Error(E),
-    Panic(Payload),
-}
-
-impl<E> Run<'_, E> {
-    /// Runs one item; `None` ends the job it belongs to.
-    #[inline]
-    fn step<R>(&self, index: usize, f: impl FnOnce() -> Result<R, E>) -> Option<R> {
-        // Relaxed: a late look costs one item more. The lock orders what matters.
-        if index > self.lowest.load(Ordering::Relaxed) || self.token.is_cancelled() {
-            return None;
-        }
-        match panic::catch(f) {
-            Ok(Ok(output)) => Some(output),
-            Ok(Err(error)) => self.fail(index, End::Error(error)),
-            Err(payload) => self.fail(index, End::Panic(payload)),
-        }
-    }
-
-    /// Keeps the end with the lowest index.
-    #[cold]
-    fn fail<R>(&self, index: usize, end: End<E>) -> Option<R> {
-        let mut lost = Some((index, end));
-        {
-            let mut kept = self.end.lock();
-            if kept.as_ref().is_none_or(|(lowest, _)| index < *lowest) {
-                self.lowest.store(index, Ordering::Relaxed);
-                lost = kept.replace((index, lost.take()?.1));
-            }
-        }
-        if let Some((_, End::Panic(payload))) = lost {
-            panic::discard(payload);
-        }
-        None
-    }
-}
-
-/// Collects by rayon's own indexed collect, which writes each output to its place and allocates once; `None` if `f` gave
-/// up anywhere. Leaving by unwinding is what makes that possible: it stops the rest of a job, runs no hook, and rayon
-/// drops what was written. Tried instead and dropped, at 1 ns an item: a vector a job (3 times rayon's time), a vector
-/// of options (12 times).
-#[cfg(panic = "unwind")]
-fn collect<I, R, F>(items: I, f: F) -> Option<Vec<R>>
+/// Calls `f` with each of the items, in parallel.
+///
+/// Takes the same items as [`par_map`], and runs in the rayon pool it is called in.
+///
+/// # Cancellation
+///
+/// As for [`par_map`].
+///
+/// # Errors
+///
+/// [`Cancelled`] if `token` was cancelled before every item was done.
+///
+/// # Panics
+///
+/// As for [`par_map`].
+///
+/// # Examples
+///
+/// ```
+/// use brigade::{CancellationToken, par_for_each};
+///
+/// let mut samples = vec![0.5_f32, -2.0, 1.5];
+/// par_for_each(&CancellationToken::new(), &mut samples, |sample| *sample = sample.clamp(-1.0, 1.0))?;
+/// assert_eq!(samples, [0.5, -1.0, 1.0]);
+/// # Ok::<(), brigade::Cancelled>(())
+/// ```
+pub fn par_for_each<I, F>(token: &CancellationToken, items: I, f: F) -> Result<(), Cancelled>
 where
-    I: IndexedParallelIterator,
-    R: Send,
-    F: Fn(I::Item) -> Option<R> + Send + Sync,
+    I: IntoParallelIterator<Iter: IndexedParallelIterator>,
+    F: Fn(I::Item) + Send + Sync,
 {
-    match panic::catch(|| items.map(|item| f(item).unwrap_or_else(|| panic::leave())).collect()) {
-        Ok(outputs) => Some(outputs),
-        Err(payload) if panic::is_leave(&payload) => None,
-        // A source or a `Drop` panicked, outside of `f`.
-        Err(payload) => panic::resume(payload),
-    }
+    ParBuilder::new().for_each(token, items, f)
 }
 
-/// Where nothing unwinds, each job fills a vector of its own and stops by itself.
-#[cfg(not(panic = "unwind"))]
-fn collect<I, R, F>(items: I, f: F) -> Option<Vec<R>>
+/// Calls `f` with each of the items, in parallel, until one fails.
+///
+/// Takes the same items as [`par_map`], and runs in the rayon pool it is called in.
+///
+/// # Cancellation
+///
+/// As for [`try_par_map`].
+///
+/// # Errors
+///
+/// As for [`try_par_map`].
+///
+/// # Panics
+///
+/// As for [`try_par_map`].
+///
+/// # Examples
+///
+/// ```
+/// use std::io;
+/// use brigade::{CancellationToken, try_par_for_each};
+///
+/// let missing = try_par_for_each(&CancellationToken::new(), ["Cargo.toml", "no such file"], |name| {
+///     std::fs::metadata(name).map(drop)
+/// });
+/// assert_eq!(missing.unwrap_err().kind(), io::ErrorKind::NotFound);
+/// ```
+pub fn try_par_for_each<I, E, F>(token: &CancellationToken, items: I, f: F) -> Result<(), E>
 where
-    I: IndexedParallelIterator,
-    R: Send,
-    F: Fn(I::Item) -> Option<R> + Send + Sync,
+    I: IntoParallelIterator<Iter: IndexedParallelIterator>,
+    E: From<Cancelled> + Send,
+    F: Fn(I::Item) -> Result<(), E> + Send + Sync,
 {
-    let append = |mut left: Vec<R>, mut right: Vec<R>| {
-        left.append(&mut right);
-        Some(left)
-    };
-    let jobs = items.try_fold(Vec::new, |mut outputs, item| {
-        outputs.push(f(item)?);
-        Some(outputs)
-    });
-    jobs.try_reduce(Vec::new, append)
+    ParBuilder::new().try_for_each(token, items, f)
+}
+
+/// Maps `items` in parallel with a state for each worker, such as a buffer, a parser or a connection.
+///
+/// `init` makes a state when a worker first needs one, at most once for each thread of the pool; once more for a worker whose
+/// closure calls rayon and is given another part of this very call meanwhile. All are handed back at the end, beside the
+/// outputs: counters to be summed, files to be closed.
+///
+/// Takes the same items as [`par_map`], and runs in the rayon pool it is called in. Which items a state has met is not
+/// specified, so the outputs should not depend on it.
+///
+/// # Cancellation
+///
+/// As for [`par_map`].
+///
+/// # Errors
+///
+/// As for [`par_map`]; the states are dropped then.
+///
+/// # Panics
+///
+/// As for [`par_map`]; a panic of `init` counts as that of the item it was called for.
+///
+/// # Examples
+///
+/// ```
+/// use brigade::{CancellationToken, par_map_init};
+///
+/// // One buffer a thread, not one an item.
+/// let (hexes, buffers) = par_map_init(&CancellationToken::new(), 0..1_000_u32, String::new, |buffer, number| {
+///     use std::fmt::Write;
+///     buffer.clear();
+///     write!(buffer, "{number:x}").expect("memory");
+///     buffer.len()
+/// })?;
+/// assert_eq!(hexes[255], 2);
+/// assert!(buffers.len() <= rayon::current_num_threads());
+/// # Ok::<(), brigade::Cancelled>(())
+/// ```
+pub fn par_map_init<I, S, R, N, F>(
+    token: &CancellationToken,
+    items: I,
+    init: N,
+    f: F,
+) -> Result<(Vec<R>, Vec<S>), Cancelled>
+where
+    I: IntoParallelIterator<Iter: IndexedParallelIterator>,
+    S: Send,
+    R: Send,
+    N: Fn() -> S + Send + Sync,
+    F: Fn(&mut S, I::Item) -> R + Send + Sync,
+{
+    ParBuilder::new().map_init(token, items, init, f)
+}
+
+/// Maps `items` in parallel with a state for each worker, until one fails; see [`par_map_init`] and [`try_par_map`].
+///
+/// # Cancellation
+///
+/// As for [`try_par_map`].
+///
+/// # Errors
+///
+/// As for [`try_par_map`]; the states are dropped then.
+///
+/// # Panics
+///
+/// As for [`try_par_map`]; a panic of `init` counts as that of the item it was called for.
+///
+/// # Examples
+///
+/// ```
+/// use brigade::{CancellationToken, try_par_map_init};
+///
+/// let parse = |count: &mut usize, word: &str| {
+///     *count += 1;
+///     word.parse::<u32>().map_err(anyhow::Error::from)
+/// };
+/// let (numbers, counts) = try_par_map_init(&CancellationToken::new(), ["1", "2", "3"], || 0, parse)?;
+/// assert_eq!((numbers, counts.into_iter().sum()), (vec![1, 2, 3], 3));
+/// # Ok::<(), anyhow::Error>(())
+/// ```
+pub fn try_par_map_init<I, S, R, E, N, F>(
+    token: &CancellationToken,
+    items: I,
+    init: N,
+    f: F,
+) -> Result<(Vec<R>, Vec<S>), E>
+where
+    I: IntoParallelIterator<Iter: IndexedParallelIterator>,
+    S: Send,
+    R: Send,
+    E: From<Cancelled> + Send,
+    N: Fn() -> S + Send + Sync,
+    F: Fn(&mut S, I::Item) -> Result<R, E> + Send + Sync,
+{
+    ParBuilder::new().try_map_init(token, items, init, f)
+}
+
+/// Reduces `items` in parallel to one, by an `op` that is associative; `None` if there are no items.
+///
+/// The tree of calls is shaped by the number of items alone and their order is kept, so the result is the same in every run
+/// and with any number of threads, even where `op` is associative but nearly, as the sum of floats is: the same bits. (They
+/// are those of a pairwise sum, not those of the plain loop.)
+///
+/// Takes the same items as [`par_map`], and runs in the rayon pool it is called in. What is to be done to the items first is
+/// said by rayon's own `map`.
+///
+/// # Cancellation
+///
+/// As for [`par_map`].
+///
+/// # Errors
+///
+/// [`Cancelled`] if `token` was cancelled before all was reduced.
+///
+/// # Panics
+///
+/// Resumes a panic of `op`, payload intact; of several, that at the lowest item. Where two halves are combined, that is the
+/// first of the second.
+///
+/// # Costs
+///
+/// That of rayon's own `reduce`, some 10 % more for ten million items of 1 ns.
+///
+/// # Examples
+///
+/// ```
+/// use brigade::{CancellationToken, par_reduce};
+/// use rayon::prelude::*;
+///
+/// let token = CancellationToken::new();
+/// let inverses = (1..1_000_000_usize).into_par_iter().map(|number| 1.0 / number as f64);
+/// let sum = par_reduce(&token, inverses.clone(), |a, b| a + b)?;
+/// let again = par_reduce(&token, inverses, |a, b| a + b)?;
+/// assert_eq!(sum.map(f64::to_bits), again.map(f64::to_bits));
+/// # Ok::<(), brigade::Cancelled>(())
+/// ```
+pub fn par_reduce<I, F>(token: &CancellationToken, items: I, op: F) -> Result<Option<I::Item>, Cancelled>
+where
+    I: IntoParallelIterator<Iter: IndexedParallelIterator>,
+    F: Fn(I::Item, I::Item) -> I::Item + Send + Sync,
+{
+    ParBuilder::new().reduce(token, items, op)
+}
+
+/// Reduces `items` in parallel to one, until `op` fails; see [`par_reduce`].
+///
+/// # Cancellation
+///
+/// As for [`par_map`].
+///
+/// # Errors
+///
+/// The error at the lowest item; where two halves are combined, that is the first of the second. [`Cancelled`], converted, if
+/// `token` was cancelled before all was reduced and nothing had failed.
+///
+/// # Panics
+///
+/// As for [`par_reduce`], if no error came at a lower item.
+///
+/// # Examples
+///
+/// ```
+/// use brigade::{CancellationToken, try_par_reduce};
+///
+/// let add = |a: u8, b: u8| a.checked_add(b).ok_or_else(|| anyhow::anyhow!("{a} + {b} is too much"));
+/// let sum = try_par_reduce(&CancellationToken::new(), vec![100, 50, 100, 50], add);
+/// assert_eq!(sum.unwrap_err().to_string(), "150 + 150 is too much");
+/// ```
+pub fn try_par_reduce<I, E, F>(token: &CancellationToken, items: I, op: F) -> Result<Option<I::Item>, E>
+where
+    I: IntoParallelIterator<Iter: IndexedParallelIterator>,
+    E: From<Cancelled> + Send,
+    F: Fn(I::Item, I::Item) -> Result<I::Item, E> + Send + Sync,
+{
+    ParBuilder::new().try_reduce(token, items, op)
+}
+
+/// Folds `items` in parallel: parts of them one by one into an accumulator, which `identity` makes, and the accumulators by
+/// `combine`, in order.
+///
+/// As for [`par_reduce`], the tree is shaped by the number of items alone: the same items give the same bits in every run and
+/// with any number of threads. It is the result of the plain loop where `combine` is associative, and combining with an
+/// `identity()` changes nothing. There are some thousand accumulators at most, but no more than items.
+///
+/// # Cancellation
+///
+/// As for [`par_map`].
+///
+/// # Errors
+///
+/// [`Cancelled`] if `token` was cancelled before all was folded.
+///
+/// # Panics
+///
+/// As for [`par_reduce`], of the three closures.
+///
+/// # Examples
+///
+/// ```
+/// use std::collections::BTreeMap;
+/// use brigade::{CancellationToken, par_fold};
+///
+/// let words = ["to", "be", "or", "not", "to", "be"];
+/// let counts = par_fold(
+///     &CancellationToken::new(),
+///     &words,
+///     BTreeMap::new,
+///     |mut counts, word| {
+///         *counts.entry(*word).or_insert(0) += 1;
+///         counts
+///     },
+///     |mut left, right| {
+///         right.into_iter().for_each(|(word, count)| *left.entry(word).or_insert(0) += count);
+///         left
+///     },
+/// )?;
+/// assert_eq!(counts["be"], 2);
+/// # Ok::<(), brigade::Cancelled>(())
+/// ```
+pub fn par_fold<I, A, N, F, C>(
+    token: &CancellationToken,
+    items: I,
+    identity: N,
+    fold: F,
+    combine: C,
+) -> Result<A, Cancelled>
+where
+    I: IntoParallelIterator<Iter: IndexedParallelIterator>,
+    A: Send,
+    N: Fn() -> A + Send + Sync,
+    F: Fn(A, I::Item) -> A + Send + Sync,
+    C: Fn(A, A) -> A + Send + Sync,
+{
+    ParBuilder::new().fold(token, items, identity, fold, combine)
+}
+
+/// Folds `items` in parallel until a closure fails; see [`par_fold`].
+///
+/// # Cancellation
+///
+/// As for [`par_map`].
+///
+/// # Errors
+///
+/// As for [`try_par_reduce`].
+///
+/// # Panics
+///
+/// As for [`try_par_reduce`], of the three closures.
+///
+/// # Examples
+///
+/// ```
+/// use brigade::{CancellationToken, try_par_fold};
+///
+/// let total = try_par_fold(
+///     &CancellationToken::new(),
+///     ["1", "2", "x"],
+///     || 0_u32,
+///     |total, word| Ok(total + word.parse::<u32>()?),
+///     |left, right| Ok::<_, anyhow::Error>(left + right),
+/// );
+/// assert_eq!(total.unwrap_err().to_string(), "invalid digit found in string");
+/// ```
+pub fn try_par_fold<I, A, E, N, F, C>(
+    token: &CancellationToken,
+    items: I,
+    identity: N,
+    fold: F,
+    combine: C,
+) -> Result<A, E>
+where
+    I: IntoParallelIterator<Iter: IndexedParallelIterator>,
+    A: Send,
+    E: From<Cancelled> + Send,
+    N: Fn() -> A + Send + Sync,
+    F: Fn(A, I::Item) -> Result<A, E> + Send + Sync,
+    C: Fn(A, A) -> Result<A, E> + Send + Sync,
+{
+    ParBuilder::new().try_fold(token, items, identity, fold, combine)
 }

@@ -14,6 +14,8 @@ use crate::error::Cancelled;
 use crate::token::CancellationToken;
 
 pub use builder::ScopeBuilder;
+pub(crate) use failures::Listing;
+
 pub use failures::Failures;
 pub use forms::{first_ok, try_join, try_join_all, try_join3, try_join4};
 pub use handle::ScopedTask;

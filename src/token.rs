@@ -27,6 +27,7 @@ pub(crate) use event::{Event, Ticket};
 use family::Parents;
 pub use guard::DropGuard;
 use tree::Node;
+pub(crate) use tree::Watch;
 
 /// A flag that is set once, by anybody, and observed by every call that may wait.
 ///
@@ -218,6 +219,12 @@ impl CancellationToken {
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.node.as_ref().is_some_and(Node::is_cancelled)
+    }
+
+    /// Returns a view of the token for a loop that polls it for each of many items.
+    #[inline]
+    pub(crate) fn watch(&self) -> Watch<'_> {
+        Watch(self.node.as_deref().map(Node::state))
     }
 
     /// Returns an error if the token has been cancelled, for `?` in a loop of one's own.

@@ -218,7 +218,7 @@ impl<'env> ScopeBuilder<'env> {
     {
         let (value, mut record) = self.launch(token, false, body_cancels, body);
         let body = record.body.take();
-        let mut failures = record.into_failures();
+        let mut failures = record.list.into_failures();
         if let Some(failure) = body {
             failures.push(failure);
         }
@@ -270,7 +270,7 @@ impl<'env> ScopeBuilder<'env> {
     {
         let (value, mut record) = self.launch(token, false, true, body);
         let body = record.body.take();
-        let failures = record.into_failures();
+        let failures = record.list.into_failures();
         let result = match (body, value) {
             (Some(Failure::Error { error, .. }), _) => Err(error),
             (Some(Failure::Panic(panic)), _) => {

@@ -1,12 +1,13 @@
 //! [`Failures`]: what failed, as a list.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::vec;
 
 use crate::error::{Failure, Panic};
 use crate::panic;
 
-/// The failures of a run that goes on past them, in the order in which the tasks were spawned.
+/// The failures of a run that goes on past them, in the order of the items, or in that in which the tasks were spawned.
 ///
 /// As many are kept as [`failures`](crate::ScopeBuilder::failures) says, the first of them; [`omitted`](Self::omitted)
 /// counts the others. It is shown on one line, the first failure and how many there are.
@@ -19,17 +20,13 @@ pub struct Failures<E> {
 }
 
 impl<E> Failures<E> {
-    pub(super) fn new(list: Vec<Failure<E>>, omitted: usize, panic: Option<Panic>) -> Self {
-        Failures { list, omitted, panic }
-    }
-
     /// Drops the list, even if what is in it panics then.
     pub(super) fn discard(self) {
         panic::discard_all(self.list);
         panic::discard(self.panic);
     }
 
-    pub(super) fn push(&mut self, failure: Failure<E>) {
+    pub(crate) fn push(&mut self, failure: Failure<E>) {
         self.list.push(failure);
     }
 
@@ -49,7 +46,7 @@ impl<E> Failures<E> {
         self.list.len() + self.omitted
     }
 
-    /// Returns how many failures were not kept: those of the tasks that were spawned last.
+    /// Returns how many failures were not kept: those of the last items, or of the tasks that were spawned last.
     #[must_use]
     pub fn omitted(&self) -> usize {
         self.omitted
@@ -143,3 +140,42 @@ impl<E: fmt::Display> fmt::Display for Failures<E> {
 }
 
 impl<E: fmt::Debug + fmt::Display> std::error::Error for Failures<E> {}
+
+/// A list of failures in the making, whose number is bounded.
+pub(crate) struct Listing<E> {
+    /// By the task or item, and the order of time.
+    list: BTreeMap<(usize, usize), Failure<E>>,
+    most: usize,
+    /// How many there were.
+    listed: usize,
+    /// The first panic of those that are not kept.
+    panic: Option<(usize, Panic)>,
+}
+
+impl<E> Listing<E> {
+    pub(crate) fn new(most: usize) -> Self {
+        Listing { list: BTreeMap::new(), most, listed: 0, panic: None }
+    }
+
+    /// Lists the failure, if it is among the first; returns the one that is not. The first panic is kept even so.
+    pub(crate) fn keep(&mut self, index: usize, failure: Failure<E>) -> Option<Failure<E>> {
+        self.list.insert((index, self.listed), failure);
+        self.listed += 1;
+        if self.list.len() <= self.most {
+            return None;
+        }
+        match self.list.pop_last()? {
+            ((index, _), Failure::Panic(panic)) => match &self.panic {
+                Some((first, _)) if *first <= index => Some(Failure::Panic(panic)),
+                _ => self.panic.replace((index, panic)).map(|(_, panic)| Failure::Panic(panic)),
+            },
+            (_, error) => Some(error),
+        }
+    }
+
+    pub(crate) fn into_failures(self) -> Failures<E> {
+        let omitted = self.listed - self.list.len();
+        let panic = self.panic.map(|(_, panic)| panic);
+        Failures { list: self.list.into_values().collect(), omitted, panic }
+    }
+}

@@ -1,6 +1,5 @@
 //! What the body and the tasks of a scope share: the token, what has failed, and the threads.
 
-use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -10,7 +9,7 @@ use crossbeam::utils::CachePadded;
 use parking_lot::Mutex;
 
 use super::crew::Crew;
-use super::failures::Failures;
+use super::failures::Listing;
 use crate::error::{CancelReason, Cancelled, Failure, Panic};
 use crate::hooks::Hooks;
 use crate::panic::{self, Payload};
@@ -73,8 +72,6 @@ pub(super) struct Shared<'scope, E> {
     pub(super) spawned: CachePadded<AtomicUsize>,
     /// A failure cancels the token, and belongs to the scope.
     fail_fast: bool,
-    /// How many failures are kept, where they are listed.
-    most_failures: usize,
     record: Mutex<Record<E>>,
     pub(super) threads: Threads<'scope>,
     /// Where there is a limit.
@@ -89,13 +86,10 @@ pub(super) struct Record<E> {
     pub(super) error: Option<E>,
     /// There, that a task was skipped. It counts only if nothing else has failed: it is an echo of what cancelled the scope.
     pub(super) refused: Option<E>,
-    /// The panic that is to be resumed then: the body's, else that of the lowest task. Where failures are listed, the first
-    /// of those that are not kept.
+    /// The panic that is to be resumed then: the body's, else that of the lowest task.
     pub(super) panic: Option<(Place, Panic)>,
-    /// The list, by the task and the order of time.
-    list: BTreeMap<(usize, usize), Failure<E>>,
-    /// How many were recorded in it.
-    listed: usize,
+    /// Where failures are listed.
+    pub(super) list: Listing<E>,
 }
 
 /// Whose panic counts most.
@@ -123,9 +117,8 @@ impl<'scope, E: From<Cancelled>> Shared<'scope, E> {
         threads: Threads<'scope>,
         crew: Option<Crew<'scope, E>>,
     ) -> Self {
-        let record = Record { body: None, error: None, refused: None, panic: None, list: BTreeMap::new(), listed: 0 };
-        let record = Mutex::new(record);
-        Shared { token, hooks, spawned: CachePadded::default(), fail_fast, most_failures, record, threads, crew }
+        let record = Mutex::new(Record::new(most_failures));
+        Shared { token, hooks, spawned: CachePadded::default(), fail_fast, record, threads, crew }
     }
 
     /// Says what a task ended with. A failure is recorded before it cancels the siblings, so that their echoes come after
@@ -219,11 +212,8 @@ impl<'scope, E: From<Cancelled>> Shared<'scope, E> {
 
     fn keep(&self, index: usize, failure: Failure<E>) {
         let mut record = self.record.lock();
-        let lost = if self.fail_fast {
-            record.first(Place::Task(index), failure)
-        } else {
-            record.list(index, failure, self.most_failures)
-        };
+        let lost =
+            if self.fail_fast { record.first(Place::Task(index), failure) } else { record.list.keep(index, failure) };
         drop(record);
         // What is dropped is the user's, and not under the lock.
         panic::discard(lost);
@@ -245,8 +235,7 @@ impl<'scope, E: From<Cancelled>> Shared<'scope, E> {
         while let Some(handle) = self.threads.take() {
             self.join(handle);
         }
-        let empty = Record { body: None, error: None, refused: None, panic: None, list: BTreeMap::new(), listed: 0 };
-        std::mem::replace(&mut *self.record.lock(), empty)
+        std::mem::replace(&mut *self.record.lock(), Record::new(0))
     }
 
     /// Keeps the handle of a thread, and joins those that have ended.
@@ -263,6 +252,10 @@ impl<'scope, E: From<Cancelled>> Shared<'scope, E> {
 }
 
 impl<E> Record<E> {
+    fn new(most_failures: usize) -> Self {
+        Record { body: None, error: None, refused: None, panic: None, list: Listing::new(most_failures) }
+    }
+
     /// Keeps the failure if it is the one to end with; returns the one that is not.
     fn first(&mut self, place: Place, failure: Failure<E>) -> Option<Failure<E>> {
         match failure {
@@ -277,24 +270,6 @@ impl<E> Record<E> {
                 _ => self.panic.replace((place, panic)).map(|(_, panic)| Failure::Panic(panic)),
             },
         }
-    }
-
-    /// Lists the failure, if it is among the first `most`; returns the one that is not. The first panic is kept even so.
-    fn list(&mut self, index: usize, failure: Failure<E>, most: usize) -> Option<Failure<E>> {
-        self.list.insert((index, self.listed), failure);
-        self.listed += 1;
-        if self.list.len() <= most {
-            return None;
-        }
-        match self.list.pop_last()? {
-            ((index, _), panic @ Failure::Panic(_)) => self.first(Place::Task(index), panic),
-            (_, error) => Some(error),
-        }
-    }
-
-    pub(super) fn into_failures(self) -> Failures<E> {
-        let omitted = self.listed - self.list.len();
-        Failures::new(self.list.into_values().collect(), omitted, self.panic.map(|(_, panic)| panic))
     }
 }
 

@@ -135,6 +135,11 @@ impl Node {
         self.state.load(Ordering::Acquire) != LIVE && self.look()
     }
 
+    #[inline]
+    pub(super) fn state(&self) -> &AtomicU8 {
+        &self.state
+    }
+
     #[cold]
     fn look(self: &Arc<Self>) -> bool {
         if self.is_clockless() {
@@ -335,4 +340,17 @@ struct Found {
     reason: CancelReason,
     /// This `cancel` marked it.
     won: bool,
+}
+
+/// The flag of a token, to be polled without a call: for one, be it never made, a loop would spill its registers.
+#[derive(Clone, Copy)]
+pub(crate) struct Watch<'a>(pub(super) Option<&'a AtomicU8>);
+
+impl Watch<'_> {
+    /// Tells whether it is certain that the token is live.
+    // Relaxed: there is nothing to be seen of a token that is.
+    #[inline]
+    pub(crate) fn is_surely_live(self) -> bool {
+        self.0.is_none_or(|state| state.load(Ordering::Relaxed) == LIVE)
+    }
 }

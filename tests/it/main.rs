@@ -6,6 +6,8 @@ mod channel;
 mod deadline;
 mod errors;
 mod par;
+mod par_adapt;
+mod par_forms;
 mod pipeline;
 mod pipeline_end;
 mod pipeline_model;

@@ -1,0 +1,426 @@
+//! [`ParBuilder`]: what a map can be told, and all of its forms.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use rayon::iter::{IndexedParallelIterator, IntoParallelIterator};
+
+use super::collect::Steps;
+use super::fold::Fold;
+use super::progress::{Count, Progress};
+use super::run::Run;
+use super::states::States;
+use crate::error::{Cancelled, Failure};
+use crate::panic;
+use crate::scope::{Failures, Listing};
+use crate::token::CancellationToken;
+
+/// A parallel map with more to say than [`par_map`](crate::par_map) has: how many items at once, who watches, what a failure
+/// does. Its methods are the forms that there are as functions too, and [`collect_all`](Self::collect_all).
+///
+/// Cheap items want to be taken several at a time, which rayon's own
+/// [`with_min_len`](IndexedParallelIterator::with_min_len) says: `(0..n).into_par_iter().with_min_len(1_000)` is an argument
+/// like any other. Most often it is not needed: a job is split only when a worker has nothing to do.
+///
+/// # Examples
+///
+/// ```
+/// use brigade::{CancellationToken, ParBuilder, Progress};
+///
+/// let progress = Progress::new();
+/// let lengths = ParBuilder::new().limit(2).progress(&progress).map(&CancellationToken::new(), 0..100, |item| item * 2)?;
+/// assert_eq!((lengths[99], progress.done()), (198, 100));
+/// # Ok::<(), brigade::Cancelled>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until it is given items, by `map` for example"]
+pub struct ParBuilder<'a> {
+    limit: Option<NonZeroUsize>,
+    progress: Option<&'a Progress>,
+    failures: usize,
+    name: Arc<str>,
+}
+
+/// How many failures are kept by default.
+const FAILURES: usize = 1_000;
+
+impl Default for ParBuilder<'_> {
+    fn default() -> Self {
+        ParBuilder::new()
+    }
+}
+
+impl<'a> ParBuilder<'a> {
+    /// Returns the builder of a call that has all of the pool, and that nobody watches.
+    pub fn new() -> Self {
+        ParBuilder { limit: None, progress: None, failures: FAILURES, name: "item".into() }
+    }
+
+    /// Lets at most `items` of this call run at once. The default is as many as the pool has threads, and more than that is
+    /// the same.
+    ///
+    /// The call then has so many jobs, each of which takes one part of the items after the other, and no pool of its own. No
+    /// worker waits. The outputs are moved once more than without a limit.
+    ///
+    /// # Panics
+    ///
+    /// If `items` is 0.
+    #[track_caller]
+    pub fn limit(mut self, items: usize) -> Self {
+        let Some(items) = NonZeroUsize::new(items) else {
+            panic!("ParBuilder::limit(0): no item could ever run; 1 runs them one after the other");
+        };
+        self.limit = Some(items);
+        self
+    }
+
+    /// Has `progress` count the items of this call.
+    pub fn progress(mut self, progress: &'a Progress) -> Self {
+        self.progress = Some(progress);
+        self
+    }
+
+    /// Keeps so many failures in [`collect_all`](Self::collect_all), those of the first items; the others are
+    /// [counted](Failures::omitted). The default is 1000.
+    pub fn failures(mut self, most: usize) -> Self {
+        self.failures = most;
+        self
+    }
+
+    /// Names the items in [`Failure`]s. The default is `item`.
+    pub fn named(mut self, name: impl AsRef<str>) -> Self {
+        self.name = name.as_ref().into();
+        self
+    }
+
+    /// As [`par_map`](crate::par_map), with what this builder says.
+    ///
+    /// # Errors
+    ///
+    /// As for [`par_map`](crate::par_map).
+    ///
+    /// # Panics
+    ///
+    /// As for [`par_map`](crate::par_map).
+    pub fn map<I, R, F>(&self, token: &CancellationToken, items: I, f: F) -> Result<Vec<R>, Cancelled>
+    where
+        I: IntoParallelIterator<Iter: IndexedParallelIterator>,
+        R: Send,
+        F: Fn(I::Item) -> R + Send + Sync,
+    {
+        self.try_map(token, items, |item| Ok(f(item)))
+    }
+
+    /// As [`try_par_map`](crate::try_par_map), with what this builder says.
+    ///
+    /// # Errors
+    ///
+    /// As for [`try_par_map`](crate::try_par_map).
+    ///
+    /// # Panics
+    ///
+    /// As for [`try_par_map`](crate::try_par_map).
+    pub fn try_map<I, R, E, F>(&self, token: &CancellationToken, items: I, f: F) -> Result<Vec<R>, E>
+    where
+        I: IntoParallelIterator<Iter: IndexedParallelIterator>,
+        R: Send,
+        E: From<Cancelled> + Send,
+        F: Fn(I::Item) -> Result<R, E> + Send + Sync,
+    {
+        let run = Run::new(token);
+        let outputs = self.outputs(&run, items, || (), |(), _, item| f(item));
+        run.end(outputs, Vec::<()>::new()).map(|(outputs, _)| outputs)
+    }
+
+    /// As [`par_for_each`](crate::par_for_each), with what this builder says.
+    ///
+    /// # Errors
+    ///
+    /// As for [`par_for_each`](crate::par_for_each).
+    ///
+    /// # Panics
+    ///
+    /// As for [`par_for_each`](crate::par_for_each).
+    pub fn for_each<I, F>(&self, token: &CancellationToken, items: I, f: F) -> Result<(), Cancelled>
+    where
+        I: IntoParallelIterator<Iter: IndexedParallelIterator>,
+        F: Fn(I::Item) + Send + Sync,
+    {
+        self.try_for_each(token, items, |item| {
+            f(item);
+            Ok(())
+        })
+    }
+
+    /// As [`try_par_for_each`](crate::try_par_for_each), with what this builder says.
+    ///
+    /// # Errors
+    ///
+    /// As for [`try_par_for_each`](crate::try_par_for_each).
+    ///
+    /// # Panics
+    ///
+    /// As for [`try_par_for_each`](crate::try_par_for_each).
+    pub fn try_for_each<I, E, F>(&self, token: &CancellationToken, items: I, f: F) -> Result<(), E>
+    where
+        I: IntoParallelIterator<Iter: IndexedParallelIterator>,
+        E: From<Cancelled> + Send,
+        F: Fn(I::Item) -> Result<(), E> + Send + Sync,
+    {
+        let items = items.into_par_iter();
+        let (run, counted) = (Run::new(token), self.counted(items.len()));
+        let steps = Steps { run: &run, count: counted.as_ref(), job: || (), f: |(): &mut (), _, item| f(item) };
+        let done = steps.each(items, self.limit);
+        run.end(done, Vec::<()>::new()).map(drop)
+    }
+
+    /// As [`par_map_init`](crate::par_map_init), with what this builder says.
+    ///
+    /// # Errors
+    ///
+    /// As for [`par_map_init`](crate::par_map_init).
+    ///
+    /// # Panics
+    ///
+    /// As for [`par_map_init`](crate::par_map_init).
+    pub fn map_init<I, S, R, N, F>(
+        &self,
+        token: &CancellationToken,
+        items: I,
+        init: N,
+        f: F,
+    ) -> Result<(Vec<R>, Vec<S>), Cancelled>
+    where
+        I: IntoParallelIterator<Iter: IndexedParallelIterator>,
+        S: Send,
+        R: Send,
+        N: Fn() -> S + Send + Sync,
+        F: Fn(&mut S, I::Item) -> R + Send + Sync,
+    {
+        self.try_map_init(token, items, init, |state, item| Ok(f(state, item)))
+    }
+
+    /// As [`try_par_map_init`](crate::try_par_map_init), with what this builder says.
+    ///
+    /// # Errors
+    ///
+    /// As for [`try_par_map_init`](crate::try_par_map_init).
+    ///
+    /// # Panics
+    ///
+    /// As for [`try_par_map_init`](crate::try_par_map_init).
+    pub fn try_map_init<I, S, R, E, N, F>(
+        &self,
+        token: &CancellationToken,
+        items: I,
+        init: N,
+        f: F,
+    ) -> Result<(Vec<R>, Vec<S>), E>
+    where
+        I: IntoParallelIterator<Iter: IndexedParallelIterator>,
+        S: Send,
+        R: Send,
+        E: From<Cancelled> + Send,
+        N: Fn() -> S + Send + Sync,
+        F: Fn(&mut S, I::Item) -> Result<R, E> + Send + Sync,
+    {
+        let (run, states) = (Run::new(token), States::new(init));
+        let outputs = self.outputs(&run, items, || states.lend(), |lent, _, item| f(lent.get(), item));
+        run.end(outputs, states.into_vec())
+    }
+
+    /// As [`par_reduce`](crate::par_reduce), with what this builder says. A limit does not change the result.
+    ///
+    /// # Errors
+    ///
+    /// As for [`par_reduce`](crate::par_reduce).
+    ///
+    /// # Panics
+    ///
+    /// As for [`par_reduce`](crate::par_reduce).
+    pub fn reduce<I, F>(&self, token: &CancellationToken, items: I, op: F) -> Result<Option<I::Item>, Cancelled>
+    where
+        I: IntoParallelIterator<Iter: IndexedParallelIterator>,
+        F: Fn(I::Item, I::Item) -> I::Item + Send + Sync,
+    {
+        self.try_reduce(token, items, |left, right| Ok(op(left, right)))
+    }
+
+    /// As [`try_par_reduce`](crate::try_par_reduce), with what this builder says. A limit does not change the result.
+    ///
+    /// # Errors
+    ///
+    /// As for [`try_par_reduce`](crate::try_par_reduce).
+    ///
+    /// # Panics
+    ///
+    /// As for [`try_par_reduce`](crate::try_par_reduce).
+    pub fn try_reduce<I, E, F>(&self, token: &CancellationToken, items: I, op: F) -> Result<Option<I::Item>, E>
+    where
+        I: IntoParallelIterator<Iter: IndexedParallelIterator>,
+        E: From<Cancelled> + Send,
+        F: Fn(I::Item, I::Item) -> Result<I::Item, E> + Send + Sync,
+    {
+        let pair = |left, right| match (left, right) {
+            (Some(left), Some(right)) => op(left, right).map(Some),
+            (left, None) => Ok(left),
+            (None, right) => Ok(right),
+        };
+        self.try_fold(token, items, || None, |left, item| pair(left, Some(item)), pair)
+    }
+
+    /// As [`par_fold`](crate::par_fold), with what this builder says. A limit does not change the result.
+    ///
+    /// # Errors
+    ///
+    /// As for [`par_fold`](crate::par_fold).
+    ///
+    /// # Panics
+    ///
+    /// As for [`par_fold`](crate::par_fold).
+    pub fn fold<I, A, N, F, C>(
+        &self,
+        token: &CancellationToken,
+        items: I,
+        identity: N,
+        fold: F,
+        combine: C,
+    ) -> Result<A, Cancelled>
+    where
+        I: IntoParallelIterator<Iter: IndexedParallelIterator>,
+        A: Send,
+        N: Fn() -> A + Send + Sync,
+        F: Fn(A, I::Item) -> A + Send + Sync,
+        C: Fn(A, A) -> A + Send + Sync,
+    {
+        self.try_fold(
+            token,
+            items,
+            identity,
+            |folded, item| Ok(fold(folded, item)),
+            |left, right| Ok(combine(left, right)),
+        )
+    }
+
+    /// As [`try_par_fold`](crate::try_par_fold), with what this builder says. A limit does not change the result.
+    ///
+    /// # Errors
+    ///
+    /// As for [`try_par_fold`](crate::try_par_fold).
+    ///
+    /// # Panics
+    ///
+    /// As for [`try_par_fold`](crate::try_par_fold).
+    pub fn try_fold<I, A, E, N, F, C>(
+        &self,
+        token: &CancellationToken,
+        items: I,
+        identity: N,
+        fold: F,
+        combine: C,
+    ) -> Result<A, E>
+    where
+        I: IntoParallelIterator<Iter: IndexedParallelIterator>,
+        A: Send,
+        E: From<Cancelled> + Send,
+        N: Fn() -> A + Send + Sync,
+        F: Fn(A, I::Item) -> Result<A, E> + Send + Sync,
+        C: Fn(A, A) -> Result<A, E> + Send + Sync,
+    {
+        let items = items.into_par_iter();
+        let (run, counted) = (Run::new(token), self.counted(items.len()));
+        let folded = Fold { run: &run, identity, step: fold, combine, count: counted.as_ref() }.all(items, self.limit);
+        run.end(folded, Vec::<()>::new()).map(|(folded, _)| folded)
+    }
+
+    /// Maps all items, whichever fail, and lists those that do.
+    ///
+    /// # Cancellation
+    ///
+    /// Once `token` is cancelled no further item is started; the call returns when the items in hand are done.
+    ///
+    /// # Errors
+    ///
+    /// Every failure, error or panic, in the order of the items, with the [name](Self::named) and the index, up to
+    /// [a bound](Self::failures). If `token` was cancelled before every item was started, [`Cancelled`], converted, is the last
+    /// of them, with the index of the first item that was not.
+    ///
+    /// # Costs
+    ///
+    /// Some nanoseconds an item more than [`try_map`](Self::try_map): there may be outputs or not.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use brigade::{CancellationToken, ParBuilder};
+    ///
+    /// let words = ["1", "two", "3", "four"];
+    /// let failures = ParBuilder::new()
+    ///     .named("word")
+    ///     .collect_all(&CancellationToken::new(), words, |word| Ok::<_, anyhow::Error>(word.parse::<u32>()?))
+    ///     .unwrap_err();
+    /// let failed: Vec<usize> = failures.iter().map(|failure| failure.index()).collect();
+    /// assert_eq!(failed, [1, 3]);
+    /// assert_eq!(failures.to_string(), "word#1 failed: invalid digit found in string, and 1 other failure");
+    /// ```
+    pub fn collect_all<I, R, E, F>(&self, token: &CancellationToken, items: I, f: F) -> Result<Vec<R>, Failures<E>>
+    where
+        I: IntoParallelIterator<Iter: IndexedParallelIterator>,
+        R: Send,
+        E: From<Cancelled> + Send,
+        F: Fn(I::Item) -> Result<R, E> + Send + Sync,
+    {
+        let (run, listing) = (Run::new(token), Mutex::new(Listing::new(self.failures)));
+        let fail = |index, failure| {
+            let lost = listing.lock().keep(index, failure);
+            panic::discard(lost);
+            Ok::<_, E>(None)
+        };
+        let component = || Arc::clone(&self.name);
+        let outputs = self.outputs(
+            &run,
+            items,
+            || (),
+            |(), index, item| match panic::catch(|| f(item)) {
+                Ok(Ok(output)) => Ok(Some(output)),
+                Ok(Err(error)) => fail(index, Failure::Error { component: component(), index, error }),
+                Err(payload) => fail(index, Failure::Panic(panic::value(component(), index, payload))),
+            },
+        );
+        let mut failures = listing.into_inner().into_failures();
+        if let (None, Err(cancelled)) = (&outputs, token.check()) {
+            let (component, index) = (component(), run.skipped());
+            failures.push(Failure::Error { component, index, error: cancelled.into() });
+        }
+        match outputs {
+            Some(outputs) if failures.is_empty() => Ok(outputs.into_iter().flatten().collect()),
+            outputs => {
+                panic::discard_all(outputs.into_iter().flatten());
+                Err(failures)
+            }
+        }
+    }
+
+    fn counted(&self, items: usize) -> Option<Count<'_>> {
+        self.progress.map(|progress| progress.begin(items, rayon::current_num_threads()))
+    }
+
+    /// The outputs of all items; `None` if one failed or the token was cancelled.
+    fn outputs<I, J, R, E>(
+        &self,
+        run: &Run<'_, E>,
+        items: I,
+        job: impl Fn() -> J + Sync,
+        f: impl Fn(&mut J, usize, I::Item) -> Result<R, E> + Sync,
+    ) -> Option<Vec<R>>
+    where
+        I: IntoParallelIterator<Iter: IndexedParallelIterator>,
+        R: Send,
+        E: From<Cancelled> + Send,
+    {
+        let items = items.into_par_iter();
+        let counted = self.counted(items.len());
+        Steps { run, count: counted.as_ref(), job, f }.collect(items, self.limit)
+    }
+}

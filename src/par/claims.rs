@@ -1,0 +1,125 @@
+//! A call with a limit: so many jobs, each of which claims a part of the items after the other.
+//!
+//! None of them waits, so it blocks no worker. They claim from the lowest item on: once one has failed, all that is lower has
+//! been claimed, and nothing above is started.
+
+use std::cell::Cell;
+
+use parking_lot::Mutex;
+use rayon::iter::IndexedParallelIterator;
+use rayon::iter::plumbing::{Producer, ProducerCallback};
+
+use super::collect::Steps;
+use crate::error::Cancelled;
+use crate::panic;
+
+/// As [`Steps::collect`], by so many jobs.
+pub(super) fn collect<I, E, J, R, M, F>(steps: &Steps<'_, E, M, F>, items: I, jobs: usize) -> Option<Vec<R>>
+where
+    I: IndexedParallelIterator,
+    E: From<Cancelled> + Send,
+    R: Send,
+    M: Fn() -> J + Sync,
+    F: Fn(&mut J, usize, I::Item) -> Result<R, E> + Sync,
+{
+    let len = items.len();
+    // Large parts first, of which little is lost at the end.
+    let share = |_, left: usize, least| (left / (4 * jobs)).max(least);
+    let part = |job: &mut J, at, items: &mut dyn Iterator<Item = I::Item>| {
+        let look = steps.look();
+        let running = Cell::new(at);
+        let outputs = panic::catch(|| {
+            let mut outputs = Vec::with_capacity(items.size_hint().0);
+            for (index, item) in (at..).zip(items) {
+                running.set(index);
+                outputs.push(steps.one(job, look, index, item)?);
+            }
+            Some(outputs)
+        });
+        outputs.unwrap_or_else(|payload| steps.run.panicked(running.get(), payload))
+    };
+    let mut parts = claim_all(items, jobs, share, &steps.job, part)?;
+    parts.sort_unstable_by_key(|(at, _)| *at);
+    let mut outputs = Vec::with_capacity(len);
+    parts.into_iter().for_each(|(_, part)| outputs.extend(part));
+    Some(outputs)
+}
+
+/// Runs `work` on all parts of the items, each with the index of its first item; returns what they gave, in no order, or
+/// `None` if one gave up. `share` says how many items the next part has, by its first index, how many are left, and how many
+/// the items' own [`with_min_len`](IndexedParallelIterator::with_min_len) asks for.
+pub(super) fn claim_all<I, J, R>(
+    items: I,
+    jobs: usize,
+    share: impl Fn(usize, usize, usize) -> usize + Sync,
+    job: impl Fn() -> J + Sync,
+    work: impl Fn(&mut J, usize, &mut dyn Iterator<Item = I::Item>) -> Option<R> + Sync,
+) -> Option<Vec<(usize, R)>>
+where
+    I: IndexedParallelIterator,
+    R: Send,
+{
+    let len = items.len();
+    items.with_producer(Claims { len, jobs, share, job, work })
+}
+
+struct Claims<S, J, W> {
+    len: usize,
+    jobs: usize,
+    share: S,
+    job: J,
+    work: W,
+}
+
+impl<T, S, J, M, W, R> ProducerCallback<T> for Claims<S, M, W>
+where
+    S: Fn(usize, usize, usize) -> usize + Sync,
+    M: Fn() -> J + Sync,
+    W: Fn(&mut J, usize, &mut dyn Iterator<Item = T>) -> Option<R> + Sync,
+    R: Send,
+{
+    type Output = Option<Vec<(usize, R)>>;
+
+    fn callback<P: Producer<Item = T>>(self, producer: P) -> Self::Output {
+        let least = producer.min_len().max(1);
+        let rest = Mutex::new((self.len > 0).then_some((0, self.len, producer)));
+        let outputs = Mutex::new(Some(Vec::new()));
+        let claim = || {
+            let mut rest = rest.lock();
+            // Taken, so that nothing is left if the source panics when it is split.
+            let (at, left, producer) = rest.take()?;
+            let share = (self.share)(at, left, least);
+            if share >= left {
+                return Some((at, producer));
+            }
+            let (part, producer) = producer.split_at(share);
+            *rest = Some((at + share, left - share, producer));
+            Some((at, part))
+        };
+        let run = || {
+            let mut job = (self.job)();
+            while let Some((at, part)) = claim() {
+                let output = (self.work)(&mut job, at, &mut part.into_iter());
+                let mut outputs = outputs.lock();
+                let Some(output) = output else {
+                    let lost = outputs.take();
+                    drop(outputs);
+                    // What is not claimed is above what has failed.
+                    let rest = rest.lock().take();
+                    drop((lost, rest));
+                    return;
+                };
+                if let Some(outputs) = outputs.as_mut() {
+                    outputs.push((at, output));
+                }
+            }
+        };
+        rayon::scope(|s| {
+            for _ in 1..self.jobs {
+                s.spawn(|_| run());
+            }
+            run();
+        });
+        outputs.into_inner()
+    }
+}
