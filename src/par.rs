@@ -38,8 +38,13 @@ pub use progress::Progress;
 /// # Panics
 ///
 /// If `f` panics, the panic of the lowest item is resumed, payload intact, and items above it that have not been started
-/// are skipped. So is a panic of the source that the items come from, which has no index and so counts more than what
-/// failed in `f`.
+/// are skipped. A panic of what the items come from, such as a `map` in front, counts as that of the item it was to make; one
+/// that comes when they are split, from a `Clone` in `map_with` for example, has no index and counts more than any.
+///
+/// A call that ends early leaves rayon's jobs by unwinding, without a panic and its hook; what is dropped meanwhile finds
+/// `std::thread::panicking()` to be true, and a `Drop` that panics then ends the process. For the same reason rayon's
+/// `panic_fuse` has no place in front: it would take the end for a panic, and items below a failure would not be run. With a
+/// [limit](ParBuilder::limit) nothing is left so.
 ///
 /// # Within other parts
 ///
@@ -184,9 +189,9 @@ where
 
 /// Maps `items` in parallel with a state for each worker, such as a buffer, a parser or a connection.
 ///
-/// `init` makes a state when a worker first needs one, at most once for each thread of the pool; once more for a worker whose
-/// closure calls rayon and is given another part of this very call meanwhile. All are handed back at the end, beside the
-/// outputs: counters to be summed, files to be closed.
+/// `init` makes a state when a worker first needs one, at most once for each thread of the pool; once more each time that a
+/// worker whose closure calls rayon is given another part of this very call meanwhile, which a [limit](ParBuilder::limit)
+/// bounds. All are handed back at the end, beside the outputs: counters to be summed, files to be closed.
 ///
 /// Takes the same items as [`par_map`], and runs in the rayon pool it is called in. Which items a state has met is not
 /// specified, so the outputs should not depend on it.
@@ -283,7 +288,7 @@ where
 ///
 /// The tree of calls is shaped by the number of items alone and their order is kept, so the result is the same in every run
 /// and with any number of threads, even where `op` is associative but nearly, as the sum of floats is: the same bits. (They
-/// are those of a pairwise sum, not those of the plain loop.)
+/// are not those of the plain loop: some thousand parts are reduced one by one, and their results in pairs.)
 ///
 /// Takes the same items as [`par_map`], and runs in the rayon pool it is called in. What is to be done to the items first is
 /// said by rayon's own `map`.

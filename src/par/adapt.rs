@@ -8,7 +8,8 @@ use crate::token::CancellationToken;
 
 /// Cancellation for any of rayon's parallel iterators.
 ///
-/// An adaptor governs the stages behind it: put it where the work begins, in front of the costly `map`.
+/// An adaptor governs the stages behind it: put it where the work begins, in front of the costly `map`, and behind a
+/// `flat_map`, of which an item that has begun runs to its end.
 pub trait ParallelIteratorExt: ParallelIterator {
     /// Ends the iterator soon after `token` is cancelled: no further item is taken from it.
     ///

@@ -57,11 +57,13 @@ impl<'a> ParBuilder<'a> {
         ParBuilder { limit: None, progress: None, failures: FAILURES, name: "item".into() }
     }
 
-    /// Lets at most `items` of this call run at once. The default is as many as the pool has threads, and more than that is
-    /// the same.
+    /// Lets at most `items` of this call run at once, even where closures call rayon and their worker takes up another one
+    /// meanwhile. The default is no limit: as many as the pool has threads, and more in that case.
     ///
     /// The call then has so many jobs, each of which takes one part of the items after the other, and no pool of its own. No
-    /// worker waits. The outputs are moved once more than without a limit.
+    /// worker waits for a turn. The parts are large at first; items of which a few take long may ask for small ones by rayon's
+    /// [`with_max_len`](IndexedParallelIterator::with_max_len). They are split under a lock: what that runs of the program's
+    /// own, such as a `Clone` in `map_with`, must not call rayon. The outputs are moved once more than without a limit.
     ///
     /// # Panics
     ///
@@ -226,8 +228,16 @@ impl<'a> ParBuilder<'a> {
         F: Fn(&mut S, I::Item) -> Result<R, E> + Send + Sync,
     {
         let (run, states) = (Run::new(token), States::new(init));
-        let outputs = self.outputs(&run, items, || states.lend(), |lent, _, item| f(lent.get(), item));
-        run.end(outputs, states.into_vec())
+        let outputs = panic::catch(|| self.outputs(&run, items, || states.lend(), |lent, _, item| f(lent.get(), item)));
+        let states = states.into_vec();
+        match outputs {
+            Ok(outputs) => run.end(outputs, states),
+            // The source's: no state may be dropped while it unwinds.
+            Err(payload) => {
+                panic::discard_all(states);
+                panic::resume(payload)
+            }
+        }
     }
 
     /// As [`par_reduce`](crate::par_reduce), with what this builder says. A limit does not change the result.

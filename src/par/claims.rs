@@ -24,7 +24,7 @@ where
 {
     let len = items.len();
     // Large parts first, of which little is lost at the end.
-    let share = |_, left: usize, least| (left / (4 * jobs)).max(least);
+    let share = |_, left: usize, least: usize, most: usize| (left / (4 * jobs)).min(most).max(least);
     let part = |job: &mut J, at, items: &mut dyn Iterator<Item = I::Item>| {
         let look = steps.look();
         let running = Cell::new(at);
@@ -32,29 +32,37 @@ where
             let mut outputs = Vec::with_capacity(items.size_hint().0);
             for (index, item) in (at..).zip(items) {
                 running.set(index);
-                outputs.push(steps.one(job, look, index, item)?);
+                let Some(output) = steps.one(job, look, index, item) else {
+                    panic::drop_each(outputs);
+                    return None;
+                };
+                outputs.push(output);
             }
             Some(outputs)
         });
         outputs.unwrap_or_else(|payload| steps.run.panicked(running.get(), payload))
     };
-    let mut parts = claim_all(items, jobs, share, &steps.job, part)?;
-    parts.sort_unstable_by_key(|(at, _)| *at);
+    let (parts, is_whole) = claim_all(items, jobs, share, &steps.job, part);
+    if !is_whole {
+        panic::drop_each(parts.into_iter().flat_map(|(_, part)| part));
+        return None;
+    }
     let mut outputs = Vec::with_capacity(len);
     parts.into_iter().for_each(|(_, part)| outputs.extend(part));
     Some(outputs)
 }
 
-/// Runs `work` on all parts of the items, each with the index of its first item; returns what they gave, in no order, or
-/// `None` if one gave up. `share` says how many items the next part has, by its first index, how many are left, and how many
-/// the items' own [`with_min_len`](IndexedParallelIterator::with_min_len) asks for.
+/// Runs `work` on all parts of the items, each with the index of its first item; returns what they gave, in order, and whether
+/// that is all: none gave up. `share` says how many items the next part has, by its first index, how many are left, and how many
+/// the items' own [`with_min_len`](IndexedParallelIterator::with_min_len) and
+/// [`with_max_len`](IndexedParallelIterator::with_max_len) ask for.
 pub(super) fn claim_all<I, J, R>(
     items: I,
     jobs: usize,
-    share: impl Fn(usize, usize, usize) -> usize + Sync,
+    share: impl Fn(usize, usize, usize, usize) -> usize + Sync,
     job: impl Fn() -> J + Sync,
     work: impl Fn(&mut J, usize, &mut dyn Iterator<Item = I::Item>) -> Option<R> + Sync,
-) -> Option<Vec<(usize, R)>>
+) -> (Vec<(usize, R)>, bool)
 where
     I: IndexedParallelIterator,
     R: Send,
@@ -73,22 +81,22 @@ struct Claims<S, J, W> {
 
 impl<T, S, J, M, W, R> ProducerCallback<T> for Claims<S, M, W>
 where
-    S: Fn(usize, usize, usize) -> usize + Sync,
+    S: Fn(usize, usize, usize, usize) -> usize + Sync,
     M: Fn() -> J + Sync,
     W: Fn(&mut J, usize, &mut dyn Iterator<Item = T>) -> Option<R> + Sync,
     R: Send,
 {
-    type Output = Option<Vec<(usize, R)>>;
+    type Output = (Vec<(usize, R)>, bool);
 
     fn callback<P: Producer<Item = T>>(self, producer: P) -> Self::Output {
-        let least = producer.min_len().max(1);
+        let (least, most) = (producer.min_len().max(1), producer.max_len().max(1));
         let rest = Mutex::new((self.len > 0).then_some((0, self.len, producer)));
-        let outputs = Mutex::new(Some(Vec::new()));
+        let outputs = Mutex::new((Vec::new(), true));
         let claim = || {
             let mut rest = rest.lock();
             // Taken, so that nothing is left if the source panics when it is split.
             let (at, left, producer) = rest.take()?;
-            let share = (self.share)(at, left, least);
+            let share = (self.share)(at, left, least, most);
             if share >= left {
                 return Some((at, producer));
             }
@@ -99,19 +107,14 @@ where
         let run = || {
             let mut job = (self.job)();
             while let Some((at, part)) = claim() {
-                let output = (self.work)(&mut job, at, &mut part.into_iter());
-                let mut outputs = outputs.lock();
-                let Some(output) = output else {
-                    let lost = outputs.take();
-                    drop(outputs);
+                let Some(output) = (self.work)(&mut job, at, &mut part.into_iter()) else {
+                    outputs.lock().1 = false;
                     // What is not claimed is above what has failed.
                     let rest = rest.lock().take();
-                    drop((lost, rest));
+                    drop(rest);
                     return;
                 };
-                if let Some(outputs) = outputs.as_mut() {
-                    outputs.push((at, output));
-                }
+                outputs.lock().0.push((at, output));
             }
         };
         rayon::scope(|s| {
@@ -120,6 +123,8 @@ where
             }
             run();
         });
-        outputs.into_inner()
+        let (mut outputs, is_whole) = outputs.into_inner();
+        outputs.sort_unstable_by_key(|(at, _)| *at);
+        (outputs, is_whole)
     }
 }

@@ -33,12 +33,12 @@ impl<E: From<Cancelled> + Send, M: Sync, F: Sync> Steps<'_, E, M, F> {
     {
         let threads = rayon::current_num_threads();
         match limit {
-            Some(limit) if limit.get() < threads => claims::collect(self, items, limit.get()),
+            Some(limit) => claims::collect(self, items, limit.get().min(threads)),
             #[cfg(panic = "unwind")]
-            _ => indexed::collect(self, items),
+            None => indexed::collect(self, items),
             // Where nothing unwinds, a job of rayon's own collect cannot be left.
             #[cfg(not(panic = "unwind"))]
-            _ => claims::collect(self, items, threads),
+            None => claims::collect(self, items, threads),
         }
     }
 
@@ -51,10 +51,11 @@ impl<E: From<Cancelled> + Send, M: Sync, F: Sync> Steps<'_, E, M, F> {
     {
         match limit {
             // A vector of nothing takes no memory.
-            Some(limit) if limit.get() < rayon::current_num_threads() => {
-                claims::collect(self, items, limit.get()).map(|_: Vec<()>| ())
+            Some(limit) => {
+                let jobs = limit.get().min(rayon::current_num_threads());
+                claims::collect(self, items, jobs).map(|_: Vec<()>| ())
             }
-            _ => each(self, items),
+            None => each(self, items),
         }
     }
 
@@ -72,11 +73,10 @@ impl<E: From<Cancelled> + Send, M: Sync, F: Sync> Steps<'_, E, M, F> {
         if !look.watch.surely_runs(index) && self.run.skips(index) {
             return None;
         }
-        match (self.f)(job, index, item) {
-            Ok(output) => {
-                count(look.shard, 1);
-                Some(output)
-            }
+        let output = (self.f)(job, index, item);
+        count(look.shard, 1);
+        match output {
+            Ok(output) => Some(output),
             Err(error) => self.run.failed(index, error),
         }
     }

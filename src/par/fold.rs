@@ -2,6 +2,7 @@
 //! there are and whichever comes first.
 
 use std::cell::Cell;
+use std::iter::Peekable;
 use std::num::NonZeroUsize;
 
 use rayon::iter::IndexedParallelIterator;
@@ -52,17 +53,19 @@ where
         let len = items.len();
         let leaf = len.div_ceil(LEAVES).max(1);
         match limit {
-            Some(limit) if limit.get() < rayon::current_num_threads() => {
-                let share = |at, _, _| leaf_at(at, len, leaf);
+            Some(limit) => {
+                // The leaves are those of the tree, whatever parts the items themselves ask for.
+                let share = |at, _, _, _| leaf_at(at, len, leaf);
                 let work = |(): &mut (), at, items: &mut dyn Iterator<Item = I::Item>| {
                     self.leaf(items, at, leaf_at(at, len, leaf))
                 };
-                let mut leaves = claim_all(items, limit.get(), share, || (), work)?;
-                if leaves.is_empty() {
+                let jobs = limit.get().min(rayon::current_num_threads());
+                let (leaves, _) = claim_all(items, jobs, share, || (), work);
+                if len == 0 {
                     return self.leaf(std::iter::empty(), 0, 0);
                 }
-                leaves.sort_unstable_by_key(|(at, _)| *at);
-                self.join(&mut leaves.into_iter().map(|(_, leaf)| leaf), 0, len, leaf)
+                // Where a leaf is missing too, for what lies below it may fail when it is combined, and counts more.
+                self.join(&mut leaves.into_iter().peekable(), 0, len, leaf)
             }
             _ => items.with_producer(Tree { fold: self, len, leaf }),
         }
@@ -128,10 +131,13 @@ where
     where
         C: Fn(A, A) -> Result<A, E>,
     {
-        let (left, right) = (left?, right?);
-        if self.run.skips(middle) {
-            return None;
-        }
+        let (left, right) = match (left, right) {
+            (Some(left), Some(right)) if !self.run.skips(middle) => (left, right),
+            (left, right) => {
+                panic::drop_each(left.into_iter().chain(right));
+                return None;
+            }
+        };
         match panic::catch(|| (self.combine)(left, right)) {
             Ok(Ok(both)) => Some(both),
             Ok(Err(error)) => self.run.failed(middle, error),
@@ -140,17 +146,23 @@ where
     }
 
     /// Combines leaves as the tree does.
-    fn join<A>(&self, leaves: &mut impl Iterator<Item = A>, at: usize, len: usize, leaf: usize) -> Option<A>
+    fn join<A>(
+        &self,
+        leaves: &mut Peekable<impl Iterator<Item = (usize, A)>>,
+        at: usize,
+        len: usize,
+        leaf: usize,
+    ) -> Option<A>
     where
         C: Fn(A, A) -> Result<A, E>,
     {
         if len <= leaf {
-            return leaves.next();
+            return leaves.next_if(|(start, _)| *start == at).map(|(_, leaf)| leaf);
         }
         let half = len / 2;
-        let left = self.join(leaves, at, half, leaf)?;
-        let right = self.join(leaves, at + half, len - half, leaf)?;
-        self.pair(Some(left), Some(right), at + half)
+        let left = self.join(leaves, at, half, leaf);
+        let right = self.join(leaves, at + half, len - half, leaf);
+        self.pair(left, right, at + half)
     }
 
     /// A part of the tree.

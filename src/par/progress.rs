@@ -56,7 +56,7 @@ impl Progress {
         Progress::default()
     }
 
-    /// Returns how many items are done: the closure has returned, well or not.
+    /// Returns how many items are done: the closure has returned, a value or an error.
     #[must_use]
     pub fn done(&self) -> usize {
         let state = self.state.lock();

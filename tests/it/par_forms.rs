@@ -572,3 +572,97 @@ fn errors_of_for_each_are_those_of_the_loop() {
     assert!(seen.into_inner().unwrap().range(..=500).count() == 501, "all below the failure have run");
     assert_eq!(par_reduce(&live(), vec![3, 1, 2], i32::max), Ok(Some(3)));
 }
+
+#[test]
+fn a_limit_holds_also_where_workers_take_up_other_jobs_while_they_wait() {
+    watched(|| {
+        for (threads, limit) in [(1, 1), (2, 2), (4, 4), (4, 2), (2, 100)] {
+            let (active, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+            pool(threads).install(|| {
+                let builder = ParBuilder::new().limit(limit);
+                let result = builder.for_each(&live(), 0..500, |_| {
+                    most.fetch_max(active.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    rayon::yield_now();
+                    rayon::join(std::thread::yield_now, std::thread::yield_now);
+                    active.fetch_sub(1, Ordering::SeqCst);
+                });
+                assert_eq!(result, Ok(()));
+            });
+            assert!(most.into_inner() <= limit.min(threads), "{threads} threads, a limit of {limit}");
+        }
+    });
+}
+
+#[test]
+fn a_limit_changes_no_error_of_a_fold() {
+    watched(|| {
+        let mut numbers = vec![0_u16; 4_096];
+        // The halves from 1024 on cannot be added to those before, and within the last leaf there is another overflow.
+        (numbers[0], numbers[1_024], numbers[4_092], numbers[4_093]) = (60_000, 10_000, 50_000, 20_000);
+        let add = |a: u16, b: u16| a.checked_add(b).ok_or_else(|| anyhow::anyhow!("{a} + {b}"));
+        for threads in [1, 2, 8] {
+            for limit in [None, Some(1), Some(2), Some(5)] {
+                let builder = limit.map_or(ParBuilder::new(), |limit| ParBuilder::new().limit(limit));
+                for _ in 0..20 {
+                    let sum = pool(threads).install(|| builder.try_reduce(&live(), numbers.par_iter().copied(), add));
+                    assert_eq!(sum.unwrap_err().to_string(), "60000 + 10000", "{threads} threads, {builder:?}");
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn a_limited_fold_keeps_its_bits_and_a_map_its_parts_whatever_lengths_the_items_ask_for() {
+    watched(|| {
+        let floats: Vec<f64> = (1..30_000).map(|number| 1.0 / f64::from(number)).collect();
+        let sum = |least, most, limit| {
+            let items = floats.par_iter().copied().with_min_len(least).with_max_len(most);
+            pool(4).install(|| ParBuilder::new().limit(limit).reduce(&live(), items, |a, b| a + b)).unwrap().unwrap()
+        };
+        let plain = par_reduce(&live(), floats.par_iter().copied(), |a, b| a + b).unwrap().unwrap();
+        for (least, most) in [(1, 1), (1, 7), (500, 1_000), (10_000, usize::MAX)] {
+            assert_eq!(sum(least, most, 2).to_bits(), plain.to_bits());
+        }
+        // Items that wait for each other would for ever, if two were in one part.
+        let both = std::sync::Barrier::new(2);
+        let meets = (0..2).into_par_iter().with_max_len(1);
+        let leaders = pool(4).install(|| ParBuilder::new().limit(2).map(&live(), meets, |_| both.wait().is_leader()));
+        assert_eq!(leaders.unwrap().into_iter().filter(|is| *is).count(), 1);
+    });
+}
+
+/// Panics when it is dropped.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        assert!(std::thread::panicking(), "the bomb went off");
+    }
+}
+
+#[test]
+fn with_a_limit_no_output_whose_drop_panics_ends_the_process() {
+    watched(|| {
+        pool(3).install(|| {
+            let limited = ParBuilder::new().limit(2);
+            let fail = |item: i32| if item == 80 { Err(anyhow::anyhow!("the error")) } else { Ok(Bomb) };
+            assert_eq!(message_of(|| _ = limited.try_map(&live(), 0..100, fail)), "the bomb went off");
+            let states = |token: &CancellationToken| {
+                limited.map_init(token, 0..100, || Bomb, |_, item| item == 50 && token.cancel())
+            };
+            assert_eq!(message_of(|| _ = states(&live())), "the bomb went off");
+        });
+    });
+}
+
+#[test]
+fn progress_counts_an_item_that_failed() {
+    let progress = Progress::new();
+    for limit in [1, 2] {
+        let builder = ParBuilder::new().progress(&progress).limit(limit);
+        let fails = |item| if item == 4 { Err(anyhow::anyhow!("no")) } else { Ok(()) };
+        assert!(pool(1).install(|| builder.try_map(&live(), 0..10, fails)).is_err());
+    }
+    assert_eq!(progress.to_string(), "10 of 20");
+}
