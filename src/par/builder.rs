@@ -3,7 +3,6 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use rayon::iter::{IndexedParallelIterator, IntoParallelIterator};
 
 use super::collect::Steps;
@@ -11,9 +10,8 @@ use super::fold::Fold;
 use super::progress::{Count, Progress};
 use super::run::Run;
 use super::states::States;
-use crate::error::{Cancelled, Failure};
+use crate::error::Cancelled;
 use crate::panic;
-use crate::scope::{Failures, Listing};
 use crate::token::CancellationToken;
 
 /// A parallel map with more to say than [`par_map`](crate::par_map) has: how many items at once, who watches, what a failure
@@ -38,8 +36,8 @@ use crate::token::CancellationToken;
 pub struct ParBuilder<'a> {
     limit: Option<NonZeroUsize>,
     progress: Option<&'a Progress>,
-    failures: usize,
-    name: Arc<str>,
+    pub(super) failures: usize,
+    pub(super) name: Arc<str>,
 }
 
 /// How many failures are kept by default.
@@ -84,13 +82,13 @@ impl<'a> ParBuilder<'a> {
     }
 
     /// Keeps so many failures in [`collect_all`](Self::collect_all), those of the first items; the others are
-    /// [counted](Failures::omitted). The default is 1000.
+    /// [counted](crate::Failures::omitted). The default is 1000.
     pub fn failures(mut self, most: usize) -> Self {
         self.failures = most;
         self
     }
 
-    /// Names the items in [`Failure`]s. The default is `item`.
+    /// Names the items in [`Failure`](crate::Failure)s. The default is `item`.
     pub fn named(mut self, name: impl AsRef<str>) -> Self {
         self.name = name.as_ref().into();
         self
@@ -344,80 +342,12 @@ impl<'a> ParBuilder<'a> {
         run.end(folded, Vec::<()>::new()).map(|(folded, _)| folded)
     }
 
-    /// Maps all items, whichever fail, and lists those that do.
-    ///
-    /// # Cancellation
-    ///
-    /// Once `token` is cancelled no further item is started; the call returns when the items in hand are done.
-    ///
-    /// # Errors
-    ///
-    /// Every failure, error or panic, in the order of the items, with the [name](Self::named) and the index, up to
-    /// [a bound](Self::failures). If `token` was cancelled before every item was started, [`Cancelled`], converted, is the last
-    /// of them, with the index of the first item that was not.
-    ///
-    /// # Costs
-    ///
-    /// Some nanoseconds an item more than [`try_map`](Self::try_map): there may be outputs or not.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use brigade::{CancellationToken, ParBuilder};
-    ///
-    /// let words = ["1", "two", "3", "four"];
-    /// let failures = ParBuilder::new()
-    ///     .named("word")
-    ///     .collect_all(&CancellationToken::new(), words, |word| Ok::<_, anyhow::Error>(word.parse::<u32>()?))
-    ///     .unwrap_err();
-    /// let failed: Vec<usize> = failures.iter().map(|failure| failure.index()).collect();
-    /// assert_eq!(failed, [1, 3]);
-    /// assert_eq!(failures.to_string(), "word#1 failed: invalid digit found in string, and 1 other failure");
-    /// ```
-    pub fn collect_all<I, R, E, F>(&self, token: &CancellationToken, items: I, f: F) -> Result<Vec<R>, Failures<E>>
-    where
-        I: IntoParallelIterator<Iter: IndexedParallelIterator>,
-        R: Send,
-        E: From<Cancelled> + Send,
-        F: Fn(I::Item) -> Result<R, E> + Send + Sync,
-    {
-        let (run, listing) = (Run::new(token), Mutex::new(Listing::new(self.failures)));
-        let fail = |index, failure| {
-            let lost = listing.lock().keep(index, failure);
-            panic::discard(lost);
-            Ok::<_, E>(None)
-        };
-        let component = || Arc::clone(&self.name);
-        let outputs = self.outputs(
-            &run,
-            items,
-            || (),
-            |(), index, item| match panic::catch(|| f(item)) {
-                Ok(Ok(output)) => Ok(Some(output)),
-                Ok(Err(error)) => fail(index, Failure::Error { component: component(), index, error }),
-                Err(payload) => fail(index, Failure::Panic(panic::value(component(), index, payload))),
-            },
-        );
-        let mut failures = listing.into_inner().into_failures();
-        if let (None, Err(cancelled)) = (&outputs, token.check()) {
-            let (component, index) = (component(), run.skipped());
-            failures.push(Failure::Error { component, index, error: cancelled.into() });
-        }
-        match outputs {
-            Some(outputs) if failures.is_empty() => Ok(outputs.into_iter().flatten().collect()),
-            outputs => {
-                panic::discard_all(outputs.into_iter().flatten());
-                Err(failures)
-            }
-        }
-    }
-
-    fn counted(&self, items: usize) -> Option<Count<'_>> {
+    pub(super) fn counted(&self, items: usize) -> Option<Count<'_>> {
         self.progress.map(|progress| progress.begin(items, rayon::current_num_threads()))
     }
 
     /// The outputs of all items; `None` if one failed or the token was cancelled.
-    fn outputs<I, J, R, E>(
+    pub(super) fn outputs<I, J, R, E>(
         &self,
         run: &Run<'_, E>,
         items: I,
