@@ -115,20 +115,23 @@ where
     fn consume_iter<I: IntoIterator<Item = T>>(self, items: I) -> Self {
         let Job { base, mut own, steps, index: start, end } = self;
         let look = steps.look();
-        let index = Cell::new(start);
+        // The next item, for a panic. It is stored and not read, so that the loop counts in a register.
+        let next = Cell::new(start);
         let consumed = panic::catch(|| {
-            let outputs = items.into_iter().map(|item| {
-                let output = steps.one(&mut own, look, index.get(), item).unwrap_or_else(|| panic::leave());
-                index.set(index.get() + 1);
+            let (own, next, mut index) = (&mut own, &next, start);
+            let outputs = items.into_iter().map(move |item| {
+                let output = steps.one(own, look, index, item).unwrap_or_else(|| panic::leave());
+                index += 1;
+                next.set(index);
                 output
             });
             base.consume_iter(outputs)
         });
         match consumed {
-            Ok(base) => Job { base, own, steps, index: index.get(), end },
+            Ok(base) => Job { base, own, steps, index: next.get(), end },
             Err(payload) if panic::is_leave(&payload) => panic::resume(payload),
             Err(payload) => {
-                steps.run.panicked::<R>(index.get(), payload);
+                steps.run.panicked::<R>(next.get(), payload);
                 drop(own);
                 panic::leave()
             }
