@@ -57,7 +57,7 @@ pub use reduce::{par_fold, par_reduce, try_par_fold, try_par_reduce};
 ///
 /// # Costs
 ///
-/// That of rayon's own `map().collect()` from some 40 ns an item on.
+/// That of rayon's own `map().collect()`, and 3 to 4 % more for items of 1 to 40 ns.
 ///
 /// # Examples
 ///

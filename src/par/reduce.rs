@@ -30,7 +30,7 @@ use crate::token::CancellationToken;
 ///
 /// # Costs
 ///
-/// That of rayon's own `reduce`, some 10 % more for ten million items of 1 ns.
+/// That of rayon's own `reduce`, and 3 % more for ten million floats.
 ///
 /// # Examples
 ///
