@@ -1,4 +1,4 @@
-//! [`ParBuilder`]: what a map can be told, and all of its forms.
+//! [`ParBuilder`]: what a map can be told, and its forms.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -6,7 +6,6 @@ use std::sync::Arc;
 use rayon::iter::{IndexedParallelIterator, IntoParallelIterator};
 
 use super::collect::Steps;
-use super::fold::Fold;
 use super::progress::{Count, Progress};
 use super::run::Run;
 use super::states::States;
@@ -34,7 +33,7 @@ use crate::token::CancellationToken;
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until it is given items, by `map` for example"]
 pub struct ParBuilder<'a> {
-    limit: Option<NonZeroUsize>,
+    pub(super) limit: Option<NonZeroUsize>,
     progress: Option<&'a Progress>,
     pub(super) failures: usize,
     pub(super) name: Arc<str>,
@@ -96,6 +95,10 @@ impl<'a> ParBuilder<'a> {
 
     /// As [`par_map`](crate::par_map), with what this builder says.
     ///
+    /// # Cancellation
+    ///
+    /// As for [`par_map`](crate::par_map).
+    ///
     /// # Errors
     ///
     /// As for [`par_map`](crate::par_map).
@@ -113,6 +116,10 @@ impl<'a> ParBuilder<'a> {
     }
 
     /// As [`try_par_map`](crate::try_par_map), with what this builder says.
+    ///
+    /// # Cancellation
+    ///
+    /// As for [`try_par_map`](crate::try_par_map).
     ///
     /// # Errors
     ///
@@ -135,6 +142,10 @@ impl<'a> ParBuilder<'a> {
 
     /// As [`par_for_each`](crate::par_for_each), with what this builder says.
     ///
+    /// # Cancellation
+    ///
+    /// As for [`par_for_each`](crate::par_for_each).
+    ///
     /// # Errors
     ///
     /// As for [`par_for_each`](crate::par_for_each).
@@ -154,6 +165,10 @@ impl<'a> ParBuilder<'a> {
     }
 
     /// As [`try_par_for_each`](crate::try_par_for_each), with what this builder says.
+    ///
+    /// # Cancellation
+    ///
+    /// As for [`try_par_for_each`](crate::try_par_for_each).
     ///
     /// # Errors
     ///
@@ -176,6 +191,10 @@ impl<'a> ParBuilder<'a> {
     }
 
     /// As [`par_map_init`](crate::par_map_init), with what this builder says.
+    ///
+    /// # Cancellation
+    ///
+    /// As for [`par_map_init`](crate::par_map_init).
     ///
     /// # Errors
     ///
@@ -202,6 +221,10 @@ impl<'a> ParBuilder<'a> {
     }
 
     /// As [`try_par_map_init`](crate::try_par_map_init), with what this builder says.
+    ///
+    /// # Cancellation
+    ///
+    /// As for [`try_par_map_init`](crate::try_par_map_init).
     ///
     /// # Errors
     ///
@@ -236,110 +259,6 @@ impl<'a> ParBuilder<'a> {
                 panic::resume(payload)
             }
         }
-    }
-
-    /// As [`par_reduce`](crate::par_reduce), with what this builder says. A limit does not change the result.
-    ///
-    /// # Errors
-    ///
-    /// As for [`par_reduce`](crate::par_reduce).
-    ///
-    /// # Panics
-    ///
-    /// As for [`par_reduce`](crate::par_reduce).
-    pub fn reduce<I, F>(&self, token: &CancellationToken, items: I, op: F) -> Result<Option<I::Item>, Cancelled>
-    where
-        I: IntoParallelIterator<Iter: IndexedParallelIterator>,
-        F: Fn(I::Item, I::Item) -> I::Item + Send + Sync,
-    {
-        self.try_reduce(token, items, |left, right| Ok(op(left, right)))
-    }
-
-    /// As [`try_par_reduce`](crate::try_par_reduce), with what this builder says. A limit does not change the result.
-    ///
-    /// # Errors
-    ///
-    /// As for [`try_par_reduce`](crate::try_par_reduce).
-    ///
-    /// # Panics
-    ///
-    /// As for [`try_par_reduce`](crate::try_par_reduce).
-    pub fn try_reduce<I, E, F>(&self, token: &CancellationToken, items: I, op: F) -> Result<Option<I::Item>, E>
-    where
-        I: IntoParallelIterator<Iter: IndexedParallelIterator>,
-        E: From<Cancelled> + Send,
-        F: Fn(I::Item, I::Item) -> Result<I::Item, E> + Send + Sync,
-    {
-        let pair = |left, right| match (left, right) {
-            (Some(left), Some(right)) => op(left, right).map(Some),
-            (left, None) => Ok(left),
-            (None, right) => Ok(right),
-        };
-        self.try_fold(token, items, || None, |left, item| pair(left, Some(item)), pair)
-    }
-
-    /// As [`par_fold`](crate::par_fold), with what this builder says. A limit does not change the result.
-    ///
-    /// # Errors
-    ///
-    /// As for [`par_fold`](crate::par_fold).
-    ///
-    /// # Panics
-    ///
-    /// As for [`par_fold`](crate::par_fold).
-    pub fn fold<I, A, N, F, C>(
-        &self,
-        token: &CancellationToken,
-        items: I,
-        identity: N,
-        fold: F,
-        combine: C,
-    ) -> Result<A, Cancelled>
-    where
-        I: IntoParallelIterator<Iter: IndexedParallelIterator>,
-        A: Send,
-        N: Fn() -> A + Send + Sync,
-        F: Fn(A, I::Item) -> A + Send + Sync,
-        C: Fn(A, A) -> A + Send + Sync,
-    {
-        self.try_fold(
-            token,
-            items,
-            identity,
-            |folded, item| Ok(fold(folded, item)),
-            |left, right| Ok(combine(left, right)),
-        )
-    }
-
-    /// As [`try_par_fold`](crate::try_par_fold), with what this builder says. A limit does not change the result.
-    ///
-    /// # Errors
-    ///
-    /// As for [`try_par_fold`](crate::try_par_fold).
-    ///
-    /// # Panics
-    ///
-    /// As for [`try_par_fold`](crate::try_par_fold).
-    pub fn try_fold<I, A, E, N, F, C>(
-        &self,
-        token: &CancellationToken,
-        items: I,
-        identity: N,
-        fold: F,
-        combine: C,
-    ) -> Result<A, E>
-    where
-        I: IntoParallelIterator<Iter: IndexedParallelIterator>,
-        A: Send,
-        E: From<Cancelled> + Send,
-        N: Fn() -> A + Send + Sync,
-        F: Fn(A, I::Item) -> Result<A, E> + Send + Sync,
-        C: Fn(A, A) -> Result<A, E> + Send + Sync,
-    {
-        let items = items.into_par_iter();
-        let (run, counted) = (Run::new(token), self.counted(items.len()));
-        let folded = Fold { run: &run, identity, step: fold, combine, count: counted.as_ref() }.all(items, self.limit);
-        run.end(folded, Vec::<()>::new()).map(|(folded, _)| folded)
     }
 
     pub(super) fn counted(&self, items: usize) -> Option<Count<'_>> {

@@ -1,8 +1,10 @@
-//! The reductions, as functions.
+//! The reductions.
 
 use rayon::iter::{IndexedParallelIterator, IntoParallelIterator};
 
 use super::ParBuilder;
+use super::fold::Fold;
+use super::run::Run;
 use crate::error::Cancelled;
 use crate::token::CancellationToken;
 
@@ -189,4 +191,126 @@ where
     C: Fn(A, A) -> Result<A, E> + Send + Sync,
 {
     ParBuilder::new().try_fold(token, items, identity, fold, combine)
+}
+
+impl ParBuilder<'_> {
+    /// As [`par_reduce`](crate::par_reduce), with what this builder says. A limit does not change the result.
+    ///
+    /// # Cancellation
+    ///
+    /// As for [`par_reduce`](crate::par_reduce).
+    ///
+    /// # Errors
+    ///
+    /// As for [`par_reduce`](crate::par_reduce).
+    ///
+    /// # Panics
+    ///
+    /// As for [`par_reduce`](crate::par_reduce).
+    pub fn reduce<I, F>(&self, token: &CancellationToken, items: I, op: F) -> Result<Option<I::Item>, Cancelled>
+    where
+        I: IntoParallelIterator<Iter: IndexedParallelIterator>,
+        F: Fn(I::Item, I::Item) -> I::Item + Send + Sync,
+    {
+        self.try_reduce(token, items, |left, right| Ok(op(left, right)))
+    }
+
+    /// As [`try_par_reduce`](crate::try_par_reduce), with what this builder says. A limit does not change the result.
+    ///
+    /// # Cancellation
+    ///
+    /// As for [`try_par_reduce`](crate::try_par_reduce).
+    ///
+    /// # Errors
+    ///
+    /// As for [`try_par_reduce`](crate::try_par_reduce).
+    ///
+    /// # Panics
+    ///
+    /// As for [`try_par_reduce`](crate::try_par_reduce).
+    pub fn try_reduce<I, E, F>(&self, token: &CancellationToken, items: I, op: F) -> Result<Option<I::Item>, E>
+    where
+        I: IntoParallelIterator<Iter: IndexedParallelIterator>,
+        E: From<Cancelled> + Send,
+        F: Fn(I::Item, I::Item) -> Result<I::Item, E> + Send + Sync,
+    {
+        let pair = |left, right| match (left, right) {
+            (Some(left), Some(right)) => op(left, right).map(Some),
+            (left, None) => Ok(left),
+            (None, right) => Ok(right),
+        };
+        self.try_fold(token, items, || None, |left, item| pair(left, Some(item)), pair)
+    }
+
+    /// As [`par_fold`](crate::par_fold), with what this builder says. A limit does not change the result.
+    ///
+    /// # Cancellation
+    ///
+    /// As for [`par_fold`](crate::par_fold).
+    ///
+    /// # Errors
+    ///
+    /// As for [`par_fold`](crate::par_fold).
+    ///
+    /// # Panics
+    ///
+    /// As for [`par_fold`](crate::par_fold).
+    pub fn fold<I, A, N, F, C>(
+        &self,
+        token: &CancellationToken,
+        items: I,
+        identity: N,
+        fold: F,
+        combine: C,
+    ) -> Result<A, Cancelled>
+    where
+        I: IntoParallelIterator<Iter: IndexedParallelIterator>,
+        A: Send,
+        N: Fn() -> A + Send + Sync,
+        F: Fn(A, I::Item) -> A + Send + Sync,
+        C: Fn(A, A) -> A + Send + Sync,
+    {
+        self.try_fold(
+            token,
+            items,
+            identity,
+            |folded, item| Ok(fold(folded, item)),
+            |left, right| Ok(combine(left, right)),
+        )
+    }
+
+    /// As [`try_par_fold`](crate::try_par_fold), with what this builder says. A limit does not change the result.
+    ///
+    /// # Cancellation
+    ///
+    /// As for [`try_par_fold`](crate::try_par_fold).
+    ///
+    /// # Errors
+    ///
+    /// As for [`try_par_fold`](crate::try_par_fold).
+    ///
+    /// # Panics
+    ///
+    /// As for [`try_par_fold`](crate::try_par_fold).
+    pub fn try_fold<I, A, E, N, F, C>(
+        &self,
+        token: &CancellationToken,
+        items: I,
+        identity: N,
+        fold: F,
+        combine: C,
+    ) -> Result<A, E>
+    where
+        I: IntoParallelIterator<Iter: IndexedParallelIterator>,
+        A: Send,
+        E: From<Cancelled> + Send,
+        N: Fn() -> A + Send + Sync,
+        F: Fn(A, I::Item) -> Result<A, E> + Send + Sync,
+        C: Fn(A, A) -> Result<A, E> + Send + Sync,
+    {
+        let items = items.into_par_iter();
+        let (run, counted) = (Run::new(token), self.counted(items.len()));
+        let folded = Fold { run: &run, identity, step: fold, combine, count: counted.as_ref() }.all(items, self.limit);
+        run.end(folded, Vec::<()>::new()).map(|(folded, _)| folded)
+    }
 }

@@ -11,18 +11,18 @@ fn live() -> CancellationToken {
     CancellationToken::new()
 }
 
-fn pool(threads: usize) -> ThreadPool {
+pub(crate) fn pool(threads: usize) -> ThreadPool {
     ThreadPoolBuilder::new().num_threads(threads).build().unwrap()
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Fate {
+pub(crate) enum Fate {
     Pass,
     Fail,
     Panic,
 }
 
-fn run(item: usize, fate: Fate) -> Result<usize, anyhow::Error> {
+pub(crate) fn run(item: usize, fate: Fate) -> Result<usize, anyhow::Error> {
     match fate {
         Fate::Pass => Ok(item * 3),
         Fate::Fail => Err(anyhow::anyhow!("item {item} failed")),
@@ -31,7 +31,7 @@ fn run(item: usize, fate: Fate) -> Result<usize, anyhow::Error> {
 }
 
 /// Values, error or panic, as text.
-fn ending(run: impl FnOnce() -> Result<Vec<usize>, anyhow::Error>) -> String {
+pub(crate) fn ending<T: std::fmt::Debug>(run: impl FnOnce() -> Result<T, anyhow::Error>) -> String {
     match std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)) {
         Ok(Ok(values)) => format!("{values:?}"),
         Ok(Err(error)) => error.to_string(),
@@ -50,7 +50,7 @@ proptest! {
         ),
         threads in prop_oneof![Just(1_usize), Just(2), Just(3), Just(8)],
     ) {
-        let expected = ending(|| fates.iter().enumerate().map(|(item, fate)| run(item, *fate)).collect());
+        let expected = ending(|| fates.iter().enumerate().map(|(item, fate)| run(item, *fate)).collect::<Result<Vec<_>, _>>());
         let seen = watched(move || {
             pool(threads).install(|| {
                 ending(|| try_par_map(&live(), fates.par_iter().enumerate(), |(item, fate)| run(item, *fate)))

@@ -11,40 +11,12 @@ use brigade::{
 };
 use proptest::prelude::*;
 use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, IntoParallelRefIterator, ParallelIterator};
-use rayon::{ThreadPool, ThreadPoolBuilder};
 
+use crate::par::{Fate, ending, pool, run};
 use crate::util::{Census, Gate, message_of, payload_of, reached, watched};
 
 fn live() -> CancellationToken {
     CancellationToken::new()
-}
-
-fn pool(threads: usize) -> ThreadPool {
-    ThreadPoolBuilder::new().num_threads(threads).build().unwrap()
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Fate {
-    Pass,
-    Fail,
-    Panic,
-}
-
-fn run(item: usize, fate: Fate) -> Result<usize, anyhow::Error> {
-    match fate {
-        Fate::Pass => Ok(item * 3),
-        Fate::Fail => Err(anyhow::anyhow!("item {item} failed")),
-        Fate::Panic => panic!("item {item} panicked"),
-    }
-}
-
-/// Value, error or panic, as text.
-fn ending<T: std::fmt::Debug>(run: impl FnOnce() -> Result<T, anyhow::Error>) -> String {
-    match catch_unwind(AssertUnwindSafe(run)) {
-        Ok(Ok(value)) => format!("{value:?}"),
-        Ok(Err(error)) => error.to_string(),
-        Err(payload) => *payload.downcast::<String>().expect("a formatted message"),
-    }
 }
 
 /// All forms, with a limit or without, as text, in a pool of so many threads.
@@ -266,17 +238,8 @@ fn every_value_is_dropped_once_however_a_form_ends() {
                         })
                     }
                     2 => {
-                        let first = || Ok(census.make(0));
                         let keep = |_, item| f(item);
-                        builder
-                            .try_fold(
-                                &token,
-                                items,
-                                || first().map_err(|error: anyhow::Error| error).unwrap(),
-                                keep,
-                                |left, _| Ok(left),
-                            )
-                            .map(|_| 5_000)
+                        builder.try_fold(&token, items, || census.make(0), keep, |left, _| Ok(left)).map(|_| 5_000)
                     }
                     _ => builder
                         .collect_all(&token, items, f)
