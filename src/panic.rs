@@ -70,6 +70,15 @@ pub(crate) fn discard_all<T>(lost: impl IntoIterator<Item = T>) {
     lost.into_iter().for_each(discard);
 }
 
+/// Panics because a source has ended before it gave the `promised` number of items: an indexed source of rayon's that is not
+/// as long as its `len`. Every part says so in the same words.
+#[cold]
+#[inline(never)]
+#[allow(dead_code, reason = "used by the parts that are being mended")]
+pub(crate) fn short_source(promised: usize) -> ! {
+    panic!("the source has fewer items than the {promised} that its len promised")
+}
+
 /// Keeps a panic as a value.
 pub(crate) fn value(component: Arc<str>, index: usize, payload: Payload) -> Panic {
     let message = message(&*payload.thrown).unwrap_or("(the payload is not a string)").to_owned();
