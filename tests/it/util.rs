@@ -212,7 +212,7 @@ pub(crate) fn together(tasks: Vec<Box<dyn FnOnce() + Send + '_>>) {
 }
 
 /// Counts the values it made that are alive. A value dropped twice would be counted twice.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Census(Arc<AtomicIsize>);
 
 impl Census {
@@ -226,6 +226,7 @@ impl Census {
     }
 }
 
+#[derive(Debug)]
 pub(crate) struct Counted<T> {
     pub(crate) value: T,
     census: Census,
