@@ -110,8 +110,7 @@ fn a_run_that_was_cancelled_before_anything_failed_says_so() {
                     let running = running.clone();
                     move |s| {
                         running.open();
-                        s.token().wait();
-                        Ok(s.token().check()?)
+                        Err::<(), _>(Cancelled::new(s.token().wait()))
                     }
                 })?;
                 running.pass();

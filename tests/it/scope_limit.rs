@@ -393,6 +393,7 @@ fn a_limit_of_zero_is_refused_where_it_is_set() {
 }
 
 #[test]
+#[expect(clippy::large_stack_arrays, reason = "that is the point")]
 fn values_and_closures_of_192_kib_fit_stacks_of_two_mib() {
     const SIZE: usize = 192 << 10;
     watched(|| {
