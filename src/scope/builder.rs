@@ -136,7 +136,7 @@ impl<'env> ScopeBuilder<'env> {
     ///         for word in ["1", "two", "three", "4"] {
     ///             s.spawn(move |_| Ok(word.parse::<u32>().map_err(anyhow::Error::from)?)).ok();
     ///         }
-    ///         Ok(())
+    ///         Ok::<_, anyhow::Error>(())
     ///     })
     ///     .unwrap_err();
     /// assert_eq!((failures.count(), failures.skipped()), (2, 1));
