@@ -10,7 +10,6 @@ use super::progress::{Count, Progress};
 use super::run::Run;
 use super::states::States;
 use crate::error::Cancelled;
-use crate::panic;
 use crate::token::CancellationToken;
 
 /// A parallel map with more to say than [`par_map`](crate::par_map) has: how many items at once, who watches, what a failure
@@ -135,7 +134,8 @@ impl<'a> ParBuilder<'a> {
         E: From<Cancelled> + Send,
         F: Fn(I::Item) -> Result<R, E> + Send + Sync,
     {
-        let run = Run::new(token);
+        let items = items.into_par_iter();
+        let run = Run::new(token, items.len());
         let outputs = self.outputs(&run, items, || (), |(), _, item| f(item));
         run.end(outputs, Vec::<()>::new()).map(|(outputs, _)| outputs)
     }
@@ -184,7 +184,7 @@ impl<'a> ParBuilder<'a> {
         F: Fn(I::Item) -> Result<(), E> + Send + Sync,
     {
         let items = items.into_par_iter();
-        let (run, counted) = (Run::new(token), self.counted(items.len()));
+        let (run, counted) = (Run::new(token, items.len()), self.counted(items.len()));
         let steps = Steps { run: &run, count: counted.as_ref(), job: || (), f: |(): &mut (), _, item| f(item) };
         let done = steps.each(items, self.limit);
         run.end(done, Vec::<()>::new()).map(drop)
@@ -248,24 +248,17 @@ impl<'a> ParBuilder<'a> {
         N: Fn() -> S + Send + Sync,
         F: Fn(&mut S, I::Item) -> Result<R, E> + Send + Sync,
     {
-        let (run, states) = (Run::new(token), States::new(init));
-        let outputs = panic::catch(|| self.outputs(&run, items, || states.lend(), |lent, _, item| f(lent.get(), item)));
-        let states = states.into_vec();
-        match outputs {
-            Ok(outputs) => run.end(outputs, states),
-            // The source's: no state may be dropped while it unwinds.
-            Err(payload) => {
-                panic::discard_all(states);
-                panic::resume(payload)
-            }
-        }
+        let items = items.into_par_iter();
+        let (run, states) = (Run::new(token, items.len()), States::new(init));
+        let outputs = self.outputs(&run, items, || states.lend(), |lent, _, item| f(lent.get(), item));
+        run.end(outputs, states.into_vec())
     }
 
     pub(super) fn counted(&self, items: usize) -> Option<Count<'_>> {
-        self.progress.map(|progress| progress.begin(items, rayon::current_num_threads()))
+        self.progress.map(|progress| progress.begin(items))
     }
 
-    /// The outputs of all items; `None` if one failed or the token was cancelled.
+    /// The outputs of all items; `None` if one failed or the token was cancelled, or the source was at fault.
     pub(super) fn outputs<I, J, R, E>(
         &self,
         run: &Run<'_, E>,
@@ -274,12 +267,11 @@ impl<'a> ParBuilder<'a> {
         f: impl Fn(&mut J, usize, I::Item) -> Result<R, E> + Sync,
     ) -> Option<Vec<R>>
     where
-        I: IntoParallelIterator<Iter: IndexedParallelIterator>,
+        I: IndexedParallelIterator,
         R: Send,
         E: From<Cancelled> + Send,
     {
-        let items = items.into_par_iter();
         let counted = self.counted(items.len());
-        Steps { run, count: counted.as_ref(), job, f }.collect(items, self.limit)
+        run.guard(|| Steps { run, count: counted.as_ref(), job, f }.collect(items, self.limit))
     }
 }

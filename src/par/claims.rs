@@ -25,22 +25,27 @@ where
     let len = items.len();
     // Large parts first, of which little is lost at the end.
     let share = |_, left: usize, least: usize, most: usize| (left / (4 * jobs)).min(most).max(least);
-    let part = |job: &mut J, at, items: &mut dyn Iterator<Item = I::Item>| {
-        let look = steps.look();
-        let running = Cell::new(at);
-        let outputs = panic::catch(|| {
-            let mut outputs = Vec::with_capacity(items.size_hint().0);
-            for (index, item) in (at..).zip(items) {
-                running.set(index);
-                let Some(output) = steps.one(job, look, index, item) else {
-                    panic::drop_each(outputs);
-                    return None;
-                };
-                outputs.push(output);
+    let part = |job: &mut J, at: usize, len: usize, items: &mut dyn Iterator<Item = I::Item>| {
+        let (look, end, next) = (steps.look(), at + len, Cell::new(at));
+        // Not within the catch: what has been made is not to be dropped by unwinding.
+        let mut outputs = Vec::with_capacity(len);
+        let done = panic::catch(|| {
+            for index in at..end {
+                let Some(item) = items.next() else { return steps.run.misfits(index, end) };
+                outputs.push(steps.one(job, look, index, item)?);
+                next.set(index + 1);
             }
-            Some(outputs)
+            if items.next().is_some() { steps.run.misfits(end + 1, end) } else { Some(()) }
         });
-        outputs.unwrap_or_else(|payload| steps.run.panicked(running.get(), payload))
+        match done {
+            Ok(Some(())) => Some(outputs),
+            Ok(None) => panic::catch(|| panic::drop_each(outputs))
+                .map_or_else(|payload| steps.run.panicked(next.get(), payload), |()| None),
+            Err(payload) => {
+                panic::discard_all(outputs);
+                steps.run.panicked(next.get(), payload)
+            }
+        }
     };
     let (parts, is_whole) = claim_all(items, jobs, share, &steps.job, part);
     if !is_whole {
@@ -52,8 +57,8 @@ where
     Some(outputs)
 }
 
-/// Runs `work` on all parts of the items, each with the index of its first item; returns what they gave, in order, and whether
-/// that is all: none gave up. `share` says how many items the next part has, by its first index, how many are left, and how many
+/// Runs `work` on all parts of the items, each with the index of its first item and how many it is to have; returns what they
+/// gave, in order, and whether that is all: none gave up. `share` says how many items the next part has, by its first index, how many are left, and how many
 /// the items' own [`with_min_len`](IndexedParallelIterator::with_min_len) and
 /// [`with_max_len`](IndexedParallelIterator::with_max_len) ask for.
 pub(super) fn claim_all<I, J, R>(
@@ -61,7 +66,7 @@ pub(super) fn claim_all<I, J, R>(
     jobs: usize,
     share: impl Fn(usize, usize, usize, usize) -> usize + Sync,
     job: impl Fn() -> J + Sync,
-    work: impl Fn(&mut J, usize, &mut dyn Iterator<Item = I::Item>) -> Option<R> + Sync,
+    work: impl Fn(&mut J, usize, usize, &mut dyn Iterator<Item = I::Item>) -> Option<R> + Sync,
 ) -> (Vec<(usize, R)>, bool)
 where
     I: IndexedParallelIterator,
@@ -83,7 +88,7 @@ impl<T, S, J, M, W, R> ProducerCallback<T> for Claims<S, M, W>
 where
     S: Fn(usize, usize, usize, usize) -> usize + Sync,
     M: Fn() -> J + Sync,
-    W: Fn(&mut J, usize, &mut dyn Iterator<Item = T>) -> Option<R> + Sync,
+    W: Fn(&mut J, usize, usize, &mut dyn Iterator<Item = T>) -> Option<R> + Sync,
     R: Send,
 {
     type Output = (Vec<(usize, R)>, bool);
@@ -98,16 +103,16 @@ where
             let (at, left, producer) = rest.take()?;
             let share = (self.share)(at, left, least, most);
             if share >= left {
-                return Some((at, producer));
+                return Some((at, left, producer));
             }
             let (part, producer) = producer.split_at(share);
             *rest = Some((at + share, left - share, producer));
-            Some((at, part))
+            Some((at, share, part))
         };
         let run = || {
             let mut job = (self.job)();
-            while let Some((at, part)) = claim() {
-                let Some(output) = (self.work)(&mut job, at, &mut part.into_iter()) else {
+            while let Some((at, len, part)) = claim() {
+                let Some(output) = (self.work)(&mut job, at, len, &mut part.into_iter()) else {
                     outputs.lock().1 = false;
                     // What is not claimed is above what has failed.
                     let rest = rest.lock().take();

@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use rayon::iter::{IndexedParallelIterator, IntoParallelIterator};
 
 use super::builder::ParBuilder;
-use super::run::Run;
+use super::run::{End, Run};
 use crate::error::{Cancelled, Failure};
 use crate::panic;
 use crate::scope::{Failures, Listing};
@@ -50,7 +50,8 @@ impl ParBuilder<'_> {
         E: From<Cancelled> + Send,
         F: Fn(I::Item) -> Result<R, E> + Send + Sync,
     {
-        let (run, listing) = (Run::new(token), Mutex::new(Listing::new(self.failures)));
+        let items = items.into_par_iter();
+        let (run, listing) = (Run::new(token, items.len()), Mutex::new(Listing::new(self.failures)));
         let fail = |index, failure| {
             let lost = listing.lock().keep(index, failure);
             panic::discard(lost);
@@ -68,15 +69,21 @@ impl ParBuilder<'_> {
             },
         );
         let mut failures = listing.into_inner().into_failures();
-        if let (None, Err(cancelled)) = (&outputs, token.check()) {
-            let (component, index) = (component(), run.skipped());
-            failures.push(Failure::Error { component, index, error: cancelled.into() });
-        }
-        match outputs {
-            Some(outputs) if failures.is_empty() => Ok(outputs.into_iter().flatten().collect()),
-            outputs => {
+        let skipped = run.skipped();
+        match run.ending(outputs) {
+            Ok(outputs) if failures.is_empty() => Ok(outputs.into_iter().flatten().collect()),
+            Ok(outputs) => {
                 panic::discard_all(outputs.into_iter().flatten());
                 Err(failures)
+            }
+            // No item ends the call by its error, so this is the cancellation.
+            Err(End::Error(error)) => {
+                failures.push(Failure::Error { component: component(), index: skipped, error });
+                Err(failures)
+            }
+            Err(End::Panic(payload)) => {
+                panic::discard_all(failures);
+                panic::resume(payload)
             }
         }
     }

@@ -95,6 +95,9 @@ where
 
     fn complete(self) -> bool {
         // Where it was full from the first, nothing has been done.
+        if self.goes_on && self.index != self.end {
+            self.steps.run.misfits::<()>(self.index, self.end);
+        }
         self.index == self.end
     }
 

@@ -54,12 +54,10 @@ where
         let leaf = len.div_ceil(LEAVES).max(1);
         match limit {
             Some(limit) => {
+                let jobs = limit.get().min(rayon::current_num_threads());
                 // The leaves are those of the tree, whatever parts the items themselves ask for.
                 let share = |at, _, _, _| leaf_at(at, len, leaf);
-                let work = |(): &mut (), at, items: &mut dyn Iterator<Item = I::Item>| {
-                    self.leaf(items, at, leaf_at(at, len, leaf))
-                };
-                let jobs = limit.get().min(rayon::current_num_threads());
+                let work = |(): &mut (), at, len, items: &mut dyn Iterator<Item = I::Item>| self.leaf(items, at, len);
                 let (leaves, _) = claim_all(items, jobs, share, || (), work);
                 if len == 0 {
                     return self.leaf(std::iter::empty(), 0, 0);
@@ -67,7 +65,7 @@ where
                 // Where a leaf is missing too, for what lies below it may fail when it is combined, and counts more.
                 self.join(&mut leaves.into_iter().peekable(), 0, len, leaf)
             }
-            _ => items.with_producer(Tree { fold: self, len, leaf }),
+            None => items.with_producer(Tree { fold: self, len, leaf }),
         }
     }
 
@@ -78,16 +76,18 @@ where
         N: Fn() -> A,
         F: Fn(A, T) -> Result<A, E>,
     {
-        // For the panic alone: read for each item, it would be a chain through memory.
-        let running = Cell::new(at);
+        // The next item, for the panic and the end alone: read for each item, it would be a chain through memory.
+        let next = Cell::new(at);
         let step = |folded, index, item| {
-            running.set(index);
-            (self.step)(folded, item)
+            let folded = (self.step)(folded, item);
+            next.set(index + 1);
+            folded
         };
         let folded = panic::catch(|| {
             let (mut items, mut folded) = ((at..).zip(items), (self.identity)());
             loop {
                 let (so_far, index, item, rest) = match self.run_on(items, folded, step) {
+                    Ok(_) if next.get() != at + len => return self.run.misfits(next.get(), at + len),
                     Ok(folded) => {
                         // At once: that and the index for each item would be a fifth of the time of a sum of floats.
                         count(self.count.map(Count::shard), len);
@@ -104,7 +104,7 @@ where
                 items = rest;
             }
         });
-        folded.unwrap_or_else(|payload| self.run.panicked(running.get(), payload))
+        folded.unwrap_or_else(|payload| self.run.panicked(next.get(), payload))
     }
 
     /// Goes on for as long as nothing is in the way. Not inlined, and makes no call but the user's: beside one, be it never made,

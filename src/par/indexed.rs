@@ -131,7 +131,13 @@ where
             Ok(base) => Job { base, own, steps, index: next.get(), end },
             Err(payload) if panic::is_leave(&payload) => panic::resume(payload),
             Err(payload) => {
-                steps.run.panicked::<R>(next.get(), payload);
+                if next.get() > end {
+                    // Rayon's complaint about an output too many.
+                    panic::discard(payload);
+                    steps.run.misfits::<R>(next.get(), end);
+                } else {
+                    steps.run.panicked::<R>(next.get(), payload);
+                }
                 drop(own);
                 panic::leave()
             }
@@ -139,8 +145,9 @@ where
     }
 
     fn complete(self) -> B::Result {
-        // It was `full`, and rayon's collect wants all or nothing.
-        if self.index < self.end {
+        // It was `full`, or the source has another number of items than it says, and rayon's collect wants all or nothing.
+        if self.index != self.end {
+            self.steps.run.misfits::<R>(self.index, self.end);
             panic::leave();
         }
         self.base.complete()

@@ -69,11 +69,11 @@ impl Progress {
         self.state.lock().total
     }
 
-    /// Begins to count a call, by as many threads at most.
-    pub(super) fn begin(&self, items: usize, threads: usize) -> Count<'_> {
-        let shards: Arc<[Shard]> = (0..threads).map(|_| Shard::default()).collect();
+    /// Begins to count a call.
+    pub(super) fn begin(&self, items: usize) -> Count<'_> {
+        let shards: Arc<[Shard]> = (0..rayon::current_num_threads()).map(|_| Shard::default()).collect();
         let mut state = self.state.lock();
-        state.total += items;
+        state.total = state.total.saturating_add(items);
         state.running.push(Arc::clone(&shards));
         Count { progress: self, shards }
     }

@@ -309,7 +309,7 @@ impl ParBuilder<'_> {
         C: Fn(A, A) -> Result<A, E> + Send + Sync,
     {
         let items = items.into_par_iter();
-        let (run, counted) = (Run::new(token), self.counted(items.len()));
+        let (run, counted) = (Run::new(token, items.len()), self.counted(items.len()));
         let folded = Fold { run: &run, identity, step: fold, combine, count: counted.as_ref() }.all(items, self.limit);
         run.end(folded, Vec::<()>::new()).map(|(folded, _)| folded)
     }

@@ -1,6 +1,7 @@
 //! What the jobs of one call share: its token, and the lowest item that has failed.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
@@ -10,6 +11,10 @@ use crate::token::{CancellationToken, Watch};
 
 pub(super) struct Run<'a, E> {
     token: &'a CancellationToken,
+    /// How many items the source says it has.
+    promised: usize,
+    /// The source has had more of them.
+    is_long: AtomicBool,
     /// The lowest index that has failed; items above it are skipped.
     lowest: AtomicUsize,
     /// The lowest index that was skipped.
@@ -17,15 +22,17 @@ pub(super) struct Run<'a, E> {
     end: Mutex<Option<(usize, End<E>)>>,
 }
 
-enum End<E> {
+pub(super) enum End<E> {
     Error(E),
     Panic(Payload),
 }
 
 impl<'a, E: From<Cancelled>> Run<'a, E> {
-    pub(super) fn new(token: &'a CancellationToken) -> Self {
+    pub(super) fn new(token: &'a CancellationToken, promised: usize) -> Self {
         Run {
             token,
+            promised,
+            is_long: AtomicBool::new(false),
             lowest: AtomicUsize::new(usize::MAX),
             skipped: AtomicUsize::new(usize::MAX),
             end: Mutex::new(None),
@@ -68,6 +75,25 @@ impl<'a, E: From<Cancelled>> Run<'a, E> {
         self.skipped.load(Ordering::Relaxed)
     }
 
+    /// Tells that a part of the source has ended at the index `at`, not at `end`; also that it has not been run at all.
+    #[cold]
+    pub(super) fn misfits<R>(&self, at: usize, end: usize) -> Option<R> {
+        if at > end {
+            self.is_long.store(true, Ordering::Relaxed);
+        }
+        self.note(at.min(end));
+        None
+    }
+
+    /// Runs the call. A panic of something that belongs to no item, such as the splitting of the source, counts more than any.
+    pub(super) fn guard<T>(&self, call: impl FnOnce() -> Option<T>) -> Option<T> {
+        panic::catch(call).unwrap_or_else(|payload| {
+            let lost = self.end.lock().replace((0, End::Panic(payload)));
+            panic::discard(lost);
+            None
+        })
+    }
+
     /// Keeps the end with the lowest index.
     #[cold]
     fn fail<R>(&self, index: usize, end: End<E>) -> Option<R> {
@@ -84,23 +110,41 @@ impl<'a, E: From<Cancelled>> Run<'a, E> {
         None
     }
 
-    /// How the call ends; `beside` is dropped if it ends badly.
-    pub(super) fn end<T, B>(self, outputs: Option<T>, beside: Vec<B>) -> Result<(T, Vec<B>), E> {
-        let error = match (self.end.into_inner(), outputs) {
-            (Some((_, End::Panic(payload))), outputs) => {
+    /// How the call ends. The source had the wrong number of items where nothing else has kept it from its outputs.
+    pub(super) fn ending<T>(self, outputs: Option<T>) -> Result<T, End<E>> {
+        match (self.end.into_inner(), outputs) {
+            (Some((_, end)), outputs) => {
                 panic::discard(outputs);
+                Err(end)
+            }
+            (None, Some(outputs)) => Ok(outputs),
+            (None, None) => Err(match self.token.check() {
+                Err(cancelled) => End::Error(cancelled.into()),
+                Ok(()) => {
+                    let (is_long, promised) = (self.is_long.into_inner(), self.promised);
+                    let misfit = || -> Infallible {
+                        if is_long { panic::long_source(promised) } else { panic::short_source(promised) }
+                    };
+                    let Err(payload) = panic::catch(misfit);
+                    End::Panic(payload)
+                }
+            }),
+        }
+    }
+
+    /// The same; `beside` is dropped if it ends badly.
+    pub(super) fn end<T, B>(self, outputs: Option<T>, beside: Vec<B>) -> Result<(T, Vec<B>), E> {
+        match self.ending(outputs) {
+            Ok(outputs) => Ok((outputs, beside)),
+            Err(End::Error(error)) => {
+                panic::drop_each(beside);
+                Err(error)
+            }
+            Err(End::Panic(payload)) => {
                 panic::discard_all(beside);
                 panic::resume(payload)
             }
-            (Some((_, End::Error(error))), _) => error,
-            (None, Some(outputs)) => return Ok((outputs, beside)),
-            (None, None) => match self.token.check() {
-                Err(cancelled) => cancelled.into(),
-                Ok(()) => unreachable!("a map stops by an error, a panic or its token"),
-            },
-        };
-        panic::drop_each(beside);
-        Err(error)
+        }
     }
 }
 
