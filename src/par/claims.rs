@@ -28,7 +28,9 @@ where
     let part = |job: &mut J, at: usize, len: usize, items: &mut dyn Iterator<Item = I::Item>| {
         let (look, end, next) = (steps.look(), at + len, Cell::new(at));
         // Not within the catch: what has been made is not to be dropped by unwinding.
-        let mut outputs = Vec::with_capacity(len);
+        let mut outputs = Vec::new();
+        // If that is refused it grows, as the vector of the plain loop does: the call may end long before it is full.
+        _ = outputs.try_reserve_exact(len);
         let done = panic::catch(|| {
             for index in at..end {
                 let Some(item) = items.next() else { return steps.run.misfits(index, end) };
@@ -52,8 +54,13 @@ where
         panic::drop_each(parts.into_iter().flat_map(|(_, part)| part));
         return None;
     }
-    let mut outputs = Vec::with_capacity(len);
-    parts.into_iter().for_each(|(_, part)| outputs.extend(part));
+    let mut outputs = Vec::new();
+    // If that is refused too, each part makes room for itself, and gives up its own.
+    _ = outputs.try_reserve_exact(len);
+    for (_, part) in parts {
+        outputs.reserve_exact(part.len());
+        outputs.extend(part);
+    }
     Some(outputs)
 }
 

@@ -32,14 +32,19 @@ impl<E: From<Cancelled> + Send, M: Sync, F: Sync> Steps<'_, E, M, F> {
         F: Fn(&mut J, usize, I::Item) -> Result<R, E>,
     {
         let threads = rayon::current_num_threads();
-        match limit {
-            Some(limit) => claims::collect(self, items, limit.get().min(threads)),
-            #[cfg(panic = "unwind")]
-            None => indexed::collect(self, items),
-            // Where nothing unwinds, a job of rayon's own collect cannot be left.
-            #[cfg(not(panic = "unwind"))]
-            None => claims::collect(self, items, threads),
+        if let Some(limit) = limit {
+            return claims::collect(self, items, limit.get().min(threads));
         }
+        // Where nothing unwinds, a job of rayon's own collect cannot be left.
+        #[cfg(panic = "unwind")]
+        {
+            let mut room = Vec::new();
+            if room.try_reserve_exact(items.len()).is_ok() {
+                return indexed::collect(self, items, room);
+            }
+        }
+        // The call may end at one of the first items, long before it needs the room it is refused.
+        claims::collect(self, items, threads)
     }
 
     /// Runs all items; `None` if one failed or was skipped. At most `limit` run at once.

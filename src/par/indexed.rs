@@ -11,14 +11,14 @@ use std::cell::Cell;
 use std::iter;
 
 use rayon::iter::plumbing::{Consumer, Folder, UnindexedConsumer};
-use rayon::iter::{IndexedParallelIterator, ParallelIterator};
+use rayon::iter::{IndexedParallelIterator, ParallelExtend, ParallelIterator};
 
 use super::collect::Steps;
 use crate::error::Cancelled;
 use crate::panic;
 
-/// As [`Steps::collect`], without a limit.
-pub(super) fn collect<I, E, J, R, M, F>(steps: &Steps<'_, E, M, F>, items: I) -> Option<Vec<R>>
+/// As [`Steps::collect`], without a limit, into a vector that is empty and has room for all.
+pub(super) fn collect<I, E, J, R, M, F>(steps: &Steps<'_, E, M, F>, items: I, mut outputs: Vec<R>) -> Option<Vec<R>>
 where
     I: IndexedParallelIterator,
     E: From<Cancelled> + Send,
@@ -27,8 +27,8 @@ where
     F: Fn(&mut J, usize, I::Item) -> Result<R, E> + Sync,
 {
     let end = items.len();
-    match panic::catch(|| Stepped { base: items, steps, start: 0, end }.collect()) {
-        Ok(outputs) => Some(outputs),
+    match panic::catch(|| outputs.par_extend(Stepped { base: items, steps, start: 0, end })) {
+        Ok(()) => Some(outputs),
         Err(payload) if panic::is_leave(&payload) => None,
         // A source or a `Drop` panicked, outside of the steps.
         Err(payload) => panic::resume(payload),

@@ -8,6 +8,7 @@ mod errors;
 mod par;
 mod par_adapt;
 mod par_forms;
+mod par_memory;
 mod par_source;
 mod pipeline;
 mod pipeline_end;
