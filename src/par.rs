@@ -9,6 +9,7 @@ mod each;
 mod fold;
 #[cfg(panic = "unwind")]
 mod indexed;
+mod pool;
 mod progress;
 mod reduce;
 mod run;

@@ -10,6 +10,7 @@ use rayon::iter::IndexedParallelIterator;
 use rayon::iter::plumbing::{Producer, ProducerCallback};
 
 use super::collect::Steps;
+use super::pool;
 use crate::error::Cancelled;
 use crate::panic;
 
@@ -129,12 +130,7 @@ where
                 outputs.lock().0.push((at, output));
             }
         };
-        rayon::scope(|s| {
-            for _ in 1..self.jobs {
-                s.spawn(|_| run());
-            }
-            run();
-        });
+        pool::run(self.jobs, run);
         let (mut outputs, is_whole) = outputs.into_inner();
         outputs.sort_unstable_by_key(|(at, _)| *at);
         (outputs, is_whole)

@@ -9,6 +9,7 @@ use super::claims;
 use super::each::each;
 #[cfg(panic = "unwind")]
 use super::indexed;
+use super::pool;
 use super::progress::{Count, count};
 use super::run::{Run, RunWatch};
 use crate::error::Cancelled;
@@ -31,9 +32,8 @@ impl<E: From<Cancelled> + Send, M: Sync, F: Sync> Steps<'_, E, M, F> {
         M: Fn() -> J,
         F: Fn(&mut J, usize, I::Item) -> Result<R, E>,
     {
-        let threads = rayon::current_num_threads();
-        if let Some(limit) = limit {
-            return claims::collect(self, items, limit.get().min(threads));
+        if let Some(jobs) = pool::jobs(limit) {
+            return claims::collect(self, items, jobs);
         }
         // Where nothing unwinds, a job of rayon's own collect cannot be left.
         #[cfg(panic = "unwind")]
@@ -44,7 +44,7 @@ impl<E: From<Cancelled> + Send, M: Sync, F: Sync> Steps<'_, E, M, F> {
             }
         }
         // The call may end at one of the first items, long before it needs the room it is refused.
-        claims::collect(self, items, threads)
+        claims::collect(self, items, pool::threads())
     }
 
     /// Runs all items; `None` if one failed or was skipped. At most `limit` run at once.
@@ -54,12 +54,9 @@ impl<E: From<Cancelled> + Send, M: Sync, F: Sync> Steps<'_, E, M, F> {
         M: Fn() -> J,
         F: Fn(&mut J, usize, I::Item) -> Result<(), E>,
     {
-        match limit {
+        match pool::jobs(limit) {
             // A vector of nothing takes no memory.
-            Some(limit) => {
-                let jobs = limit.get().min(rayon::current_num_threads());
-                claims::collect(self, items, jobs).map(|_: Vec<()>| ())
-            }
+            Some(jobs) => claims::collect(self, items, jobs).map(|_: Vec<()>| ()),
             None => each(self, items),
         }
     }

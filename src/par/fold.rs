@@ -9,6 +9,7 @@ use rayon::iter::IndexedParallelIterator;
 use rayon::iter::plumbing::{Producer, ProducerCallback};
 
 use super::claims::claim_all;
+use super::pool;
 use super::progress::{Count, count};
 use super::run::Run;
 use crate::error::Cancelled;
@@ -52,9 +53,8 @@ where
     {
         let len = items.len();
         let leaf = len.div_ceil(LEAVES).max(1);
-        match limit {
-            Some(limit) => {
-                let jobs = limit.get().min(rayon::current_num_threads());
+        match pool::jobs(limit) {
+            Some(jobs) => {
                 // The leaves are those of the tree, whatever parts the items themselves ask for.
                 let share = |at, _, _, _| leaf_at(at, len, leaf);
                 let work = |(): &mut (), at, len, items: &mut dyn Iterator<Item = I::Item>| self.leaf(items, at, len);

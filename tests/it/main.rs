@@ -9,6 +9,7 @@ mod par;
 mod par_adapt;
 mod par_forms;
 mod par_memory;
+mod par_pool;
 mod par_source;
 mod pipeline;
 mod pipeline_end;
