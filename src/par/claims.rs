@@ -65,10 +65,11 @@ where
     Some(outputs)
 }
 
-/// Runs `work` on all parts of the items, each with the index of its first item and how many it is to have; returns what they
-/// gave, in order, and whether that is all: none gave up. `share` says how many items the next part has, by its first index, how many are left, and how many
-/// the items' own [`with_min_len`](IndexedParallelIterator::with_min_len) and
-/// [`with_max_len`](IndexedParallelIterator::with_max_len) ask for.
+/// Runs `work` on all parts of the items, each with the index of its first item and how many it is to have; returns
+/// what they gave, in order, and whether that is all: none gave up. `share` says how many items the next part has, by
+/// its first index, how many are left, and how many the items' own
+/// [`with_min_len`](IndexedParallelIterator::with_min_len) and [`with_max_len`](IndexedParallelIterator::with_max_len)
+/// ask for.
 pub(super) fn claim_all<I, J, R>(
     items: I,
     jobs: usize,

@@ -25,6 +25,11 @@ impl ParBuilder<'_> {
     /// [a bound](Self::failures). If `token` was cancelled before every item was started, [`Cancelled`], converted, is the last
     /// of them, with the index of the first item that was not.
     ///
+    /// # Panics
+    ///
+    /// A panic of an item is listed. A panic of what the items come from is resumed, and the list is dropped. The call
+    /// also panics if the source has fewer or more items than its `len` promises, unless `token` was cancelled.
+    ///
     /// # Costs
     ///
     /// Some nanoseconds an item more than [`try_map`](Self::try_map): there may be outputs or not.
@@ -42,6 +47,22 @@ impl ParBuilder<'_> {
     /// let failed: Vec<usize> = failures.iter().map(|failure| failure.index()).collect();
     /// assert_eq!(failed, [1, 3]);
     /// assert_eq!(failures.to_string(), "word#1 failed: invalid digit found in string, and 1 other failure");
+    /// ```
+    ///
+    /// A failure knows the index of its item, not the item. Put what the user knows the item by into the error, such as
+    /// the name of a file:
+    ///
+    /// ```
+    /// use anyhow::Context;
+    /// use brigade::{CancellationToken, ParBuilder};
+    ///
+    /// let names = ["Cargo.toml", "missing.toml"];
+    /// let failures = ParBuilder::new()
+    ///     .named("file")
+    ///     .collect_all(&CancellationToken::new(), names, |name| std::fs::read(name).context(name))
+    ///     .unwrap_err();
+    /// // `{:#}` shows the causes too: "file#1 failed: missing.toml: No such file or directory (os error 2)".
+    /// assert!(format!("{:#}", failures.as_slice()[0]).starts_with("file#1 failed: missing.toml: "));
     /// ```
     pub fn collect_all<I, R, E, F>(&self, token: &CancellationToken, items: I, f: F) -> Result<Vec<R>, Failures<E>>
     where

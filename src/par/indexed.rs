@@ -145,7 +145,8 @@ where
     }
 
     fn complete(self) -> B::Result {
-        // It was `full`, or the source has another number of items than it says, and rayon's collect wants all or nothing.
+        // It was `full`, or the source has another number of items than it says, and rayon's collect wants all or
+        // nothing.
         if self.index != self.end {
             self.steps.run.misfits::<R>(self.index, self.end);
             panic::leave();

@@ -1,8 +1,8 @@
 //! The one door to rayon's pool: the one a call runs in, or none.
 //!
-//! rayon starts its global pool at its first use, and panics if it cannot, then and ever after. So a call asks here before it
-//! uses rayon: this starts the global pool by the function that returns the refusal. Without a pool a call is one job, on the
-//! calling thread.
+//! rayon starts its global pool at its first use, and panics if it cannot, then and ever after. So a call asks here
+//! before it uses rayon: this starts the global pool by the function that returns the refusal. Without a pool a call is
+//! one job, on the calling thread.
 
 use std::error::Error;
 use std::io;
@@ -54,8 +54,9 @@ fn start() -> bool {
     }
     match ThreadPoolBuilder::new().build_global() {
         Ok(()) => true,
-        Err(error) if error.source().is_some_and(|source| source.is::<io::Error>()) => false,
-        // Says that the pool has been started, also where the program itself has tried that in vain. Then asking panics.
+        Err(error) if error.source().is_some_and(<dyn Error>::is::<io::Error>) => false,
+        // Says that the pool has been started, also where the program itself has tried that in vain. Then asking
+        // panics.
         Err(_) => panic::catch(rayon::current_num_threads).is_ok(),
     }
 }

@@ -85,7 +85,8 @@ impl<'a, E: From<Cancelled>> Run<'a, E> {
         None
     }
 
-    /// Runs the call. A panic of something that belongs to no item, such as the splitting of the source, counts more than any.
+    /// Runs the call. A panic of something that belongs to no item, such as the splitting of the source, counts more
+    /// than any.
     pub(super) fn guard<T>(&self, call: impl FnOnce() -> Option<T>) -> Option<T> {
         panic::catch(call).unwrap_or_else(|payload| {
             let lost = self.end.lock().replace((0, End::Panic(payload)));

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::thread;
 
-use brigade::{CancelReason, CancellationToken, Cancelled, ParBuilder, Progress, par_map, par_map_init, par_reduce};
+use brigade::{
+    CancelReason, CancellationToken, Cancelled, ParBuilder, Progress, par_map, par_map_init, par_reduce, scope,
+};
 use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, IntoParallelRefIterator, ParallelIterator};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
@@ -130,13 +132,18 @@ fn without_a_pool_maps_run_within_maps_and_in_scopes() {
                 assert_eq!(builder.map(&live(), zipped, |(a, b)| b - a).unwrap(), [10; 10]);
             }
         };
+        let before = threads();
         nested();
-        brigade::ScopeBuilder::new()
-            .run(&live(), |s| {
-                s.spawn(|_| Ok::<_, Cancelled>(nested()))?;
-                Ok(())
-            })
-            .unwrap();
+        // Until then there may be no room for the thread of a task.
+        until_threads(before);
+        let scoped = scope(&live(), |s| {
+            s.spawn(|_| {
+                nested();
+                Ok::<_, Cancelled>(())
+            })?
+            .join()
+        });
+        assert_eq!(scoped, Ok(()));
     });
 }
 
@@ -174,7 +181,9 @@ fn where_the_global_pool_is_refused_a_map_in_a_pool_of_the_programs_own_uses_tha
         return;
     }
     watched(|| {
+        let before = threads();
         assert_eq!(par_map(&live(), 0..3, |_| rayon::current_thread_index()), Ok(vec![None; 3]));
+        until_threads(before);
         let own = own_pool();
         for builder in [ParBuilder::new(), ParBuilder::new().limit(2)] {
             let both = std::sync::Barrier::new(2);
