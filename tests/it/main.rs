@@ -14,6 +14,7 @@ mod par_pool;
 mod par_source;
 mod pipeline;
 mod pipeline_end;
+mod pipeline_located;
 mod pipeline_model;
 mod pipeline_parts;
 mod scope;
