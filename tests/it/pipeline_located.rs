@@ -49,7 +49,7 @@ proptest! {
                         .count(&live())
                 }};
             }
-            let lines: String = (0..items).map(|item| format!("{item}\n")).collect();
+            let lines = (0..items).fold(String::new(), |lines, item| lines + &item.to_string() + "\n");
             let parsed = Pipeline::from_lines(lines.as_bytes())
                 .named("line")
                 .threads(threads)
