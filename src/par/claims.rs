@@ -66,7 +66,7 @@ where
 }
 
 /// Drops outputs one by one; a panic there is the run's.
-fn discard<R>(run: &Run<'_, E>, outputs: impl IntoIterator<Item = R>) {
+fn discard<R, E>(run: &Run<'_, E>, outputs: impl IntoIterator<Item = R>) {
     if let Err(payload) = panic::catch(|| panic::drop_each(outputs)) {
         run.dropped(payload);
     }
