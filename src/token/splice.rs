@@ -22,6 +22,7 @@
 //! 4. Under C's lock M is replaced by the noted parents. Whichever `cancel` marks one of them later finds C in its list.
 //! 5. M is dropped.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::mem;
 use std::sync::Arc;
@@ -51,14 +52,22 @@ impl Look {
         Look { left: space, space, looked: AtomicBool::new(false) }
     }
 
+    /// How many generations are left, for the next child.
+    // Relaxed: it guards nothing.
+    #[inline]
+    fn left(&self) -> u32 {
+        if self.left == 1 && self.looked.load(Ordering::Relaxed) { self.space + 1 } else { self.left }
+    }
+
     /// That of a node that is about to be made below `parents`. It may be the time to look.
     #[inline]
     pub(super) fn below(parents: &[Arc<Node>]) -> Self {
-        let Some(parent) = parents.iter().map(|parent| &parent.look).min_by_key(|look| look.left) else {
-            return Look::new(SPACES.0);
-        };
-        if parent.left > 1 {
-            return Look { left: parent.left - 1, space: parent.space, looked: AtomicBool::new(false) };
+        // Of several the longest line counts: the others may be short, and always the same.
+        let line = parents.iter().map(|parent| &parent.look).min_by_key(|look| (Reverse(look.space), look.left()));
+        let Some(parent) = line else { return Look::new(SPACES.0) };
+        let left = parent.left();
+        if left > 1 {
+            return Look { left: left - 1, space: parent.space, looked: AtomicBool::new(false) };
         }
         // Relaxed: it guards nothing.
         let is_due = !parent.looked.swap(true, Ordering::Relaxed);
@@ -176,7 +185,7 @@ mod tests {
             let root = Node::root();
             let mut window = VecDeque::from([Arc::clone(&root)]);
             let mut most = 0;
-            for generation in 0..if held == 1 { 1_000_000 } else { 200_000_u32 } {
+            for generation in 0..if held == 1 { 1_000_000 } else { 100_000_u32 } {
                 let next = Node::child_of(slice::from_ref(&window[window.len() - 1]), None);
                 window.push_back(next);
                 if window.len() > held {

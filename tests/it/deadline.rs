@@ -291,8 +291,8 @@ fn a_callback_on_the_clock_can_wait_for_deadlines() {
                 let far = keeps_far.then(|| root.child_with_timeout(HOUR));
                 let (entered, leave, ended) = (Gate::default(), Gate::default(), Counter::default());
                 let armed_before = root.child_with_timeout(2 * SOON);
-                let token = root.child_with_timeout(SOON);
-                let callback = token.on_cancel({
+                let token = root.child_with_timeout(4 * SOON);
+                let callback = {
                     let (entered, leave, ended, root) = (entered.clone(), leave.clone(), ended.clone(), root.clone());
                     move |_| {
                         assert_eq!(way(&root), CancelReason::Deadline);
@@ -300,14 +300,20 @@ fn a_callback_on_the_clock_can_wait_for_deadlines() {
                         leave.pass();
                         ended.add();
                     }
-                });
-                entered.pass();
-                assert_eq!(armed_before.wait(), CancelReason::Deadline);
-                // The callback is not over, and new deadlines fire.
-                assert_eq!(root.child_with_timeout(SOON).wait(), CancelReason::Deadline);
-                leave.open();
-                ended.wait_for(1);
-                drop((callback, far));
+                };
+                scope(&CancellationToken::never(), |s| {
+                    // On a slow machine the deadline may have passed, and the callback runs on this thread.
+                    let handle = s.spawn(|_| Ok::<_, Cancelled>(token.on_cancel(callback)))?;
+                    entered.pass();
+                    assert_eq!(armed_before.wait(), CancelReason::Deadline);
+                    // The callback is not over, and new deadlines fire.
+                    assert_eq!(root.child_with_timeout(SOON).wait(), CancelReason::Deadline);
+                    leave.open();
+                    ended.wait_for(1);
+                    handle.join().map(drop)
+                })
+                .unwrap();
+                drop(far);
             }
         }
         assert!(!far.is_cancelled());
@@ -325,20 +331,28 @@ fn many_callbacks_that_block_on_the_clock_stop_no_deadline_and_leave_no_thread()
         let root = CancellationToken::new();
         let before = threads();
         let (entered, leave) = (Counter::default(), Gate::default());
-        for at in 1..=20 {
-            let token = root.child_with_timeout(SOON);
-            let (counts, leave) = (entered.clone(), leave.clone());
-            token
-                .on_cancel(move |_| {
-                    counts.add();
-                    leave.pass();
-                })
-                .detach();
-            entered.wait_for(at);
-            assert_eq!(token.reason(), Some(CancelReason::Deadline));
-        }
-        assert_eq!(root.child_with_timeout(SOON).wait(), CancelReason::Deadline);
-        leave.open();
+        scope(&CancellationToken::never(), |s| {
+            for at in 1..=20 {
+                let token = root.child_with_timeout(SOON);
+                let (counts, leave) = (entered.clone(), leave.clone());
+                let register = token.clone();
+                // As above.
+                s.spawn(move |_| {
+                    let blocks = move |_| {
+                        counts.add();
+                        leave.pass();
+                    };
+                    register.on_cancel(blocks).detach();
+                    Ok::<_, Cancelled>(())
+                })?;
+                entered.wait_for(at);
+                assert_eq!(token.reason(), Some(CancelReason::Deadline));
+            }
+            assert_eq!(root.child_with_timeout(SOON).wait(), CancelReason::Deadline);
+            leave.open();
+            Ok(())
+        })
+        .unwrap();
         until_threads(before);
     });
 }
@@ -414,9 +428,10 @@ fn a_clock_that_is_refused_a_successor_runs_callbacks_itself_and_goes_on() {
     watched(|| {
         let root = CancellationToken::new();
         let far = root.child_with_timeout(HOUR);
+        crate::util::until(has_clock);
+        let clock = clock_id();
         let hold = Gate::default();
         let holders = exhaust(&hold);
-        let clock = clock_id();
         let told = Counter::default();
         for at in 1..=3 {
             let (token, counts) = (root.child_with_timeout(SOON), told.clone());
