@@ -10,6 +10,8 @@ fn token(c: &mut Criterion) {
     let token = CancellationToken::new();
     c.bench_function("token/is_cancelled", |b| b.iter(|| black_box(&token).is_cancelled()));
     c.bench_function("token/child made and dropped", |b| b.iter(|| drop(black_box(&token).child_token())));
+    let mut line = token.clone();
+    c.bench_function("token/generation", |b| b.iter(|| line = line.child_token()));
     let hour = Duration::from_secs(3600);
     c.bench_function("token/deadline armed and disarmed", |b| {
         b.iter(|| drop(black_box(&token).child_with_timeout(hour)));

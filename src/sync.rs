@@ -13,6 +13,7 @@ pub(crate) use model::*;
 mod real {
     pub(crate) use std::sync::atomic::{AtomicU8, AtomicU64};
     pub(crate) use std::thread::{ThreadId, current};
+    pub(crate) use std::thread_local;
 
     pub(crate) use crossbeam::utils::Backoff;
     pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -25,6 +26,14 @@ mod model {
 
     pub(crate) use loom::sync::atomic::{AtomicU8, AtomicU64};
     pub(crate) use loom::thread::{ThreadId, current};
+
+    /// Loom's, with std's syntax for a constant.
+    macro_rules! model_thread_local {
+        (static $name:ident: $type:ty = const $value:block;) => {
+            loom::thread_local! { static $name: $type = $value; }
+        };
+    }
+    pub(crate) use model_thread_local as thread_local;
 
     /// Spins not at all: to a model it would be the same state again and again.
     pub(crate) struct Backoff;
@@ -55,6 +64,10 @@ mod model {
 
         pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
             MutexGuard(Some(self.0.lock().expect("no model panics under a lock")))
+        }
+
+        pub(crate) fn get_mut(&mut self) -> &mut T {
+            self.0.get_mut().expect("no model panics under a lock")
         }
     }
 

@@ -1,6 +1,7 @@
 //! [`CancellationToken`]: one flag that every blocking call observes.
 
 mod callback;
+mod cancel;
 mod clock;
 // Public for the models of `tests/loom.rs` only.
 #[cfg_attr(not(brigade_loom), allow(unreachable_pub))]
@@ -8,6 +9,8 @@ mod clock;
 mod event;
 mod family;
 mod guard;
+mod nest;
+mod splice;
 mod tree;
 mod wait;
 
@@ -24,7 +27,6 @@ pub use callback::CancelCallback;
 pub use event::{Event, Ticket};
 #[cfg(not(brigade_loom))]
 pub(crate) use event::{Event, Ticket};
-use family::Parents;
 pub use guard::DropGuard;
 use tree::Node;
 pub(crate) use tree::Watch;
@@ -48,14 +50,27 @@ pub(crate) use tree::Watch;
 /// idle machine less than a millisecond after. One thread of the process, `brigade-clock`, watches over all deadlines; it
 /// is started for the first and ends about 100 ms after the last has gone. Where the system refuses to start it, whoever
 /// polls such a token or waits for it looks at the clock instead, and a pipeline that is given one runs on the calling
-/// thread; but [`done`](Self::done) and [`on_cancel`](Self::on_cancel) are then told only when somebody does so. A callback
-/// that takes long on that thread makes every deadline of the process late.
+/// thread; but [`done`](Self::done) and [`on_cancel`](Self::on_cancel) are then told only when a thread does so.
+///
+/// A [callback](Self::on_cancel) may take long at a deadline, and may wait for other deadlines: before it runs, the clock
+/// goes to another thread, and the one that runs it ends with it. So callbacks of different deadlines may run at the same
+/// time. Only where the system refuses to start that thread, a callback that takes long makes the other deadlines late.
+///
+/// A child process that is made by a bare `fork` has none of its parent's threads, so it has no clock. If a deadline was
+/// armed at the fork, or in the 100 ms before, no deadline fires in the child process, and arming one may block: the clock's
+/// state was copied as it was, its lock perhaps held. Fork before the first deadline, or call `exec` after the fork.
+/// [`std::process::Command`] does that.
 ///
 /// # Costs
 ///
 /// [`is_cancelled`](Self::is_cancelled) is one atomic load at any depth of the tree: no lock, no clock, no walk. Making
 /// and dropping a child locks its parent for a moment each time, and costs about what allocating three small boxes does;
-/// a deadline three times that. A child keeps its ancestors in memory.
+/// a deadline three times that.
+///
+/// A child keeps in memory the ancestors that can still cancel it: those with a token, callback, channel or deadline of
+/// their own. The others are let go as generations are made, so `token = token.child_token()` can go on without end: some
+/// hundred of them stay at most, or some 30 for each that the program holds. (A chain that makes no more children stays as
+/// it is.)
 ///
 /// # Examples
 ///
@@ -116,7 +131,7 @@ impl CancellationToken {
     /// ```
     #[must_use]
     pub fn child_token(&self) -> Self {
-        CancellationToken { node: Some(Node::child_of(Parents::one(self.node.as_ref()), None)) }
+        CancellationToken { node: Some(Node::child_of(self.node.as_slice(), None)) }
     }
 
     /// Creates a child that is also cancelled, with the reason [`Deadline`](CancelReason::Deadline), when `timeout` has
@@ -134,9 +149,7 @@ impl CancellationToken {
     /// ```
     #[must_use]
     pub fn child_with_timeout(&self, timeout: Duration) -> Self {
-        CancellationToken {
-            node: Some(Node::child_of(Parents::one(self.node.as_ref()), Instant::now().checked_add(timeout))),
-        }
+        CancellationToken { node: Some(Node::child_of(self.node.as_slice(), Instant::now().checked_add(timeout))) }
     }
 
     /// Creates a child that is also cancelled, with the reason [`Deadline`](CancelReason::Deadline), when `deadline` is
@@ -155,7 +168,7 @@ impl CancellationToken {
     /// ```
     #[must_use]
     pub fn child_with_deadline(&self, deadline: Instant) -> Self {
-        CancellationToken { node: Some(Node::child_of(Parents::one(self.node.as_ref()), Some(deadline))) }
+        CancellationToken { node: Some(Node::child_of(self.node.as_slice(), Some(deadline))) }
     }
 
     /// Creates a token that is cancelled when any of `tokens` is, with its reason: a child of all of them. It can be
@@ -174,8 +187,8 @@ impl CancellationToken {
     /// ```
     #[must_use]
     pub fn any_of<'a>(tokens: impl IntoIterator<Item = &'a CancellationToken>) -> Self {
-        let parents = Parents::several(tokens.into_iter().filter_map(|token| token.node.as_ref()));
-        CancellationToken { node: Some(Node::child_of(parents, None)) }
+        let parents: Vec<_> = tokens.into_iter().filter_map(|token| token.node.clone()).collect();
+        CancellationToken { node: Some(Node::child_of(&parents, None)) }
     }
 
     /// Cancels the token and its descendants, with the reason [`Requested`](CancelReason::Requested).
@@ -185,9 +198,20 @@ impl CancellationToken {
     /// disconnected and its [callbacks](Self::on_cancel) have run, and so for each descendant, save those that another
     /// `cancel`, still under way, has reached first.
     ///
+    /// A callback may cancel another token, whose callback cancels a third, and so on. Up to 64 deep such calls run on the
+    /// stack, and each returns when its callbacks have run. A deeper `cancel` sets flags and wakes waiters, and returns; its
+    /// callbacks go to a queue, which the call at depth 64 empties before it returns. So tokens can be linked to a chain of
+    /// any length, and when the outermost `cancel` returns, the callbacks of all have run.
+    ///
+    /// Do not call this in a raw signal handler, because it takes locks and allocates. Have a thread of your own wait for the
+    /// signal, with `signal-hook`'s iterator or a pipe, and call
+    /// [`cancel_with(CancelReason::Signal(number))`](Self::cancel_with) there.
+    ///
     /// # Panics
     ///
-    /// If a callback panics. Everybody else has been told before; of several panics the first is resumed.
+    /// If a callback panics. All others have been told before; of several panics the first is resumed, and the others are
+    /// dropped. The panic of a callback that was queued is resumed in the `cancel` at depth 64, where it counts as one of
+    /// that call's own.
     pub fn cancel(&self) -> bool {
         self.cancel_with(CancelReason::Requested)
     }
@@ -198,7 +222,7 @@ impl CancellationToken {
     ///
     /// # Panics
     ///
-    /// If a callback panics.
+    /// If a callback panics, as in [`cancel`](Self::cancel).
     ///
     /// # Examples
     ///
@@ -211,7 +235,7 @@ impl CancellationToken {
     /// assert_eq!(token.reason(), Some(CancelReason::Signal(2)));
     /// ```
     pub fn cancel_with(&self, reason: CancelReason) -> bool {
-        self.node.as_ref().is_some_and(|node| tree::cancel(node, reason))
+        self.node.as_ref().is_some_and(|node| cancel::cancel(node, reason))
     }
 
     /// Tells whether the token has been cancelled: one atomic load.

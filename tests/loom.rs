@@ -213,6 +213,41 @@ fn a_callback_that_drops_its_own_handle_waits_for_nobody() {
 }
 
 #[test]
+fn a_generation_spliced_out_during_a_cancel_from_above_hides_no_descendant() {
+    bounded(4, || {
+        let root = CancellationToken::new();
+        let middle = root.child_token();
+        let leaf = middle.child_token();
+        drop(middle);
+        let cancelling = with(&root, |root| {
+            root.cancel_with(A);
+        });
+        let next = leaf.child_token();
+        cancelling.join().unwrap();
+        assert_eq!((leaf.reason(), next.reason()), (Some(A), Some(A)));
+    });
+}
+
+#[test]
+fn two_that_splice_the_same_generation_out_during_a_cancel_hide_no_descendant() {
+    bounded(2, || {
+        let roots = [CancellationToken::new(), CancellationToken::new()];
+        let middle = CancellationToken::any_of(&roots);
+        let fork = middle.child_token();
+        let (left, right) = (fork.child_token(), fork.child_token());
+        drop(middle);
+        let other = with(&right, CancellationToken::child_token);
+        let cancelling = with(&roots[1], |root| root.cancel_with(A));
+        let next = left.child_token();
+        let other = other.join().unwrap();
+        assert!(cancelling.join().unwrap());
+        for token in [fork, left, right, next, other] {
+            assert_eq!(token.reason(), Some(A));
+        }
+    });
+}
+
+#[test]
 fn a_ticket_is_stale_after_a_notification() {
     model(|| {
         let event = Arc::new(Event::default());

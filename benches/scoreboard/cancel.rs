@@ -68,6 +68,14 @@ fn children(board: &mut Board) {
     board.claim(("cancel", "child_token, made and dropped / tokio-util's"), CHILDREN, Target::Cost(0.7), ours, || {
         (0..CHILDREN).for_each(|_| drop(black_box(black_box(&peer).child_token())));
     });
+    let (mut line, mut peers) = (token.clone(), peer.clone());
+    board.claim(
+        ("cancel", "token = token.child_token() / tokio-util's"),
+        CHILDREN,
+        Target::Reported,
+        || (0..CHILDREN).for_each(|_| line = black_box(line.child_token())),
+        || (0..CHILDREN).for_each(|_| peers = black_box(peers.child_token())),
+    );
     board.claim(
         ("cancel", "deadline, armed and disarmed / child_token"),
         CHILDREN,

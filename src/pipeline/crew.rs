@@ -90,7 +90,7 @@ impl<'a, S: Stock, I, W: Stage<S::Item>> Crew<'a, S, I, W> {
     /// Voids the run when `token` is cancelled, until the handle is dropped.
     pub(super) fn observe(&self, token: &CancellationToken) -> CancelCallback {
         let (signal, caller) = (Arc::clone(&self.signal), std::thread::current().id());
-        token.on_cancel(move |_| {
+        token.wake_on_cancel(move || {
             if std::thread::current().id() == caller {
                 signal.cancelled_by_caller();
             }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::mem;
 use std::sync::Arc;
 
+use super::nest::{self, Work};
 use super::tree::Node;
 use crate::error::CancelReason;
 use crate::panic::{self, Payload};
@@ -22,19 +23,25 @@ use crate::sync::{Condvar, Mutex, ThreadId, current};
 /// Two callbacks that run on two threads and drop each other's handles wait for each other for ever.
 #[must_use = "dropping it takes the callback back"]
 pub struct CancelCallback {
-    /// `None` if the callback ran when it was to be registered.
+    /// `None` if nothing will call the callback.
     registered: Option<Registered>,
 }
 
 struct Registered {
-    node: Arc<Node>,
-    key: u64,
+    /// `None` if the token was cancelled already, and the callback is queued.
+    place: Option<(Arc<Node>, u64)>,
     callback: Arc<Callback>,
 }
 
 impl CancelCallback {
     pub(super) fn new(node: Arc<Node>, key: u64, callback: Arc<Callback>) -> Self {
-        CancelCallback { registered: Some(Registered { node, key, callback }) }
+        CancelCallback { registered: Some(Registered { place: Some((node, key)), callback }) }
+    }
+
+    /// The handle of a callback that no node has: it has run, or it is queued.
+    pub(super) fn of(callback: Arc<Callback>) -> Self {
+        let queued = matches!(*callback.stage.lock(), Stage::Waiting(_));
+        CancelCallback { registered: queued.then_some(Registered { place: None, callback }) }
     }
 
     /// Gives up the handle, and leaves the callback registered until it runs or the token and all its descendants are
@@ -53,7 +60,7 @@ impl CancelCallback {
         self.registered = None;
     }
 
-    /// The handle of a callback that has run, or that nothing will ever call.
+    /// The handle of a callback that nothing will ever call.
     pub(super) const fn none() -> Self {
         CancelCallback { registered: None }
     }
@@ -61,8 +68,10 @@ impl CancelCallback {
 
 impl Drop for CancelCallback {
     fn drop(&mut self) {
-        if let Some(Registered { node, key, callback }) = self.registered.take() {
-            node.unregister(key);
+        if let Some(Registered { place, callback }) = self.registered.take() {
+            if let Some((node, key)) = &place {
+                node.unregister(*key);
+            }
             callback.withdraw();
         }
     }
@@ -82,12 +91,34 @@ impl fmt::Debug for CancelCallback {
     }
 }
 
-type Function = Box<dyn FnOnce(CancelReason) + Send>;
+pub(super) type Boxed = Box<dyn FnOnce(CancelReason) + Send>;
 
-/// What a node and a handle share. Whoever takes the function out of it decides whether it runs.
+/// A function that has not been called. What it has captured may own tokens whose callbacks own others, and so on: so it is
+/// dropped as work that may be nested.
+struct Function(Option<Boxed>);
+
+impl Function {
+    fn call(mut self, reason: CancelReason) {
+        if let Some(function) = self.0.take() {
+            function(reason);
+        }
+    }
+}
+
+impl Drop for Function {
+    fn drop(&mut self) {
+        if let Some(function) = self.0.take() {
+            nest::resume_from_drop(nest::run([Work::Drop(function)]));
+        }
+    }
+}
+
+/// What a node and a handle share. The one that takes the function out of it decides whether it runs.
 pub(super) struct Callback {
     stage: Mutex<Stage>,
     ended: Condvar,
+    /// It is brigade's own, and only wakes.
+    pub(super) wakes: bool,
 }
 
 enum Stage {
@@ -98,11 +129,12 @@ enum Stage {
 }
 
 impl Callback {
-    pub(super) fn new(f: Function) -> Arc<Self> {
-        Arc::new(Callback { stage: Mutex::new(Stage::Waiting(f)), ended: Condvar::new() })
+    pub(super) fn new(function: Boxed, wakes: bool) -> Arc<Self> {
+        let stage = Mutex::new(Stage::Waiting(Function(Some(function))));
+        Arc::new(Callback { stage, ended: Condvar::new(), wakes })
     }
 
-    /// Runs the function, if nobody has taken it back; what it panics with comes back.
+    /// Runs the function, unless it was taken back; what it panics with comes back.
     pub(super) fn run(&self, reason: CancelReason) -> Result<(), Payload> {
         let function = {
             let mut stage = self.stage.lock();
@@ -114,7 +146,7 @@ impl Callback {
                 }
             }
         };
-        let result = panic::catch(|| function(reason));
+        let result = panic::catch(|| function.call(reason));
         *self.stage.lock() = Stage::Ended;
         self.ended.notify_all();
         result

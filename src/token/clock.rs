@@ -2,12 +2,16 @@
 //!
 //! Invariants:
 //!
-//! 1. While an alarm is armed there is a clock thread, and it wakes no later than the earliest alarm: who arms an earlier
-//!    one wakes it.
-//! 2. It ends between one and two [`LINGER`]s after the last alarm has gone. Who disarms the last one wakes it, so that it does
-//!    not sleep on until an hour that concerns nobody; once it lingers, arming and disarming wake nobody, unless the new
-//!    alarm is due before it would look by itself.
-//! 3. Its lock is never held together with a node's, and nothing of the user's runs or is dropped under it.
+//! 1. While an alarm is armed there is a clock thread, and it wakes no later than the earliest alarm: a caller that arms an
+//!    earlier one wakes it.
+//! 2. It ends between one and two [`LINGER`]s after the last alarm has gone. The caller that disarms the last one wakes it,
+//!    so that it does not sleep on until an hour that concerns no token; once it lingers, arming and disarming wake nothing,
+//!    unless the new alarm is due before it would look by itself.
+//! 3. Its lock is never held together with a node's, and no user code runs and no user value is dropped under it.
+//! 4. The clock runs no user code. A thread that has callbacks to run gives up being the clock first: it starts a
+//!    successor if an alarm is armed, else the next [`arm`] does. When the callbacks have ended it is the clock again if
+//!    there is none, else it ends. (Where the system refuses the successor, it runs the callbacks as the clock: then they
+//!    delay the other deadlines.) What only wakes, be it a waiter or a pipeline, is no user code, and costs no thread.
 //!
 //! It is not modelled with loom, which has no time.
 
@@ -18,7 +22,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use super::tree::{self, Node};
+use super::cancel::{Told, tell};
+use super::tree::Node;
 use crate::error::CancelReason;
 use crate::panic;
 use crate::thread;
@@ -91,6 +96,34 @@ impl Drop for Alarm {
     }
 }
 
+impl State {
+    fn take_due(&mut self, now: Instant) -> Vec<Weak<Node>> {
+        let mut due = Vec::new();
+        while let Some(first) = self.alarms.first_entry() {
+            if first.key().0 > now {
+                break;
+            }
+            due.push(first.remove());
+        }
+        due
+    }
+
+    /// Leaves the alarms to another thread. Returns false where the system refuses to start one.
+    fn hand_over(&mut self) -> bool {
+        self.sleep = match self.alarms.first_key_value() {
+            None => Sleep::NoThread,
+            Some((&(deadline, _), _)) => {
+                if thread::detach("brigade-clock", run).is_err() {
+                    return false;
+                }
+                // The thread waits for the lock, and looks before it sleeps.
+                Sleep::Until(deadline)
+            }
+        };
+        true
+    }
+}
+
 /// What the thread does.
 fn run() {
     let mut state = CLOCK.state.lock();
@@ -98,22 +131,25 @@ fn run() {
     let mut lingers_since = None;
     loop {
         let now = Instant::now();
-        let mut due = Vec::new();
-        while let Some(first) = state.alarms.first_entry() {
-            if first.key().0 > now {
-                break;
-            }
-            due.push(first.remove());
-        }
+        let due = state.take_due(now);
         if !due.is_empty() {
             drop(state);
-            for node in due.iter().filter_map(Weak::upgrade) {
-                // There is nobody to resume a callback's panic in; the hook has shown it, and the other deadlines count.
-                if let Err(payload) = panic::catch(|| tree::cancel(&node, CancelReason::Deadline)) {
-                    panic::discard(payload);
+            let told: Vec<Told> = due.iter().filter_map(ring).collect();
+            state = CLOCK.state.lock();
+            if !told.is_empty() {
+                let handed_over = state.hand_over();
+                drop(state);
+                for told in told {
+                    // No caller is there to resume a callback's panic in; the hook has shown it, and the others count.
+                    if let Err(payload) = panic::catch(|| told.finish()) {
+                        panic::discard(payload);
+                    }
+                }
+                state = CLOCK.state.lock();
+                if handed_over && !matches!(state.sleep, Sleep::NoThread) {
+                    return;
                 }
             }
-            state = CLOCK.state.lock();
             continue;
         }
         state.sleep = match (state.alarms.first_key_value(), state.sleep) {
@@ -132,4 +168,12 @@ fn run() {
             CLOCK.changed.wait_until(&mut state, time);
         }
     }
+}
+
+/// Cancels a node that is due, but for the user code that this calls for, which is returned if there is any.
+fn ring(node: &Weak<Node>) -> Option<Told> {
+    let node = node.upgrade()?;
+    let mut told = tell(&node, CancelReason::Deadline);
+    told.let_go(node);
+    (!told.is_over()).then_some(told)
 }

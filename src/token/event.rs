@@ -91,6 +91,6 @@ impl Event {
     /// Has every waiter woken when `token` is cancelled, until the handle is dropped.
     pub fn observe(self: &Arc<Self>, token: &CancellationToken) -> CancelCallback {
         let event = Arc::clone(self);
-        token.on_cancel(move |_| event.notify_all())
+        token.wake_on_cancel(move || event.notify_all())
     }
 }

@@ -10,6 +10,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::{mem, slice};
 
+use super::callback::Callback;
+use super::nest;
 use super::tree::Node;
 use crate::error::CancelReason;
 
@@ -17,7 +19,7 @@ use crate::error::CancelReason;
 /// at hand.
 const SPARE: usize = 8;
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) enum Parents {
     #[default]
     None,
@@ -25,15 +27,18 @@ pub(super) enum Parents {
     Several(Box<[Arc<Node>]>),
 }
 
+impl From<&[Arc<Node>]> for Parents {
+    #[inline]
+    fn from(parents: &[Arc<Node>]) -> Self {
+        match parents {
+            [] => Parents::None,
+            [parent] => Parents::One(Arc::clone(parent)),
+            several => Parents::Several(several.into()),
+        }
+    }
+}
+
 impl Parents {
-    pub(super) fn one(parent: Option<&Arc<Node>>) -> Self {
-        parent.map_or(Parents::None, |parent| Parents::One(Arc::clone(parent)))
-    }
-
-    pub(super) fn several<'a>(parents: impl Iterator<Item = &'a Arc<Node>>) -> Self {
-        Parents::Several(parents.cloned().collect())
-    }
-
     #[inline]
     pub(super) fn as_slice(&self) -> &[Arc<Node>] {
         match self {
@@ -61,11 +66,16 @@ impl Children {
 }
 
 impl Node {
+    /// The parents at this moment; see invariant 7 of the tree.
+    pub(super) fn parents(&self) -> Parents {
+        self.held.lock().parents.clone()
+    }
+
     /// Makes `child` known to this node, or returns why it is too late for that.
     #[inline]
     pub(super) fn adopt(&self, child: &Arc<Node>) -> Result<(), CancelReason> {
-        let mut links = self.lock_if_live()?;
-        let children = &mut links.get_or_insert_default().children.0;
+        let mut held = self.lock_if_live()?;
+        let children = &mut held.links.get_or_insert_default().children.0;
         children.push(Arc::downgrade(child));
         self.listed.store(children.len(), Ordering::Relaxed);
         Ok(())
@@ -75,24 +85,26 @@ impl Node {
     fn lose_a_child(self: &Arc<Self>) {
         // Each living child owns its parent, so what is listed beyond the owners is dead.
         if self.listed.load(Ordering::Relaxed) > 2 * Arc::strong_count(self) + SPARE {
-            if let Some(links) = &mut *self.links.lock() {
+            if let Some(links) = &mut self.held.lock().links {
                 links.children.clear_away_the_dead();
                 self.listed.store(links.children.0.len(), Ordering::Relaxed);
             }
         }
     }
-}
 
-/// A chain of tokens can be long: each node takes its parents out of the last one that held them, so that dropping needs
-/// no stack.
-impl Drop for Node {
-    fn drop(&mut self) {
+    /// Takes the parents out of a node that has no owner any more, and out of each ancestor whose last owner this was. So
+    /// the drop of a long chain needs no stack. Returns the callbacks of all of them, whose drop is the user's.
+    pub(super) fn take_apart(&mut self) -> Vec<Arc<Callback>> {
+        let mut callbacks = Vec::new();
+        let mut next = match self.take_parents(&mut callbacks) {
+            Parents::None => return callbacks,
+            parents => Some(parents),
+        };
         let mut orphans = Vec::new();
-        let mut next = Some(mem::take(&mut self.parents));
         while let Some(parents) = next {
-            let leave = |parent: Arc<Node>| {
+            let mut leave = |parent: Arc<Node>| {
                 parent.lose_a_child();
-                Arc::into_inner(parent).map(|mut last| mem::take(&mut last.parents))
+                Arc::into_inner(parent).map(|mut last| last.take_parents(&mut callbacks))
             };
             next = match parents {
                 Parents::None => None,
@@ -104,6 +116,24 @@ impl Drop for Node {
             };
             next = next.or_else(|| orphans.pop());
         }
+        callbacks
+    }
+
+    #[inline]
+    fn take_parents(&mut self, callbacks: &mut Vec<Arc<Callback>>) -> Parents {
+        let held = self.held.get_mut();
+        // Most have none, and an empty map is slow to be taken.
+        if let Some(links) = held.links.as_mut().filter(|links| !links.callbacks.is_empty()) {
+            callbacks.extend(mem::take(&mut links.callbacks).into_values());
+        }
+        mem::take(&mut held.parents)
+    }
+}
+
+impl Drop for Node {
+    #[inline]
+    fn drop(&mut self) {
+        nest::drop_all(self.take_apart());
     }
 }
 
@@ -112,19 +142,19 @@ mod tests {
     use super::*;
 
     fn listed(node: &Node) -> usize {
-        node.links.lock().as_ref().map_or(0, |links| links.children.0.len())
+        node.held.lock().links.as_ref().map_or(0, |links| links.children.0.len())
     }
 
     #[test]
     fn a_child_that_stays_keeps_nothing_of_a_crowd_that_has_gone() {
         for stays in [0, 500, 999] {
             let root = Node::root();
-            let mut crowd: Vec<_> = (0..1_000).map(|_| Node::child_of(Parents::one(Some(&root)), None)).collect();
+            let mut crowd: Vec<_> = (0..1_000).map(|_| Node::child_of(slice::from_ref(&root), None)).collect();
             let kept = crowd.swap_remove(stays);
             drop(crowd);
             assert!(listed(&root) <= 6 + SPARE, "{} are listed", listed(&root));
-            assert!(root.links.lock().as_ref().unwrap().children.0.capacity() <= 100);
-            assert_eq!(root.links.lock().as_ref().unwrap().children.living().count(), 1);
+            assert!(root.held.lock().links.as_ref().unwrap().children.0.capacity() <= 100);
+            assert_eq!(root.held.lock().links.as_ref().unwrap().children.living().count(), 1);
             drop(kept);
         }
     }

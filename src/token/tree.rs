@@ -1,4 +1,4 @@
-//! The tree of tokens: who is cancelled with whom, and who is told.
+//! The tree of tokens: a node's flag, its reason, and who waits for it.
 //!
 //! A node has one parent as a rule, several if it was made by `any_of`: strictly, the tree is a directed graph without
 //! cycles.
@@ -10,16 +10,20 @@
 //! 2. A child holds its parents, a parent knows its children by weak reference. So a token that the user has dropped
 //!    stays as long as a descendant needs it, and a child that is dropped leaves nothing behind.
 //! 3. A node is registered with its parent, a waiter with its node, under that node's lock and only if it has no reason.
-//!    `cancel` sets the reason under the same lock, so it either finds what was registered or is seen by who registers.
-//! 4. No thread holds the locks of two nodes, and nothing of the user's runs or is dropped under one.
+//!    `cancel` sets the reason under the same lock, so it either finds the child or waiter, or is seen by it.
+//! 4. No thread holds the locks of two nodes, and no user code runs and no user value is dropped under one.
 //! 5. A swept node has no live descendant. So a losing `cancel` that finds its node swept is done; one that does not goes
 //!    over the tree as well.
-//! 6. Whoever marked a node wakes those who wait for it, once, when all that it found is marked, and runs its callbacks
-//!    when all of them are woken. So a callback that cancels an ancestor does not run those that are to come after it.
+//! 6. The `cancel` that marked a node wakes those who wait for it, once, when all that it found is marked, and runs its
+//!    callbacks when all of them are woken. So a callback that cancels an ancestor does not run those that are to come
+//!    after it. Marking and waking run no user code and drop no user value: the clock relies on it, and so does every
+//!    waiter that comes after one whose callback panics.
+//! 7. A node's parents change by [splicing](super::splice) only, and only to a set that connects it to the same ancestors,
+//!    each of which already lists it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -27,8 +31,11 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 
 use super::Never;
 use super::callback::Callback;
+use super::cancel::cancel;
 use super::clock::{self, Alarm};
 use super::family::{Children, Parents};
+use super::nest::Work;
+use super::splice::Look;
 use crate::error::CancelReason;
 use crate::panic;
 use crate::sync::{AtomicU8, Condvar, Mutex, MutexGuard};
@@ -41,53 +48,62 @@ const SWEPT: u8 = 3;
 
 pub(super) struct Node {
     state: AtomicU8,
+    /// A `cancel` may come upon the node by more than one way. Never unset.
+    pub(super) several_ways: AtomicBool,
+    pub(super) look: Look,
     reason: OnceLock<CancelReason>,
     /// The earliest of its own deadline and those of its ancestors.
-    deadline: Option<Instant>,
-    pub(super) parents: Parents,
-    /// The length of the list of children, for who has no lock.
+    pub(super) deadline: Option<Instant>,
+    /// The length of the list of children, to be read without the lock.
     pub(super) listed: AtomicUsize,
-    /// In a box, made for the first who registers: most nodes live and die without, and a small one is made and dropped
-    /// faster (50 ns rather than 80).
-    pub(super) links: Mutex<Option<Box<Links>>>,
+    pub(super) held: Mutex<Held>,
     cancelled: Condvar,
 }
 
-/// Who has to be told of a cancellation, other than by waiting at the node.
+/// What a node's lock guards.
+pub(super) struct Held {
+    pub(super) parents: Parents,
+    /// In a box, made for the first that is registered: most nodes live and die without, and a small one is made and
+    /// dropped faster (50 ns rather than 80).
+    pub(super) links: Option<Box<Links>>,
+}
+
+/// What has to be told of a cancellation, other than those who wait at the node.
 #[derive(Default)]
 pub(super) struct Links {
     pub(super) children: Children,
-    callbacks: BTreeMap<u64, Arc<Callback>>,
+    pub(super) callbacks: BTreeMap<u64, Arc<Callback>>,
     next_callback: u64,
-    done: Option<(Sender<Never>, Receiver<Never>)>,
-    alarm: Option<Alarm>,
+    pub(super) done: Option<(Sender<Never>, Receiver<Never>)>,
+    pub(super) alarm: Option<Alarm>,
 }
 
 impl Node {
     pub(super) fn root() -> Arc<Node> {
-        Node::child_of(Parents::None, None)
+        Node::child_of(&[], None)
     }
 
     /// A node that is cancelled when any of `parents` is, and at `deadline`.
     #[inline]
-    pub(super) fn child_of(parents: Parents, deadline: Option<Instant>) -> Arc<Node> {
-        let inherited = parents.as_slice().iter().filter_map(|parent| parent.deadline).min();
+    pub(super) fn child_of(parents: &[Arc<Node>], deadline: Option<Instant>) -> Arc<Node> {
+        let inherited = parents.iter().filter_map(|parent| parent.deadline).min();
         // Where the parent's comes first, the parent tells the child.
         let own = deadline.filter(|own| inherited.is_none_or(|inherited| *own < inherited));
-        let clockless = parents.as_slice().iter().any(|parent| parent.is_clockless());
+        let clockless = parents.iter().any(|parent| parent.is_clockless());
         let node = Arc::new(Node {
             state: AtomicU8::new(LIVE),
+            several_ways: AtomicBool::new(parents.len() > 1),
+            look: Look::below(parents),
             reason: OnceLock::new(),
             deadline: own.or(inherited),
-            parents,
             listed: AtomicUsize::new(0),
-            links: Mutex::new(None),
+            held: Mutex::new(Held { parents: Parents::from(parents), links: None }),
             cancelled: Condvar::new(),
         });
         if clockless {
             node.state.store(CLOCKLESS, Ordering::Release);
         }
-        for parent in node.parents.as_slice() {
+        for parent in parents {
             if let Err(reason) = parent.adopt(&node) {
                 cancel(&node, reason);
                 break;
@@ -108,9 +124,9 @@ impl Node {
         let alarm = clock::arm(deadline, Arc::downgrade(self));
         // An alarm that comes too late, or second, is dropped when the lock has been released.
         let _late = match (self.lock_if_live(), alarm) {
-            (Ok(mut links), Ok(alarm)) => links.get_or_insert_default().alarm.replace(alarm),
-            (Ok(_links), Err(_)) => {
-                // Nobody has a child of this node yet, which would have to be told.
+            (Ok(mut held), Ok(alarm)) => held.links.get_or_insert_default().alarm.replace(alarm),
+            (Ok(_held), Err(_)) => {
+                // The node has no child yet, which would have to be told.
                 self.state.store(CLOCKLESS, Ordering::Release);
                 None
             }
@@ -118,11 +134,11 @@ impl Node {
         };
     }
 
-    /// Tries again to have the clock watch, for the sake of who is about to wait in a way that does not look at the node.
+    /// Tries again to have the clock watch, for a caller that is about to wait in a way that does not look at the node.
     fn arm_again(self: &Arc<Self>) {
         if self.is_clockless() {
             if let Some(deadline) = self.deadline {
-                if self.lock_if_live().is_ok_and(|links| links.as_ref().is_none_or(|links| links.alarm.is_none())) {
+                if self.lock_if_live().is_ok_and(|held| held.links.as_ref().is_none_or(|links| links.alarm.is_none())) {
                     self.arm(deadline);
                 }
             }
@@ -157,6 +173,16 @@ impl Node {
         self.state.load(Ordering::Acquire) == CLOCKLESS
     }
 
+    /// Tells whether every descendant has been marked.
+    // Acquire pairs with the release in `set_swept`.
+    pub(super) fn is_swept(&self) -> bool {
+        self.state.load(Ordering::Acquire) == SWEPT
+    }
+
+    pub(super) fn set_swept(&self) {
+        self.state.store(SWEPT, Ordering::Release);
+    }
+
     #[inline]
     pub(super) fn reason(self: &Arc<Self>) -> Option<CancelReason> {
         if self.is_cancelled() { self.reason.get().copied() } else { None }
@@ -164,17 +190,18 @@ impl Node {
 
     /// The reason of this node; if an ancestor's `cancel` is about to reach it, when it has.
     pub(super) fn reason_to_come(self: &Arc<Self>) -> Option<CancelReason> {
-        let mut above = vec![self];
-        // Used from the first node with several parents on: there may be several ways up from there.
+        let mut above = vec![Arc::clone(self)];
+        // Used from the first node with several parents on: there may be several ways up from there. An address that is
+        // used again, by a node made since, is no ancestor's.
         let mut seen = BTreeSet::new();
         while let Some(node) = above.pop() {
             if node.is_cancelled() {
-                // It marks all below it before it runs anything of the user's.
+                // Its `cancel` marks all below it before it runs any user code.
                 return self.wait(None);
             }
-            let parents = node.parents.as_slice();
-            let once = parents.len() < 2 && seen.is_empty();
-            above.extend(parents.iter().filter(|node| once || seen.insert(Arc::as_ptr(node))));
+            let parents = node.parents();
+            let once = parents.as_slice().len() < 2 && seen.is_empty();
+            above.extend(parents.as_slice().iter().filter(|node| once || seen.insert(Arc::as_ptr(node))).cloned());
         }
         None
     }
@@ -184,18 +211,18 @@ impl Node {
     }
 
     /// Locks the node to register something with it, or returns why it is too late for that.
-    pub(super) fn lock_if_live(&self) -> Result<MutexGuard<'_, Option<Box<Links>>>, CancelReason> {
-        let links = self.links.lock();
+    pub(super) fn lock_if_live(&self) -> Result<MutexGuard<'_, Held>, CancelReason> {
+        let held = self.held.lock();
         match self.reason.get() {
-            None => Ok(links),
+            None => Ok(held),
             Some(reason) => Err(*reason),
         }
     }
 
-    /// Sets the flag if nobody has, and turns `reason` into the first one given. Returns whether this call was first, and
+    /// Sets the flag if no `cancel` has, and turns `reason` into the first one given. Returns whether this call was first, and
     /// the children, which have to be marked in turn.
-    fn mark(&self, reason: &mut CancelReason) -> (bool, Vec<Arc<Node>>) {
-        let links = self.links.lock();
+    pub(super) fn mark(&self, reason: &mut CancelReason) -> (bool, Vec<Arc<Node>>) {
+        let held = self.held.lock();
         let first = *self.reason.get_or_init(|| *reason);
         let won = self.state.load(Ordering::Relaxed) < CANCELLED;
         if won {
@@ -204,7 +231,7 @@ impl Node {
         }
         *reason = first;
         // Upgraded under the lock, dropped after it: if the user's last token goes meanwhile, this is the last owner.
-        (won, links.iter().flat_map(|links| links.children.living()).collect())
+        (won, held.links.iter().flat_map(|links| links.children.living()).collect())
     }
 
     pub(super) fn wait(self: &Arc<Self>, until: Option<Instant>) -> Option<CancelReason> {
@@ -217,11 +244,11 @@ impl Node {
             if until.is_some_and(|until| Instant::now() >= until) {
                 return None;
             }
-            let Ok(mut links) = self.lock_if_live() else { continue };
+            let Ok(mut held) = self.lock_if_live() else { continue };
             match wake_at {
-                None => self.cancelled.wait(&mut links),
+                None => self.cancelled.wait(&mut held),
                 Some(time) => {
-                    self.cancelled.wait_until(&mut links, time);
+                    self.cancelled.wait_until(&mut held, time);
                 }
             }
         }
@@ -230,7 +257,7 @@ impl Node {
     pub(super) fn done(self: &Arc<Self>) -> Receiver<Never> {
         self.arm_again();
         match self.lock_if_live() {
-            Ok(mut links) => links.get_or_insert_default().done.get_or_insert_with(|| bounded(0)).1.clone(),
+            Ok(mut held) => held.links.get_or_insert_default().done.get_or_insert_with(|| bounded(0)).1.clone(),
             Err(_) => bounded(0).1,
         }
     }
@@ -238,8 +265,8 @@ impl Node {
     /// Registers a callback; returns its key, or why it is too late.
     pub(super) fn register(self: &Arc<Self>, callback: &Arc<Callback>) -> Result<u64, CancelReason> {
         self.arm_again();
-        let mut links = self.lock_if_live()?;
-        let links = links.get_or_insert_default();
+        let mut held = self.lock_if_live()?;
+        let links = held.links.get_or_insert_default();
         let key = links.next_callback;
         links.next_callback += 1;
         links.callbacks.insert(key, Arc::clone(callback));
@@ -249,97 +276,29 @@ impl Node {
     pub(super) fn unregister(&self, key: u64) {
         // Once the node is cancelled the callbacks have been taken away. The handle has the callback too, so that what
         // is dropped here is a count.
-        if let Some(links) = &mut *self.links.lock() {
+        if let Some(links) = &mut self.held.lock().links {
             links.callbacks.remove(&key);
         }
     }
 
-    /// Wakes everybody who waits for this node; returns the callbacks that are to be run.
-    fn wake(&self) -> impl Iterator<Item = Arc<Callback>> + use<> {
-        let (callbacks, rest) = match &mut *self.links.lock() {
+    /// Wakes all who wait for this node, which has been cancelled for `reason`; adds the callbacks that are to be run.
+    pub(super) fn wake(&self, reason: CancelReason, calls: &mut Vec<Work>) {
+        let (callbacks, rest) = match &mut self.held.lock().links {
             None => Default::default(),
             Some(links) => (mem::take(&mut links.callbacks), (links.done.take(), links.alarm.take())),
         };
         // Outside the lock: the channel, which is disconnected by this, wakes those who select over it.
         drop(rest);
         self.cancelled.notify_all();
-        callbacks.into_values()
-    }
-}
-
-/// Cancels `node` and its descendants; returns whether this call was the first for `node`.
-///
-/// # Panics
-///
-/// Resumes the first panic of a callback, when everybody has been told.
-pub(super) fn cancel(node: &Arc<Node>, reason: CancelReason) -> bool {
-    if node.state.load(Ordering::Acquire) == SWEPT {
-        return false;
-    }
-
-    // First every flag, then every waiter: nobody who is woken finds a descendant live. This node is kept apart from those
-    // below, since most often there are none, and whoever waits for it is then woken sooner.
-    let mut reason = reason;
-    let (won, children) = node.mark(&mut reason);
-    let below = mark_below(children, reason);
-    // Release pairs with the acquire of who looks: a losing `cancel` that sees it finds every descendant marked.
-    node.state.store(SWEPT, Ordering::Release);
-    for found in &below {
-        found.node.state.store(SWEPT, Ordering::Release);
-    }
-
-    let first = won.then(|| node.wake()).into_iter().flatten();
-    let mut callbacks = Vec::new();
-    for found in below.into_iter().filter(|found| found.won) {
-        callbacks.extend(found.node.wake().map(|callback| (callback, found.reason)));
-    }
-    // Last of all, since a callback may take its time.
-    let mut first_panic = None;
-    for (callback, reason) in first.map(|callback| (callback, reason)).chain(callbacks) {
-        match callback.run(reason) {
-            Err(payload) if first_panic.is_none() => first_panic = Some(payload),
-            Err(payload) => panic::discard(payload),
-            Ok(()) => {}
+        for callback in callbacks.into_values() {
+            if callback.wakes {
+                // Brigade's own: it panics only if there is a bug, and then the others are to be woken all the same.
+                callback.run(reason).unwrap_or_else(panic::discard);
+            } else {
+                calls.push(Work::Call(callback, reason));
+            }
         }
     }
-    if let Some(payload) = first_panic {
-        panic::resume(payload);
-    }
-    won
-}
-
-/// Marks the nodes, which are given `reason`, and all their descendants, level by level.
-fn mark_below(nodes: Vec<Arc<Node>>, reason: CancelReason) -> Vec<Found> {
-    let mut all = Vec::new();
-    // Only a node with several parents can be come upon more than once. What is in here is in `all` too, so that its
-    // address is not used again.
-    let mut seen = BTreeSet::new();
-    let mut add = |all: &mut Vec<Found>, nodes: Vec<Arc<Node>>, reason| {
-        all.extend(nodes.into_iter().filter_map(|node| {
-            let swept = node.state.load(Ordering::Acquire) == SWEPT;
-            let known = swept || matches!(node.parents, Parents::Several(_)) && !seen.insert(Arc::as_ptr(&node));
-            (!known).then_some(Found { node, reason, won: false })
-        }));
-    };
-    add(&mut all, nodes, reason);
-    let mut next = 0;
-    while let Some(found) = all.get_mut(next) {
-        next += 1;
-        let (won, children) = found.node.mark(&mut found.reason);
-        found.won = won;
-        let reason = found.reason;
-        add(&mut all, children, reason);
-    }
-    all
-}
-
-/// A node that a `cancel` has come upon.
-struct Found {
-    node: Arc<Node>,
-    /// The one it was given, or had.
-    reason: CancelReason,
-    /// This `cancel` marked it.
-    won: bool,
 }
 
 /// The flag of a token, to be polled without a call: for one, be it never made, a loop would spill its registers.

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, never};
 
-use super::callback::{Callback, CancelCallback};
+use super::callback::{Boxed, Callback, CancelCallback};
+use super::nest::{self, Work};
 use super::tree::Node;
 use super::{CancellationToken, Never};
 use crate::error::{CancelReason, Cancelled};
@@ -96,16 +97,24 @@ impl CancellationToken {
     /// Calls `f` with the reason when the token is cancelled, or now if it already is, until the returned handle is
     /// dropped.
     ///
-    /// `f` runs once, in the caller of [`cancel`](Self::cancel), or on the clock's thread at a deadline, outside of every
-    /// lock, when everybody who waits for the token or a descendant has been woken. It must not block: other callbacks
-    /// wait for their turn, and on the clock's thread every deadline of the process does. It is how to stop what knows
-    /// nothing of tokens: close a socket, kill a child process, set a flag.
+    /// `f` runs once, in the caller of [`cancel`](Self::cancel), or at a deadline on the thread that was the clock's until
+    /// then. It runs outside of every lock, when all that wait for the token or a descendant have been woken. Other callbacks
+    /// of the same `cancel` wait for their turn while it runs, but no deadline does. It is how to stop what knows nothing of
+    /// tokens: close a socket, kill a child process, set a flag.
+    ///
+    /// `f` may cancel other tokens. Nested more than [64 deep](Self::cancel), callbacks do not run at once: they run before
+    /// the `cancel` at depth 64 returns, on the same thread. The same goes for the drop of what a callback has captured that
+    /// nothing will call: it happens in the drop of the last token or handle, or deeper than 64, before the drop at that
+    /// depth returns. So a callback can rely on the effect of another one that it causes, up to that depth.
     ///
     /// # Panics
     ///
-    /// A panic of `f` is resumed in the caller of `cancel`, or here if the token is cancelled already. On the clock's
-    /// thread, where there is no caller, the panic hook shows it and it is dropped. Where there is no clock, whoever finds
-    /// that the deadline has passed is the caller.
+    /// A panic of `f` is resumed in the caller of `cancel`, or here if the token is cancelled already; of a queued one, in the
+    /// `cancel` at depth 64. Of several, the first is resumed. At a deadline, where there is no caller, the panic hook shows
+    /// it and it is dropped. Where there is no clock, the thread that finds that the deadline has passed is the caller.
+    ///
+    /// If what is dropped with callbacks that nothing will call panics, the rest is dropped all the same, and the first panic
+    /// is resumed, unless the thread is panicking already.
     ///
     /// # Examples
     ///
@@ -125,13 +134,26 @@ impl CancellationToken {
     /// # drop(handle);
     /// ```
     pub fn on_cancel(&self, f: impl FnOnce(CancelReason) + Send + 'static) -> CancelCallback {
+        self.register(Box::new(f), false)
+    }
+
+    /// Like [`on_cancel`](Self::on_cancel), for what does no more than wake: it runs when the other waiters are woken,
+    /// before all callbacks, at any depth. On the clock's thread no successor is started for it.
+    pub(crate) fn wake_on_cancel(&self, wake: impl FnOnce() + Send + 'static) -> CancelCallback {
+        self.register(Box::new(|_reason| wake()), true)
+    }
+
+    fn register(&self, function: Boxed, wakes: bool) -> CancelCallback {
         let Some(node) = &self.node else { return CancelCallback::none() };
-        let callback = Callback::new(Box::new(f));
+        let callback = Callback::new(function, wakes);
         match node.register(&callback) {
             Ok(key) => CancelCallback::new(Arc::clone(node), key, callback),
             Err(reason) => {
-                callback.run(reason).unwrap_or_else(|payload| panic::resume(payload));
-                CancelCallback::none()
+                let call = Work::Call(Arc::clone(&callback), reason);
+                if let Some(payload) = nest::run([call]) {
+                    panic::resume(payload);
+                }
+                CancelCallback::of(callback)
             }
         }
     }
@@ -175,8 +197,8 @@ impl CancellationToken {
         reason.map_or(Ok(()), |reason| Err(Cancelled::new(reason)))
     }
 
-    /// When whoever waits for this token has to look at it, though nobody wakes him: at the deadline, where there is no
-    /// clock.
+    /// When a thread that waits for this token has to look at it, because it is not woken: at the deadline, where there is
+    /// no clock.
     pub(crate) fn look_at(&self) -> Option<Instant> {
         self.node.as_ref().filter(|node| node.is_clockless()).and_then(|node| node.deadline())
     }

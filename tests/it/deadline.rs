@@ -108,26 +108,34 @@ fn never_can_have_a_deadline() {
 fn a_thousand_deadlines_fire_in_their_order() {
     watched(|| {
         let root = CancellationToken::new();
-        let fired = Arc::new(Mutex::new(Vec::new()));
         let count = Counter::default();
         let start = Instant::now() + 4 * SOON;
-        let armed: Vec<_> = (0..1000_u32)
+        let mut armed: Vec<_> = (0..1000_u32)
             .map(|at| {
                 // In a mixed order, several at the same time.
                 let time = start + Duration::from_micros(u64::from(at * 7919 % 1000) * 20);
-                let token = root.child_with_deadline(time);
-                let (fired, count) = (Arc::clone(&fired), count.clone());
-                let callback = token.on_cancel(move |_| {
-                    fired.lock().unwrap().push(time);
+                (time, root.child_with_deadline(time))
+            })
+            .collect();
+        armed.sort_by_key(|(time, _)| *time);
+        let armed = Arc::new(armed);
+        // Callbacks of different deadlines may run at once, on different threads: what has an order is the flags.
+        let wrong = Arc::new(Mutex::new(Vec::new()));
+        let callbacks: Vec<_> = (0..armed.len())
+            .map(|at| {
+                let (tokens, count, wrong) = (Arc::clone(&armed), count.clone(), Arc::clone(&wrong));
+                armed[at].1.on_cancel(move |_| {
+                    let earlier = tokens[..at].iter().all(|(_, token)| token.is_cancelled());
+                    if !earlier || Instant::now() < tokens[at].0 {
+                        wrong.lock().unwrap().push(at);
+                    }
                     count.add();
-                });
-                (token, callback)
+                })
             })
             .collect();
         count.wait_for(1000);
-        drop(armed);
-        let fired = fired.lock().unwrap();
-        assert!(fired.is_sorted());
+        drop(callbacks);
+        assert_eq!(*wrong.lock().unwrap(), [0; 0]);
     });
 }
 
@@ -227,8 +235,219 @@ fn a_callback_that_panics_on_the_clock_does_not_stop_it() {
     });
 }
 
+/// A way for a callback to wait for a deadline; returns why the wait ended.
+type Way = fn(&CancellationToken) -> CancelReason;
+
+/// The number that the system gave to the clock's thread.
+fn clock_id() -> Option<String> {
+    fs::read_dir("/proc/self/task").unwrap().flatten().find_map(|task| {
+        let name = fs::read_to_string(task.path().join("comm")).ok()?;
+        (name.trim() == "brigade-clock").then(|| task.file_name().into_string().unwrap())
+    })
+}
+
 #[test]
+fn a_callback_on_the_clock_can_wait_for_deadlines() {
+    if !alone!(a_callback_on_the_clock_can_wait_for_deadlines) {
+        return;
+    }
+    watched(|| {
+        let root = CancellationToken::new();
+        let before = threads();
+        let far = root.child_with_timeout(HOUR);
+        let ways: [(&str, Way); 5] = [
+            ("a wait", |root| root.child_with_timeout(SOON).wait()),
+            ("a sleep", |root| root.child_with_timeout(SOON).sleep(HOUR).unwrap_err().reason()),
+            ("a pipeline", |root| {
+                let token = root.child_with_timeout(SOON);
+                Pipeline::from_iter(0..).threads(2).for_each(&token, |_: u64| ()).unwrap_err().reason()
+            }),
+            ("a scope", |root| {
+                scope(&root.child_with_timeout(SOON), |s| s.spawn(|s| s.token().sleep(HOUR))?.join())
+                    .unwrap_err()
+                    .reason()
+            }),
+            ("a callback, two levels down", |root| {
+                let told = Gate::default();
+                let (token, opens, inner) = (root.child_with_timeout(SOON), told.clone(), root.clone());
+                token
+                    .on_cancel(move |_| {
+                        let token = inner.child_with_timeout(SOON);
+                        let (told, tell) = (Gate::default(), Gate::clone(&opens));
+                        let opens = told.clone();
+                        token.on_cancel(move |_| opens.open()).detach();
+                        told.pass();
+                        tell.open();
+                    })
+                    .detach();
+                told.pass();
+                token.wait()
+            }),
+        ];
+        for (name, way) in ways {
+            for keeps_far in [true, false] {
+                reached(name);
+                // With another deadline armed the thread has to find a successor at once, without one later.
+                let far = keeps_far.then(|| root.child_with_timeout(HOUR));
+                let (entered, leave, ended) = (Gate::default(), Gate::default(), Counter::default());
+                let armed_before = root.child_with_timeout(2 * SOON);
+                let token = root.child_with_timeout(4 * SOON);
+                let callback = {
+                    let (entered, leave, ended, root) = (entered.clone(), leave.clone(), ended.clone(), root.clone());
+                    move |_| {
+                        assert_eq!(way(&root), CancelReason::Deadline);
+                        entered.open();
+                        leave.pass();
+                        ended.add();
+                    }
+                };
+                scope(&CancellationToken::never(), |s| {
+                    // On a slow machine the deadline may have passed, and the callback runs on this thread.
+                    let handle = s.spawn(|_| Ok::<_, Cancelled>(token.on_cancel(callback)))?;
+                    entered.pass();
+                    assert_eq!(armed_before.wait(), CancelReason::Deadline);
+                    // The callback is not over, and new deadlines fire.
+                    assert_eq!(root.child_with_timeout(SOON).wait(), CancelReason::Deadline);
+                    leave.open();
+                    ended.wait_for(1);
+                    handle.join().map(drop)
+                })
+                .unwrap();
+                drop(far);
+            }
+        }
+        assert!(!far.is_cancelled());
+        drop(far);
+        until_threads(before);
+    });
+}
+
+#[test]
+fn many_callbacks_that_block_on_the_clock_stop_no_deadline_and_leave_no_thread() {
+    if !alone!(many_callbacks_that_block_on_the_clock_stop_no_deadline_and_leave_no_thread) {
+        return;
+    }
+    watched(|| {
+        let root = CancellationToken::new();
+        let before = threads();
+        let (entered, leave) = (Counter::default(), Gate::default());
+        scope(&CancellationToken::never(), |s| {
+            for at in 1..=20 {
+                let token = root.child_with_timeout(SOON);
+                let (counts, leave) = (entered.clone(), leave.clone());
+                let register = token.clone();
+                // As above.
+                s.spawn(move |_| {
+                    let blocks = move |_| {
+                        counts.add();
+                        leave.pass();
+                    };
+                    register.on_cancel(blocks).detach();
+                    Ok::<_, Cancelled>(())
+                })?;
+                entered.wait_for(at);
+                assert_eq!(token.reason(), Some(CancelReason::Deadline));
+            }
+            assert_eq!(root.child_with_timeout(SOON).wait(), CancelReason::Deadline);
+            leave.open();
+            Ok(())
+        })
+        .unwrap();
+        until_threads(before);
+    });
+}
+
+#[test]
+fn a_captured_value_dropped_by_the_clock_cannot_stop_it() {
+    struct Waits(CancellationToken, Gate);
+    impl Drop for Waits {
+        fn drop(&mut self) {
+            // On this thread or the clock's: neither may be the one that it waits for.
+            assert_eq!(self.0.child_with_timeout(SOON).wait(), CancelReason::Deadline);
+            self.1.open();
+        }
+    }
+    watched(|| {
+        for _ in 0..50 {
+            let (root, ended) = (CancellationToken::new(), Gate::default());
+            let parent = CancellationToken::new();
+            let waits = Waits(root.clone(), ended.clone());
+            parent.on_cancel(move |_| drop(waits)).detach();
+            let child = parent.child_with_timeout(Duration::from_micros(200));
+            drop(parent);
+            let time = child.deadline().unwrap();
+            while Instant::now() < time {}
+            // The last owner of the parent: this thread, or the clock's, which is cancelling the child.
+            drop(child);
+            ended.pass();
+        }
+    });
+}
+
+#[test]
+fn a_deadline_that_only_wakes_starts_no_thread() {
+    if !alone!(a_deadline_that_only_wakes_starts_no_thread) {
+        return;
+    }
+    watched(|| {
+        let root = CancellationToken::new();
+        let far = root.child_with_timeout(HOUR);
+        crate::util::until(has_clock);
+        let clock = clock_id();
+        for _ in 0..10 {
+            let late = Err(Cancelled::new(CancelReason::Deadline));
+            assert_eq!(Pipeline::from_iter(0..).threads(2).for_each(&root.child_with_timeout(SOON), |_: u64| ()), late);
+            assert_eq!(scope(&root.child_with_timeout(SOON), |s| s.spawn(|s| s.token().sleep(HOUR))?.join()), late);
+            assert_eq!(root.child_with_timeout(SOON).wait(), CancelReason::Deadline);
+            assert!(root.child_with_timeout(SOON).done().recv().is_err());
+            assert_eq!(clock_id(), clock);
+        }
+        drop(far);
+    });
+}
+
+/// Starts threads until the system refuses; they end when the gate is opened.
 #[expect(clippy::disallowed_methods, reason = "threads until there are no more")]
+fn exhaust(hold: &Gate) -> Vec<thread::JoinHandle<bool>> {
+    let mut holders = Vec::new();
+    while let Ok(thread) = thread::Builder::new().spawn({
+        let hold = hold.clone();
+        move || hold.pass()
+    }) {
+        holders.push(thread);
+    }
+    holders
+}
+
+#[test]
+fn a_clock_that_is_refused_a_successor_runs_callbacks_itself_and_goes_on() {
+    const LIMITS: &str = "-v 2000000 && export RUST_MIN_STACK=268435456";
+    if !alone!(a_clock_that_is_refused_a_successor_runs_callbacks_itself_and_goes_on, LIMITS) {
+        return;
+    }
+    watched(|| {
+        let root = CancellationToken::new();
+        let far = root.child_with_timeout(HOUR);
+        crate::util::until(has_clock);
+        let clock = clock_id();
+        let hold = Gate::default();
+        let holders = exhaust(&hold);
+        let told = Counter::default();
+        for at in 1..=3 {
+            let (token, counts) = (root.child_with_timeout(SOON), told.clone());
+            let next = root.child_with_timeout(2 * SOON);
+            token.on_cancel(move |_| counts.add()).detach();
+            told.wait_for(at);
+            assert_eq!(next.wait(), CancelReason::Deadline);
+            assert_eq!(clock_id(), clock);
+        }
+        hold.open();
+        holders.into_iter().for_each(|thread| assert!(thread.join().unwrap()));
+        drop(far);
+    });
+}
+
+#[test]
 fn without_a_clock_thread_whoever_looks_or_waits_finds_the_deadline() {
     const LIMITS: &str = "-v 2000000 && export RUST_MIN_STACK=268435456";
     if !alone!(without_a_clock_thread_whoever_looks_or_waits_finds_the_deadline, LIMITS) {
@@ -238,13 +457,7 @@ fn without_a_clock_thread_whoever_looks_or_waits_finds_the_deadline() {
         // Rayon's pool cannot be started later.
         par_map(&CancellationToken::never(), 0..2, |_| ()).unwrap();
         let hold = Gate::default();
-        let mut holders = Vec::new();
-        while let Ok(thread) = thread::Builder::new().spawn({
-            let hold = hold.clone();
-            move || hold.pass()
-        }) {
-            holders.push(thread);
-        }
+        let holders = exhaust(&hold);
         let root = CancellationToken::new();
         let soon = || root.child_with_timeout(SOON);
         let late = Err(Cancelled::new(CancelReason::Deadline));

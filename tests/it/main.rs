@@ -27,4 +27,5 @@ mod scope_phases;
 mod scope_policy;
 mod tidy;
 mod token;
+mod token_chains;
 mod util;
