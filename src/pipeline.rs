@@ -3,6 +3,7 @@
 mod claim;
 mod commit;
 mod crew;
+mod data;
 mod end;
 mod lines;
 mod parts;
@@ -24,7 +25,7 @@ use crossbeam::channel::Receiver;
 use rayon::iter::{IndexedParallelIterator, IntoParallelIterator};
 
 use crate::error::Cancelled;
-use claim::FromData;
+use data::FromData;
 use lines::FromLines;
 use pulled::{FromIter, FromReceiver};
 use run::Settings;

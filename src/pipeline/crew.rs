@@ -13,7 +13,7 @@
 //! 5. The state is entered by [`Crew::enter`] alone, which on leaving wakes who can go on.
 //! 6. A ticket is taken before the state, the token or the void mark is looked at (see [`Event`](crate::token::Event)).
 
-use std::hint;
+use std::{hint, mem};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -66,7 +66,7 @@ pub(super) enum Ended<S, E> {
     Stopped(Stop<S, E>),
     /// The plain loop would have come no further.
     CancelledBySink,
-    /// A stage panicked.
+    /// A stage or the sink panicked.
     Panicked(Payload),
     /// A worker is gone by a panic that belongs to no item; joining it gives the payload.
     Crashed,
@@ -188,10 +188,9 @@ where
             });
             match ended {
                 None => worked = Some(done),
-                Some(Ok(ended)) => return ended,
-                Some(Err(payload)) => {
+                Some(ended) => {
                     panic::discard(done);
-                    panic::resume(payload)
+                    return ended;
                 }
             }
         }
@@ -311,11 +310,9 @@ where
             }
             Some(End::Void) => {}
         }
-        // The plain loop would not have met what is left. It goes before the result is made, which a `Drop` that panics
-        // after that would leak (rust-lang/rust#47949).
-        panic::discard(batch);
+        // The plain loop would not have met what is left.
+        drop(batch);
         if let Some(End::Void) = done.end {
-            panic::discard_all(done.outputs);
             return Worked { first, done: None, rest: None };
         }
         Worked { first, done: Some(done), rest: None }
@@ -333,12 +330,13 @@ impl<S: Stock, I, W: Stage<S::Item>> Crew<'_, S, I, W> {
     ) -> Result<Taken<W::Output>, Ended<W::Error, E>> {
         let Done { mut outputs, items, end, .. } = done;
         let started = Instant::now();
-        let mut rest = outputs.drain(..);
+        let mut rest = outputs.0.drain(..);
         self.signal.set_outputting(true);
         // Caught, since the rest has to be dropped one by one, and not while the panic unwinds.
         let taken = panic::catch(|| {
             for output in rest.by_ref() {
                 if token.is_cancelled() {
+                    panic::discard(output);
                     return Err(Refused::Cancelled);
                 }
                 sink(output)?;
@@ -348,19 +346,25 @@ impl<S: Stock, I, W: Stage<S::Item>> Crew<'_, S, I, W> {
         self.signal.set_outputting(false);
         panic::discard_all(&mut rest);
         drop(rest);
-        match (taken, end) {
-            (Err(payload), _) => panic::resume(payload),
-            (Ok(Err(Refused::Failed(error))), _) => Err(Ended::Stopped(Stop::Sink(error))),
-            (Ok(_), _) if self.signal.is_cancelled_by_sink() => Err(Ended::CancelledBySink),
-            (Ok(_), Some(End::Error(error))) => Err(Ended::Stopped(Stop::Stage(error))),
-            (Ok(_), Some(End::Panic(payload))) => Err(Ended::Panicked(payload)),
-            (Ok(Err(Refused::Cancelled)), _) => Err(Ended::Stopped(Stop::Cancelled)),
-            (Ok(Ok(())), None | Some(End::Void)) => Ok(Taken { emptied: outputs, items, elapsed: started.elapsed() }),
-        }
+        let ended = match taken {
+            Err(payload) => Ended::Panicked(payload),
+            Ok(Err(Refused::Failed(error))) => Ended::Stopped(Stop::Sink(error)),
+            Ok(_) if self.signal.is_cancelled_by_sink() => Ended::CancelledBySink,
+            Ok(taken) => {
+                return match (end, taken) {
+                    (Some(End::Error(error)), _) => Err(Ended::Stopped(Stop::Stage(error))),
+                    (Some(End::Panic(payload)), _) => Err(Ended::Panicked(payload)),
+                    (_, Err(_)) => Err(Ended::Stopped(Stop::Cancelled)),
+                    (_, Ok(())) => Ok(Taken { emptied: mem::take(&mut outputs.0), items, elapsed: started.elapsed() }),
+                };
+            }
+        };
+        panic::discard(end);
+        Err(ended)
     }
 }
 
-/// Ends the run should a worker's loop unwind, which only the `Drop` of a user's item can make it do.
+/// Ends the run should a worker's loop unwind, which only a source of rayon's that panics when it is split can make it do.
 struct CrashGuard<'c, 'a, S: Stock, I, W: Stage<S::Item>> {
     crew: &'c Crew<'a, S, I, W>,
 }

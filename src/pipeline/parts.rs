@@ -16,7 +16,6 @@ use super::run::Refused;
 use super::stage::Stage;
 use super::state::State;
 use super::work::Done;
-use crate::panic::{self, Payload};
 use crate::token::{CancellationToken, Ticket};
 
 /// How many parts of a batch may lie in the ring. Items of fewer outputs than these are worked side by side however they
@@ -38,9 +37,6 @@ enum Offered<R, E> {
     /// Nobody will ask for it.
     Void,
 }
-
-/// What the sink ended the run with, in the midst of a batch of the caller's.
-pub(super) type EndedWithin<S, E> = Option<Result<Ended<S, E>, Payload>>;
 
 impl<S, I, W> Crew<'_, S, I, W>
 where
@@ -73,22 +69,17 @@ where
         offers: &mut Offers,
         token: &CancellationToken,
         sink: &mut impl FnMut(W::Output) -> Result<(), Refused<E>>,
-        ended: &mut EndedWithin<W::Error, E>,
+        ended: &mut Option<Ended<W::Error, E>>,
     ) -> ControlFlow<(), Vec<W::Output>> {
         let mut part = Some(part);
         let mut taken = None;
         loop {
             match self.enter(|state| state.caller_offers(first, &mut part, offers, taken.take(), token)) {
                 Offered::Accepted(next) => return ControlFlow::Continue(next),
-                // Caught here, lest the panic of the sink pass for one of the stage that it runs in the midst of.
-                Offered::Output(done) => match panic::catch(|| self.output(done, token, sink)) {
-                    Ok(Ok(batch)) => taken = Some(batch),
-                    Ok(Err(stopped)) => {
-                        *ended = Some(Ok(stopped));
-                        return ControlFlow::Break(());
-                    }
-                    Err(payload) => {
-                        *ended = Some(Err(payload));
+                Offered::Output(done) => match self.output(done, token, sink) {
+                    Ok(batch) => taken = Some(batch),
+                    Err(stopped) => {
+                        *ended = Some(stopped);
                         return ControlFlow::Break(());
                     }
                 },

@@ -21,7 +21,8 @@ pub trait Stage<T>: Sync {
     type Error;
 
     /// Hands what becomes of `item` to `emit`; breaks off when that does. A stage that makes many items of one hands on `None`
-    /// before each: none of them may get through, and yet somebody has to ask whether more are wanted, and how long it takes.
+    /// before it asks for each: making it may take long, or there may be no end to those that are filtered out, and `emit`
+    /// has to see what is held and whether more is wanted.
     #[doc(hidden)]
     fn feed(
         &self,
@@ -331,10 +332,15 @@ where
         mut emit: impl FnMut(Option<R::Item>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, W::Error> {
         self.before.feed(item, |input| match input {
-            Some(input) => (self.f)(input).into_iter().try_for_each(|output| {
+            Some(input) => {
+                let items = (self.f)(input);
                 emit(None)?;
-                emit(Some(output))
-            }),
+                // Not a loop around `next()`: iterators that are made of others are quicker so.
+                items.into_iter().try_for_each(|output| {
+                    emit(Some(output))?;
+                    emit(None)
+                })
+            }
             None => emit(None),
         })
     }

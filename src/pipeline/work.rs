@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::claim::Batch;
 use super::stage::Stage;
 use super::window::{AIM, LARGEST};
-use crate::panic::{self, Payload};
+use crate::panic::{self, Payload, Unmet};
 
 /// A batch that has been worked, or a part of one.
 pub(super) struct Done<R, E> {
@@ -16,7 +16,7 @@ pub(super) struct Done<R, E> {
     /// How many parts of the batch came before.
     pub(super) part: usize,
     /// The outputs in order, up to where the batch ended.
-    pub(super) outputs: Vec<R>,
+    pub(super) outputs: Unmet<R>,
     /// How many items came to an end in it, the failing one included.
     pub(super) items: usize,
     /// How long they took.
@@ -54,6 +54,8 @@ struct Held<R, H> {
     /// How many outputs of a `flat_map` have gone by since the last look at the clock, and how many may.
     asked: usize,
     until_look: usize,
+    /// No more is wanted.
+    broken_off: bool,
 }
 
 impl<R, H> Held<R, H> {
@@ -64,7 +66,7 @@ impl<R, H> Held<R, H> {
         H: FnMut(Done<R, E>) -> ControlFlow<(), Vec<R>>,
     {
         let Held { at, part, .. } = *self;
-        let outputs = mem::take(&mut self.outputs);
+        let outputs = Unmet(mem::take(&mut self.outputs));
         (self.at, self.part) = (this, part + 1);
         self.outputs =
             (self.hand_over)(Done { at, part, outputs, items: this - at, elapsed: Duration::ZERO, end: None })?;
@@ -84,6 +86,12 @@ impl<R, H> Held<R, H> {
         let is_late = self.since.elapsed() > AIM * PATIENCE;
         self.until_look = if is_late { 1 } else { (self.until_look * 2).min(BETWEEN_LOOKS) };
         is_late && !self.outputs.is_empty()
+    }
+
+    #[cold]
+    fn break_off(&mut self) -> ControlFlow<()> {
+        self.broken_off = true;
+        ControlFlow::Break(())
     }
 }
 
@@ -109,7 +117,7 @@ pub(super) fn work<B: Batch, W: Stage<B::Item>>(
     let mut elapsed = Duration::ZERO;
     outputs.reserve(items);
     let mut done = 0;
-    let mut held = Held { outputs, hand_over, at: 0, part: 0, since: started, asked: 0, until_look: 1 };
+    let mut held = Held { outputs, hand_over, at: 0, part: 0, since: started, asked: 0, until_look: 1, broken_off: false };
     // One catch for the whole batch: outputs below the item that panics have been pushed already, and stay.
     let worked = panic::catch(|| {
         let mut next = 1;
@@ -117,20 +125,22 @@ pub(super) fn work<B: Batch, W: Stage<B::Item>>(
             let until = items.min(done + next);
             let run = batch.run(until - done, |item| {
                 if is_void(done) {
+                    panic::discard(item);
                     return ControlFlow::Break(End::Void);
                 }
                 done += 1;
                 let this = done - 1;
                 let fed = stage.feed(item, |output| match output {
                     Some(output) => {
-                        if held.outputs.len() >= MOST_OUTPUTS {
-                            held.hand_over(this)?;
+                        if held.outputs.len() >= MOST_OUTPUTS && held.hand_over(this).is_break() {
+                            panic::discard(output);
+                            return held.break_off();
                         }
                         held.outputs.push(output);
                         ControlFlow::Continue(())
                     }
-                    None if is_void(this) => ControlFlow::Break(()),
-                    None if held.is_late() => held.hand_over(this),
+                    None if is_void(this) => held.break_off(),
+                    None if held.is_late() && held.hand_over(this).is_break() => held.break_off(),
                     None => ControlFlow::Continue(()),
                 });
                 match fed {
@@ -142,8 +152,7 @@ pub(super) fn work<B: Batch, W: Stage<B::Item>>(
             if let ControlFlow::Break(end) = run {
                 return Some(end);
             }
-            // Rayon's `panic_fuse` is one that does so.
-            assert!(done == until, "the data has fewer items than it said it had");
+            debug_assert_eq!(done, until, "a batch has the items that were claimed, or panics");
             elapsed = started.elapsed();
             if elapsed > AIM * PATIENCE || elapsed > AIM / 2 && is_idle() {
                 break;
@@ -152,11 +161,18 @@ pub(super) fn work<B: Batch, W: Stage<B::Item>>(
         }
         None
     });
-    let end = worked.unwrap_or_else(|payload| Some(End::Panic(payload)));
+    let end = worked.unwrap_or_else(|payload| {
+        // What is dropped when an item is left in its midst, the rest of an iterator, the plain loop would not have met.
+        if held.broken_off {
+            panic::discard(payload);
+            return Some(End::Void);
+        }
+        Some(End::Panic(payload))
+    });
     // A source may panic while it makes an item of data: that item has not been counted.
     let failed = usize::from(end.is_some() && done == 0);
     let Held { outputs, at, part, .. } = held;
-    Done { at, part, outputs, items: done - at + failed, elapsed, end }
+    Done { at, part, outputs: Unmet(outputs), items: done - at + failed, elapsed, end }
 }
 
 #[cfg(test)]
@@ -164,6 +180,7 @@ mod tests {
     use std::marker::PhantomData;
 
     use super::super::claim::Batch;
+    use super::super::pulled::Items;
     use super::super::stage::{Identity, Inspect};
     use super::*;
 
@@ -176,10 +193,10 @@ mod tests {
                 while *item == costly && started.elapsed() <= AIM * PATIENCE {}
             },
         };
-        let mut batch = (0..100_usize).collect::<Vec<_>>().into_iter();
+        let mut batch = Items((0..100_usize).collect::<Vec<_>>().into_iter());
         let done = work(&stage, &mut batch, 100, Vec::new(), |_| false, || idle, |_| ControlFlow::Break(()));
         assert!(done.end.is_none());
-        assert_eq!((done.outputs.len(), done.items + batch.len()), (done.items, 100));
+        assert_eq!((done.outputs.0.len(), done.items + batch.0.len()), (done.items, 100));
         done.items
     }
 
@@ -193,8 +210,8 @@ mod tests {
 
     #[test]
     fn the_rest_of_a_batch_can_be_split_again() {
-        let mut rest = vec![1, 2, 3, 4, 5].into_iter();
+        let mut rest = Items(vec![1, 2, 3, 4, 5].into_iter());
         let front = rest.split(2);
-        assert_eq!((front.collect::<Vec<_>>(), rest.collect::<Vec<_>>()), (vec![1, 2], vec![3, 4, 5]));
+        assert_eq!((front.0.as_slice(), rest.0.as_slice()), (&[1, 2][..], &[3, 4, 5][..]));
     }
 }

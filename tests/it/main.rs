@@ -9,6 +9,7 @@ mod par;
 mod par_adapt;
 mod par_forms;
 mod pipeline;
+mod pipeline_drops;
 mod pipeline_end;
 mod pipeline_model;
 mod pipeline_parts;
