@@ -13,6 +13,8 @@ mod scan;
 mod signal;
 mod stage;
 mod state;
+mod step;
+mod weight;
 mod window;
 mod work;
 
@@ -254,7 +256,7 @@ impl<S: Source<Error = Cancelled>> Pipeline<S, Identity<Cancelled>> {
         Pipeline {
             source,
             stage: Identity(PhantomData),
-            settings: Settings { threads: None, window: None, ordered: true, name: None },
+            settings: Settings { threads: None, window: None, ordered: true, name: None, stack: None },
         }
     }
 }
@@ -313,6 +315,30 @@ impl<S, W> Pipeline<S, W> {
     /// show them. The default is `pipeline`. A NUL becomes the replacement character.
     pub fn named(mut self, name: impl AsRef<str>) -> Self {
         self.settings.name = Some(name.as_ref().into());
+        self
+    }
+
+    /// Gives each thread that the run starts a stack of so many bytes. The default is std's: `RUST_MIN_STACK`, or 2 MiB.
+    ///
+    /// Set this for stages that recurse deeply. The calling thread runs stages too, and keeps the stack that it has: 8 MiB
+    /// most often for the main thread, less for others, which [`ScopeBuilder::stack_size`](crate::ScopeBuilder::stack_size)
+    /// can give a larger one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use brigade::{CancellationToken, Pipeline};
+    ///
+    /// fn depth(levels: u32) -> u32 {
+    ///     if levels == 0 { 0 } else { 1 + depth(levels - 1) }
+    /// }
+    ///
+    /// let depths = Pipeline::from_data([10, 1_000]).stack_size(8 << 20).map(depth);
+    /// assert_eq!(depths.collect::<Vec<_>>(&CancellationToken::new())?, [10, 1_000]);
+    /// # Ok::<(), brigade::Cancelled>(())
+    /// ```
+    pub fn stack_size(mut self, bytes: usize) -> Self {
+        self.settings.stack = Some(bytes);
         self
     }
 }

@@ -13,11 +13,11 @@
 //! 5. The state is entered by [`Crew::enter`] alone, which on leaving wakes who can go on.
 //! 6. A ticket is taken before the state, the token or the void mark is looked at (see [`Event`](crate::token::Event)).
 
-use std::{hint, mem};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
+use std::{hint, mem};
 
 use crossbeam::utils::{Backoff, CachePadded};
 use parking_lot::{Mutex, MutexGuard};
@@ -28,9 +28,10 @@ use super::parts::Offers;
 use super::run::{Refused, Settings, Stop};
 use super::signal::Signal;
 use super::stage::Stage;
-use super::state::{Claim, Inlet, State, Step, Worked};
+use super::state::{Inlet, State};
+use super::step::{Claim, Step, Worked};
 use super::window::AIM;
-use super::work::{Done, End, work};
+use super::work::{Done, End, View, work};
 use crate::panic::{self, Payload};
 use crate::token::{CancelCallback, CancellationToken};
 
@@ -162,20 +163,21 @@ where
         let mut worked = None;
         let mut taken = None;
         let mut lingered = false;
+        let mut patience = true;
         loop {
             let step = self.enter(|state| state.caller_step(worked.take(), taken.take(), token, alone, lingered));
             lingered = matches!(step, Step::Linger(_));
             let mut claimed = None;
             match step {
                 Step::Output(done) => match self.output(done, token, sink) {
-                    Ok(batch) => taken = Some(batch),
+                    Ok(batch) => (taken, patience) = (Some(batch), true),
                     Err(ended) => return ended,
                 },
                 Step::Work(claim) => claimed = Some(claim),
                 Step::Linger(wanted) => self.linger(wanted),
                 Step::Pull(items) if self.ready => claimed = self.pull_batch(items),
                 Step::Pull(items) => self.pull(items),
-                Step::Sleep(ticket) => self.signal.caller.wait(ticket),
+                Step::Sleep(ticket) => self.signal.wait_as_caller(ticket, &mut patience),
                 Step::Leave => return Ended::Complete,
                 Step::Abandon if self.signal.is_cancelled_by_sink() => return Ended::CancelledBySink,
                 Step::Abandon if token.is_cancelled() => return Ended::Stopped(Stop::Cancelled),
@@ -292,30 +294,29 @@ where
         mut hand_over: impl FnMut(u64, Done<W::Output, W::Error>, &mut Offers) -> ControlFlow<(), Vec<W::Output>>,
     ) -> Worked<S::Batch, W::Output, W::Error> {
         let Claim { first, mut batch, items, outputs } = claim;
-        let signal = &*self.signal;
+        let view = View { signal: &self.signal, first, ordered: self.ordered };
         let mut offers = Offers::default();
-        let is_void = |done| signal.is_void(first + done as u64);
         let hand_over = |part: Done<_, _>| hand_over(first + part.at as u64, part, &mut offers);
-        let done = work(self.stage, &mut batch, items, outputs, is_void, || signal.is_idle(), hand_over);
+        let (done, effort) = work(self.stage, &mut batch, items, outputs, &view, hand_over);
         let first = first + done.at as u64;
         match done.end {
             None => {
                 let left = items - done.at - done.items;
                 let rest = Some((batch, left)).filter(|_| left > 0);
-                return Worked { first, done: Some(done), rest };
+                return Worked { first, done: Some(done), effort, rest };
             }
             // In order, what lies below goes on; in no order, the first to fail ends all.
             Some(End::Error(_) | End::Panic(_)) => {
-                signal.void_from(if self.ordered { first + done.items as u64 } else { 0 });
+                self.signal.void_from(if self.ordered { first + done.items as u64 } else { 0 });
             }
             Some(End::Void) => {}
         }
         // The plain loop would not have met what is left.
         drop(batch);
         if let Some(End::Void) = done.end {
-            return Worked { first, done: None, rest: None };
+            return Worked { first, done: None, effort, rest: None };
         }
-        Worked { first, done: Some(done), rest: None }
+        Worked { first, done: Some(done), effort, rest: None }
     }
 }
 

@@ -22,6 +22,8 @@ pub struct Settings {
     pub(super) ordered: bool,
     /// Of the threads.
     pub(super) name: Option<Arc<str>>,
+    /// In bytes, of each thread.
+    pub(super) stack: Option<usize>,
 }
 
 impl Settings {
@@ -141,7 +143,8 @@ where
     let (ended, dropped, state) = thread::scope(|scope| {
         let mut handles = Vec::new();
         for index in 1..=workers {
-            match thread::spawn(scope, settings.name.as_deref().unwrap_or("pipeline"), index, None, || crew.worker()) {
+            let name = settings.name.as_deref().unwrap_or("pipeline");
+            match thread::spawn(scope, name, index, settings.stack, || crew.worker()) {
                 Ok(handle) => handles.push(handle),
                 // Fewer threads do the same work.
                 Err(_) => break,

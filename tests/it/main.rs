@@ -11,6 +11,7 @@ mod par_forms;
 mod pipeline;
 mod pipeline_drops;
 mod pipeline_end;
+mod pipeline_limits;
 mod pipeline_model;
 mod pipeline_parts;
 mod scope;

@@ -208,7 +208,10 @@ fn items_and_outputs_behind_the_end_may_panic_when_dropped() {
 }
 
 /// A channel of bombs that are defused when it goes.
-struct Leftovers(crossbeam::channel::Receiver<Bomb>, #[expect(dead_code, reason = "held")] crossbeam::channel::Sender<Bomb>);
+struct Leftovers(
+    crossbeam::channel::Receiver<Bomb>,
+    #[expect(dead_code, reason = "held")] crossbeam::channel::Sender<Bomb>,
+);
 
 impl Drop for Leftovers {
     fn drop(&mut self) {
