@@ -137,7 +137,8 @@ impl<T> Drop for Guarded<T> {
     }
 }
 
-/// A vector of items that the plain loop would not have met: they are dropped one by one, and panics of their `Drop` are lost.
+/// A vector of items that the plain loop would not have met: they are dropped one by one, and panics of their `Drop`
+/// are lost.
 #[derive(Debug)]
 pub(crate) struct Unmet<T>(pub(crate) Vec<T>);
 

@@ -32,8 +32,8 @@ use crate::token::CancellationToken;
 pub trait Source: Sized {
     /// What the source yields.
     type Item;
-    /// What it can fail with: [`Cancelled`](crate::Cancelled), but behind a [`scan`](super::Pipeline::scan) what the stages before that can
-    /// fail with.
+    /// What it can fail with: [`Cancelled`](crate::Cancelled), but behind a [`scan`](super::Pipeline::scan) what the
+    /// stages before that can fail with.
     type Error;
 
     /// `token` is for sources that wait by means of this library.

@@ -365,7 +365,8 @@ impl<S: Stock, I, W: Stage<S::Item>> Crew<'_, S, I, W> {
     }
 }
 
-/// Ends the run should a worker's loop unwind, which only a source of rayon's that panics when it is split can make it do.
+/// Ends the run should a worker's loop unwind, which only a source of rayon's that panics when it is split can make it
+/// do.
 struct CrashGuard<'c, 'a, S: Stock, I, W: Stage<S::Item>> {
     crew: &'c Crew<'a, S, I, W>,
 }

@@ -47,8 +47,8 @@ struct Data<P: Producer> {
 }
 
 impl<P: Producer> Data<P> {
-    /// Whether the items may have a `Drop`. If so they are split off one by one: all that rayon can do with a part of which
-    /// some items are left is to drop these together, and two whose `Drop` panics would abort the process.
+    /// Whether the items may have a `Drop`. If so they are split off one by one: all that rayon can do with a part of
+    /// which some items are left is to drop these together, and two whose `Drop` panics would abort the process.
     const ONE_BY_ONE: bool = mem::needs_drop::<P>();
 
     fn take_front(&mut self, most: usize) -> Option<P> {

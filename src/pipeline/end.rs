@@ -182,7 +182,9 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
 
     /// Runs the pipeline until its first output, and returns that; `None` if there is none. The source may be endless.
     ///
-    /// The first output is that of the lowest item that has one, or, [unordered](Pipeline::unordered), any.
+    /// The first output is that of the earliest item that has one, or, [unordered](Pipeline::unordered), any. A
+    /// `next()` of the source that is under way is waited for, unless the [`window`](Pipeline::window) is 1; see
+    /// [Blocking sources](Pipeline#blocking-sources).
     ///
     /// # Cancellation
     ///

@@ -1,13 +1,13 @@
 //! Parts: what is handed over of a batch before it is done, where an item makes more outputs than should be held.
 //!
-//! A part goes into the ring, and waits there for its turn as a batch does. What lies there is bounded for the whole run
-//! (see [`weight`](super::weight)): a member with a part for which there is no room waits until there is, or its batch is
-//! due. Nor does a member claim a new batch then, since each has a last part that goes into the ring as it is.
+//! A part goes into the ring, and waits there for its turn as a batch does. What lies there is bounded for the whole
+//! run (see [`weight`](super::weight)): a member with a part for which there is no room waits until there is, or its
+//! batch is due. Nor does a member claim a new batch then, since each has a last part that goes into the ring as it is.
 //!
-//! That comes to an end, because the due batch is never refused room that other batches have taken. It is in the hands of a
-//! member, which works it, or waits for the sink to take the parts that are in its way, all of them due; or it was handed
-//! back, and the member that did so claims what is earliest. The caller does not only wait: it outputs what is due, in the
-//! midst of its own item.
+//! That comes to an end, because the due batch is never refused room that other batches have taken. It is in the hands
+//! of a member, which works it, or waits for the sink to take the parts that are in its way, all of them due; or it was
+//! handed back, and the member that did so claims what is earliest. The caller does not only wait: it outputs what is
+//! due, in the midst of its own item.
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;

@@ -177,7 +177,8 @@ where
 /// Decides what a run ends with, all threads being joined: a panic before an error, the earlier before the later.
 ///
 /// What the plain loop would not have met is dropped and counts for nothing: what the items behind the end failed with,
-/// their outputs, and, where they were pulled, they themselves. The loop does meet the `Drop` of the sink and of the source.
+/// their outputs, and, where they were pulled, they themselves. The loop does meet the `Drop` of the sink and of the
+/// source.
 fn settle<R, S, E, A>(
     ended: Ended<S, E>,
     state: Option<A>,
@@ -187,8 +188,8 @@ fn settle<R, S, E, A>(
     leftovers: impl Sized,
 ) -> Result<A, Stop<S, E>> {
     let mut panics = Panics::default();
-    // An error hides what failed behind it. A cancellation from elsewhere than the sink hides nothing: it may be the echo of
-    // what failed.
+    // An error hides what failed behind it. A cancellation from elsewhere than the sink hides nothing: it may be the
+    // echo of what failed.
     let (mut result, hides) = match ended {
         Ended::Complete => (Ok(state), false),
         Ended::Stopped(Stop::Cancelled) => (Err(Stop::Cancelled), false),
@@ -275,7 +276,8 @@ fn plain<T, W: Stage<T>, E>(
     }
 }
 
-/// Applies the stages to one item, and hands what they make of it to the sink. Says in `stopped` why nothing more is wanted.
+/// Applies the stages to one item, and hands what they make of it to the sink. Says in `stopped` why nothing more is
+/// wanted.
 fn feed<T, W: Stage<T>, E>(
     stage: &W,
     item: T,

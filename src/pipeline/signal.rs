@@ -80,7 +80,8 @@ impl Signal {
         self.alarms.load(Ordering::Relaxed)
     }
 
-    /// For the caller: waits until it is notified. After a millisecond it lets those who hold outputs back know of it, once.
+    /// For the caller: waits until it is notified. After a millisecond it lets those who hold outputs back know of it,
+    /// once.
     pub(super) fn wait_as_caller(&self, ticket: Ticket, patience: &mut bool) {
         if *patience {
             let end = Instant::now() + ALARM;

@@ -1,12 +1,12 @@
 //! Weights: how much memory outputs may take, as far as a library can know.
 //!
-//! Outputs that a stage makes many of an item are held in parts, and the parts of a run are counted. A part is 4096 outputs
-//! where these are small. What an output has inline is known, but what it owns besides is not, 64 KiB of a `Vec` say. It
-//! takes time to make, however: a core writes 32 GB/s at the very most, so what was made in 125 ns is smaller than 4 KiB,
-//! and what is 64 KiB took 2 µs. So outputs that own nothing (they have no `Drop`) weigh by their size alone, and others also
-//! by the square of the time they took, up to 256 times the lightest. A part is then 16 outputs of 64 KiB, or 4096 short
-//! strings. By time itself, rather than its square, parts of strings would be so short that items of 250,000 of them would
-//! wait for each other.
+//! Outputs that a stage makes many of an item are held in parts, and the parts of a run are counted. A part is 4096
+//! outputs where these are small. What an output has inline is known, but what it owns besides is not, 64 KiB of a
+//! `Vec` say. It takes time to make, however: a core writes 32 GB/s at the very most, so what was made in 125 ns is
+//! smaller than 4 KiB, and what is 64 KiB took 2 µs. So outputs that own nothing (they have no `Drop`) weigh by their
+//! size alone, and others also by the square of the time they took, up to 256 times the lightest. A part is then 16
+//! outputs of 64 KiB, or 4096 short strings. By time itself, rather than its square, parts of strings would be so short
+//! that items of 250,000 of them would wait for each other.
 
 use std::mem::{needs_drop, size_of};
 use std::time::Duration;

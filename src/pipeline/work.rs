@@ -121,8 +121,9 @@ impl<R, H> Held<R, H> {
         Done { at: self.at, part: self.part, outputs: Unmet(outputs), items, weight, end }
     }
 
-    /// Whether to hand over what there is before a stage that makes many items of one is asked for the next, which may take
-    /// long. The clock is looked at every 2 µs or so, every 64 outputs at least: so after each where they are slow.
+    /// Whether to hand over what there is before a stage that makes many items of one is asked for the next, which may
+    /// take long. The clock is looked at every 2 µs or so, every 64 outputs at least: so after each where they are
+    /// slow.
     #[inline]
     fn is_late(&mut self, view: &View<'_>) -> bool {
         self.asked += 1;
@@ -158,9 +159,9 @@ impl<R, H> Held<R, H> {
 /// Where an item makes very many outputs, or takes long over them, `hand_over` is given those there are, and answers with
 /// an empty vector for the next; it breaks off when they are void.
 ///
-/// Now and then, while there is a rest, the clock is looked at, after 1, 3, 7 items and so on up to every sixteenth part.
-/// There what the caller could take is handed over; a batch that turns out to be much more costly than its kind is left,
-/// and so is one that has run for a while and a member is idle. The rest is still in `batch` then.
+/// Now and then, while there is a rest, the clock is looked at, after 1, 3, 7 items and so on up to every sixteenth
+/// part. There what the caller could take is handed over; a batch that turns out to be much more costly than its kind
+/// is left, and so is one that has run for a while and a member is idle. The rest is still in `batch` then.
 pub(super) fn work<B: Batch, W: Stage<B::Item>>(
     stage: &W,
     batch: &mut B,
@@ -187,7 +188,8 @@ pub(super) fn work<B: Batch, W: Stage<B::Item>>(
         broken_off: false,
     };
     let mut last = started;
-    // One catch for the whole batch: outputs of the items before the one that panics have been pushed already, and stay.
+    // One catch for the whole batch: outputs of the items before the one that panics have been pushed already, and
+    // stay.
     let worked = panic::catch(|| {
         let mut next = 1;
         while done < items {
@@ -223,7 +225,7 @@ pub(super) fn work<B: Batch, W: Stage<B::Item>>(
             }
             debug_assert_eq!(done, until, "a batch has the items that were claimed, or panics");
             last = Instant::now();
-            let elapsed = last - started - held.waited;
+            let elapsed = (last - started).saturating_sub(held.waited);
             if done == items || elapsed > AIM * PATIENCE || elapsed > AIM / 2 && view.signal.is_idle() {
                 break;
             }
@@ -235,7 +237,8 @@ pub(super) fn work<B: Batch, W: Stage<B::Item>>(
         None
     });
     let end = worked.unwrap_or_else(|payload| {
-        // What is dropped when an item is left in its midst, the rest of an iterator, the plain loop would not have met.
+        // What is dropped when an item is left in its midst, the rest of an iterator, the plain loop would not have
+        // met.
         if held.broken_off {
             panic::discard(payload);
             return Some(End::Void);

@@ -241,12 +241,13 @@ fn handed_back_rests_may_panic_when_dropped() {
                         anyhow::ensure!(id != BAD + 20, "stage");
                         Ok(())
                     };
-                    let said = ended(|| match data {
-                        true => {
+                    let said = ended(|| {
+                        if data {
                             let bombs = bombs().collect::<Vec<_>>();
                             Pipeline::from_data(bombs).threads(threads).try_map(stage).count(&live())
+                        } else {
+                            Pipeline::from_ready(bombs()).threads(threads).try_map(stage).count(&live())
                         }
-                        false => Pipeline::from_ready(bombs()).threads(threads).try_map(stage).count(&live()),
                     });
                     assert_eq!(said, "stage");
                     maker.each_was_dropped_once();
@@ -281,7 +282,7 @@ fn parts_that_became_void_may_panic_when_dropped() {
                         let fanned = pipeline.flat_map(|item| {
                             let (maker, made, many) = (maker.clone(), &made, &many);
                             // The iterator has a `Drop` that panics too, if it is left in its midst.
-                            // (Where the sink is called in the midst of it and panics, that is two panics of the loop itself.)
+                            // (In the plain loop the sink is called in the midst of it: two panics of the loop's own.)
                             let mut tail = Tail(item >= armed_from && (threads > 1 || ending != "sink panics"));
                             (0..5_000).map(move |at| {
                                 if made.fetch_add(1, Ordering::Relaxed) > 4_500 {
@@ -359,7 +360,7 @@ fn errors_and_payloads_that_lose_may_panic_when_dropped() {
                 maker.each_was_dropped_once();
 
                 let maker = Maker::default();
-                let sink = |_| Err(Failed(Some(maker.make(7, true))));
+                let sink = |()| Err(Failed(Some(maker.make(7, true))));
                 let failed = Pipeline::from_ready(0..100)
                     .threads(threads)
                     .flat_map(|item| [item, item])

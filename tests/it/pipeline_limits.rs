@@ -13,12 +13,15 @@ fn live() -> CancellationToken {
     CancellationToken::new()
 }
 
+/// How many items a part gives that begins at an index and should have so many.
+type Gives = fn(usize, usize) -> usize;
+
 /// Data that has `len` items, of which each split part gives `gives(first, items)`.
 #[derive(Clone)]
 struct Liar {
     first: usize,
     len: usize,
-    gives: fn(usize, usize) -> usize,
+    gives: Gives,
 }
 
 impl ParallelIterator for Liar {
@@ -100,7 +103,8 @@ fn data_shorter_or_longer_than_its_len_panics_in_the_same_words_at_every_number_
     watched(|| {
         let short = "the source has fewer items than the 1000 that its len promised";
         let long = "the source has more items than the 1000 that its len promised";
-        let kinds: [(fn(usize, usize) -> usize, &str); 5] = [
+
+        let kinds: [(Gives, &str); 5] = [
             // It ends before its time, and all is missing behind that.
             (|first, len| len.min(700_usize.saturating_sub(first)), short),
             (|first, len| len.min(999_usize.saturating_sub(first)), short),
@@ -137,9 +141,9 @@ fn what_short_data_has_is_output_before_the_panic() {
     });
 }
 
-/// Uses some 5 MiB of stack.
+/// Uses more than 5 MiB of stack for 400 levels.
 fn dive(levels: usize) -> usize {
-    let room = std::hint::black_box([1_u8; 64 << 10]);
+    let room = std::hint::black_box([1_u8; 16_384]);
     if levels == 0 { 0 } else { dive(levels - 1) + usize::from(room[levels]) }
 }
 
@@ -155,14 +159,14 @@ fn stack_size_lets_stages_recurse_deeply_on_every_thread() {
                     let stage = |item| {
                         met.add();
                         met.wait_for(threads);
-                        dive(79) + item
+                        dive(400) + item
                     };
                     let depths: Vec<usize> = Pipeline::from_data(0..threads)
                         .threads(threads)
                         .stack_size(64 << 20)
                         .map(stage)
                         .collect(&token)?;
-                    assert!(depths.into_iter().eq((0..threads).map(|item| 79 + item)));
+                    assert!(depths.into_iter().eq((0..threads).map(|item| 400 + item)));
                 }
                 Ok::<_, brigade::Cancelled>(())
             })?;

@@ -10,8 +10,8 @@ fn live() -> CancellationToken {
     CancellationToken::new()
 }
 
-/// How many parts of outputs may be held: 16 of the due item; 16 and 2 a thread of the others; of each thread the one it
-/// makes and the last of an item, which goes where it belongs; and one in the hands of the sink.
+/// How many parts of outputs may be held: 16 of the due item; 16 and 2 a thread of the others; of each thread the one
+/// it makes and the last of an item, which goes where it belongs; and one in the hands of the sink.
 fn parts(threads: isize) -> isize {
     16 + 16 + 2 * threads + 2 * threads + 1
 }
@@ -104,7 +104,8 @@ fn an_output_that_took_long_reaches_the_sink_before_the_next_is_asked_for() {
                     let slowly = |()| {
                         let on_worker = std::thread::current().name().is_some_and(|name| name.starts_with("pipeline#"));
                         let (arrived, by_worker) = (&arrived, &by_worker);
-                        (0..burst + 80).map(move |at: usize| {
+                        (0..burst + 80_usize).inspect(move |at| {
+                            let at = *at;
                             if at > burst {
                                 let started = std::time::Instant::now();
                                 while started.elapsed() < std::time::Duration::from_millis(1) {}
@@ -114,7 +115,6 @@ fn an_output_that_took_long_reaches_the_sink_before_the_next_is_asked_for() {
                                 arrived.wait_for(at);
                                 by_worker.fetch_add(1, Ordering::Relaxed);
                             }
-                            at
                         })
                     };
                     let source = Pipeline::from_iter(std::iter::once(())).threads(threads);
