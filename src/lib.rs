@@ -37,7 +37,8 @@
 //! # Ok::<(), anyhow::Error>(())
 //! ```
 //!
-//! A `StdinLock` cannot be sent to another thread; `BufReader::new(io::stdin())` can.
+//! A `StdinLock` cannot be sent to another thread; `BufReader::new(io::stdin())` can. A stage that prints waits for
+//! ever while the calling thread holds `stdout().lock()`.
 //!
 //! # Parallel maps
 //!

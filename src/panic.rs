@@ -70,6 +70,86 @@ pub(crate) fn discard_all<T>(lost: impl IntoIterator<Item = T>) {
     lost.into_iter().for_each(discard);
 }
 
+/// The panics that a call meets while it ends: it goes on with the first, and the others are lost.
+#[derive(Default)]
+pub(crate) struct Panics(Option<Payload>);
+
+impl Panics {
+    pub(crate) fn add(&mut self, payload: Payload) {
+        match self.0 {
+            None => self.0 = Some(payload),
+            Some(_) => discard(payload),
+        }
+    }
+
+    /// Drops a value; if its `Drop` panics, that is one more.
+    pub(crate) fn drop<T>(&mut self, value: T) {
+        if let Err(payload) = catch(move || drop(value)) {
+            self.add(payload);
+        }
+    }
+
+    pub(crate) fn append(&mut self, later: Panics) {
+        if let Some(payload) = later.0 {
+            self.add(payload);
+        }
+    }
+
+    /// Goes on with the first panic, and drops `result` before; returns that if there was none.
+    pub(crate) fn resume_or<T>(self, result: T) -> T {
+        match self.0 {
+            None => result,
+            Some(payload) => {
+                discard(result);
+                resume(payload)
+            }
+        }
+    }
+}
+
+/// A value whose `Drop` may panic while another panic unwinds, which would abort the process: the second one is lost.
+#[derive(Debug)]
+pub(crate) struct Guarded<T>(Option<T>);
+
+impl<T> Guarded<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Guarded(Some(value))
+    }
+
+    pub(crate) fn get(&self) -> &T {
+        self.0.as_ref().expect("taken by value only")
+    }
+
+    pub(crate) fn get_mut(&mut self) -> &mut T {
+        self.0.as_mut().expect("taken by value only")
+    }
+
+    pub(crate) fn into_inner(mut self) -> T {
+        self.0.take().expect("taken by value only")
+    }
+}
+
+impl<T> Drop for Guarded<T> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            discard(self.0.take());
+        }
+    }
+}
+
+/// A vector of items that the plain loop would not have met: they are dropped one by one, and panics of their `Drop`
+/// are lost.
+#[derive(Debug)]
+pub(crate) struct Unmet<T>(pub(crate) Vec<T>);
+
+impl<T> Drop for Unmet<T> {
+    fn drop(&mut self) {
+        if std::mem::needs_drop::<T>() {
+            discard_all(self.0.drain(..));
+        }
+    }
+}
+
 /// Panics because a source has ended before it gave the `promised` number of items: an indexed source of rayon's that is not
 /// as long as its `len`. Every part says so in the same words.
 #[cold]

@@ -3,6 +3,7 @@
 mod claim;
 mod commit;
 mod crew;
+mod data;
 mod end;
 mod lines;
 mod located;
@@ -13,6 +14,8 @@ mod scan;
 mod signal;
 mod stage;
 mod state;
+mod step;
+mod weight;
 mod window;
 mod work;
 
@@ -25,7 +28,7 @@ use crossbeam::channel::Receiver;
 use rayon::iter::{IndexedParallelIterator, IntoParallelIterator};
 
 use crate::error::Cancelled;
-use claim::FromData;
+use data::FromData;
 use lines::FromLines;
 use pulled::{FromIter, FromReceiver};
 use run::Settings;
@@ -55,22 +58,36 @@ pub use stage::Stage;
 ///
 /// # Memory
 ///
-/// Between a pull and its output lie at most a [`window`](Self::window) of items, and what a
-/// [`flat_map`](Self::flat_map) makes of them: by default four batches a thread, which
-/// are up to 1024 items each where items cost next to nothing, and one where an item takes 100 µs or more of the source's,
-/// the stages' and the sink's time together.
+/// Between a pull and its output lie at most a [`window`](Self::window) of items: by default four batches a thread,
+/// which are up to 1024 items each where items cost next to nothing, and one where an item takes 100 µs or more of the
+/// source's, the stages' and the sink's time together. What a [`flat_map`](Self::flat_map) makes of them beyond one
+/// output an item is bounded for the whole run; its page says how.
 ///
 /// # Blocking sources
 ///
 /// An iterator may wait in `next()`, even for the output of an item it gave earlier: what was pulled is worked on and
 /// output meanwhile, at every setting. For that the calling thread, which outputs, never pulls; on two threads there is
 /// then one that pulls, and while an item keeps it busy for long, the other soon runs out of work, however wide the
-/// window. An iterator that never waits has no such limit as [`from_ready`](Self::from_ready). A stage, unlike a source,
-/// must not wait for an output, be it of another item or an earlier one of its own item.
+/// window. An iterator that never waits has no such limit as [`from_ready`](Self::from_ready).
 ///
-/// A run that ends early waits for a `next()` that is under way, as a cancelled one does. The sink is dropped before, with
-/// all that it owns, so that an iterator which waits for something the sink owns, such as the other end of a channel, is
-/// let go. (Waiting for a channel [of its own](Self::from_receiver) simply ends.)
+/// A run that ends early, by [`first`](Self::first), a [`scan`](Self::scan) that ends or a sink that fails, waits for a
+/// `next()` that is under way, as a cancelled one does. The plain loop would not have called it: `(echo one; sleep 3) |
+/// tool` takes three seconds longer on two threads than on one. With [`window(1)`](Self::window) no item is pulled
+/// before the output of the one before has been taken, so such a run ends at once, as the loop does, and as slowly as
+/// the loop works. The sink is dropped before the wait, with all that it owns, so that an iterator which waits for
+/// something the sink owns, such as the other end of a channel, is let go. Waiting for a channel [of its
+/// own](Self::from_receiver) simply ends.
+///
+/// # Stages that wait
+///
+/// A stage, unlike a source, must not wait for another item: neither for its output nor for its stage to begin or end,
+/// nor for an earlier output of its own item. Items share a batch, and are worked one after the other then. It may seem
+/// to work, as batches are of one item when a run begins. No window lifts this, since the calling thread, which alone
+/// outputs, may be in such a stage itself while the item it waits for is outside of the window.
+///
+/// A stage that prints hangs on two threads if the calling thread holds `stdout().lock()` meanwhile, in its sink say:
+/// print in the sink, or lock for each line. A stage that recurses deeply wants a larger
+/// [`stack_size`](Self::stack_size).
 ///
 /// # Cancellation
 ///
@@ -81,10 +98,20 @@ pub use stage::Stage;
 /// sink that is blocked in a system call can only be left when that call returns: give it a timeout, or have it observe
 /// the token itself.
 ///
+/// A program that itself cancels the token it has given to the run, say a stage that fails and cancels first so that
+/// its siblings' inner waits end, ends the run by that cancellation. A failure that was met before still counts, but
+/// which is met first is a matter of time: the error that is returned may be an echo, that of a sibling whose wait
+/// ended. So do not cancel the token by hand: return the error, and the run stops by itself.
+///
 /// # Panics
 ///
 /// A panic in the source, a stage or the sink is resumed on the calling thread, payload intact, when every thread has
 /// been joined.
+///
+/// Values are dropped one by one, so two whose `Drop` panics do not abort the process. What the plain loop would not
+/// have met counts for nothing: an error stays that error though items behind it, pulled or data, or their outputs
+/// panic when they are dropped. The loop does meet the `Drop` of the sink, of what it has collected and of the source,
+/// with the items that this still owns: a panic there is resumed in place of an error.
 ///
 /// # On a rayon worker
 ///
@@ -92,9 +119,9 @@ pub use stage::Stage;
 ///
 /// # Costs
 ///
-/// Items are worked in batches that size themselves to some 100 µs; of one that takes much longer the rest is handed to
-/// whoever has nothing to do. So a cheap item costs a few ns more than in a plain
-/// loop from data or a ready iterator, and some 25 ns more from an arbitrary one. Starting a thread costs 20 to 80 µs.
+/// Items are worked in batches that size themselves to some 100 µs; the rest of one that takes much longer is handed to
+/// a thread that has nothing to do. So a cheap item costs a few ns more than in a plain loop from data or a ready
+/// iterator, and some 25 ns more from an arbitrary one. Starting a thread costs 20 to 80 µs.
 ///
 /// # Examples
 ///
@@ -174,7 +201,8 @@ impl<P: IndexedParallelIterator> Pipeline<FromData<P>, Identity<Cancelled>> {
     ///
     /// # Panics
     ///
-    /// The run panics if the data has fewer items than it says, as rayon's `panic_fuse` may have.
+    /// The run panics if the data has fewer or more items than their `len` says: in the same words at every number of
+    /// threads, and once the outputs before that have been taken.
     ///
     /// # Examples
     ///
@@ -254,7 +282,7 @@ impl<S: Source<Error = Cancelled>> Pipeline<S, Identity<Cancelled>> {
         Pipeline {
             source,
             stage: Identity(PhantomData),
-            settings: Settings { threads: None, window: None, ordered: true, name: None },
+            settings: Settings { threads: None, window: None, ordered: true, name: None, stack: None },
         }
     }
 }
@@ -282,8 +310,10 @@ impl<S, W> Pipeline<S, W> {
     /// Lets at most `items` be pulled and not yet output: input `k + items` is not pulled before the sink has taken
     /// output `k`. The default is four batches a thread, so it grows with cheap items and stays small with costly ones.
     ///
-    /// A wide window lets the others go on past an item that takes long, for the price of keeping their outputs. A window
-    /// narrower than the number of threads leaves some of them idle.
+    /// A wide window lets the others go on past an item that takes long, for the price of keeping their outputs, which
+    /// a [`flat_map`](Self::flat_map) bounds by itself. A window narrower than the number of threads leaves some of
+    /// them idle. With 1, the items are worked one after the other, and nothing is pulled that an early end would not
+    /// want.
     ///
     /// # Panics
     ///
@@ -313,6 +343,31 @@ impl<S, W> Pipeline<S, W> {
     /// show them. The default is `pipeline`. A NUL becomes the replacement character.
     pub fn named(mut self, name: impl AsRef<str>) -> Self {
         self.settings.name = Some(name.as_ref().into());
+        self
+    }
+
+    /// Gives each thread that the run starts a stack of so many bytes. The default is std's: `RUST_MIN_STACK`, or 2
+    /// MiB.
+    ///
+    /// Set this for stages that recurse deeply. The calling thread runs stages too, and keeps the stack that it has: 8
+    /// MiB most often for the main thread, less for others, which
+    /// [`ScopeBuilder::stack_size`](crate::ScopeBuilder::stack_size) can give a larger one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use brigade::{CancellationToken, Pipeline};
+    ///
+    /// fn depth(levels: u32) -> u32 {
+    ///     if levels == 0 { 0 } else { 1 + depth(levels - 1) }
+    /// }
+    ///
+    /// let depths = Pipeline::from_data([10, 1_000]).stack_size(8 << 20).map(depth);
+    /// assert_eq!(depths.collect::<Vec<_>>(&CancellationToken::new())?, [10, 1_000]);
+    /// # Ok::<(), brigade::Cancelled>(())
+    /// ```
+    pub fn stack_size(mut self, bytes: usize) -> Self {
+        self.settings.stack = Some(bytes);
         self
     }
 }

@@ -8,13 +8,8 @@
 //! calling thread too.
 
 use std::ops::ControlFlow;
-use std::{iter, option};
-
-use rayon::iter::IndexedParallelIterator;
-use rayon::iter::plumbing::{Producer, ProducerCallback};
 
 use super::run::{Refused, Settings, Stop};
-use crate::error::Cancelled;
 use crate::token::CancellationToken;
 
 /// Where the items of a [`Pipeline`](super::Pipeline) come from.
@@ -37,8 +32,8 @@ use crate::token::CancellationToken;
 pub trait Source: Sized {
     /// What the source yields.
     type Item;
-    /// What it can fail with: [`Cancelled`], but behind a [`scan`](super::Pipeline::scan) what the stages before that can
-    /// fail with.
+    /// What it can fail with: [`Cancelled`](crate::Cancelled), but behind a [`scan`](super::Pipeline::scan) what the
+    /// stages before that can fail with.
     type Error;
 
     /// `token` is for sources that wait by means of this library.
@@ -121,7 +116,8 @@ impl<I: Iterator + Send> Pull for I {
     }
 }
 
-/// Items that can be claimed without waiting.
+/// Items that can be claimed without waiting. Dropped, it drops them one by one and loses panics of their `Drop`, as a
+/// [`Batch`] does: the plain loop would not have met them.
 #[doc(hidden)]
 pub trait Stock: Send {
     type Item;
@@ -144,131 +140,14 @@ pub trait Stock: Send {
     fn put_batch(&mut self, batch: Vec<Self::Load>);
 }
 
-/// Consecutive items that somebody has claimed.
+/// Consecutive items that a member has claimed.
 #[doc(hidden)]
 pub trait Batch: Send {
     type Item;
 
-    /// Hands the next items to `f`, at most `most` of them, until it breaks off. What it broke off is lost up to `most`.
+    /// Hands the next items to `f`, at most `most` of them, until it breaks off. The next `most` items are gone then.
     fn run<B>(&mut self, most: usize, f: impl FnMut(Self::Item) -> ControlFlow<B>) -> ControlFlow<B>;
 
     /// Takes the next items, at most `most` of them.
     fn split(&mut self, most: usize) -> Self;
-}
-
-/// The source of [`Pipeline::from_data`](super::Pipeline::from_data).
-#[derive(Clone, Debug)]
-pub struct FromData<P>(pub(super) P);
-
-impl<P: IndexedParallelIterator> Source for FromData<P> {
-    type Item = P::Item;
-    type Error = Cancelled;
-
-    fn open<V: Visit<P::Item, Cancelled>>(self, _token: &CancellationToken, visit: V) -> V::Output {
-        let len = self.0.len();
-        self.0.with_producer(OpenData { visit, len })
-    }
-}
-
-struct OpenData<V> {
-    visit: V,
-    len: usize,
-}
-
-impl<T: Send, V: Visit<T, Cancelled>> ProducerCallback<T> for OpenData<V> {
-    type Output = V::Output;
-
-    fn callback<P: Producer<Item = T>>(self, producer: P) -> V::Output {
-        self.visit.visit(Data { rest: Some(producer), len: self.len })
-    }
-}
-
-/// Consecutive items of the data: what nobody has claimed, or a batch.
-struct Data<P> {
-    rest: Option<P>,
-    len: usize,
-}
-
-impl<P: Producer> Data<P> {
-    fn take_front(&mut self, most: usize) -> Option<P> {
-        let rest = self.rest.take()?;
-        if most >= self.len {
-            self.len = 0;
-            return Some(rest);
-        }
-        self.len -= most;
-        let (front, rest) = rest.split_at(most);
-        self.rest = Some(rest);
-        Some(front)
-    }
-}
-
-impl<P: Producer> Feed for Data<P>
-where
-    P::Item: Send,
-{
-    type Item = P::Item;
-    type Stock = Self;
-    type Inlet = iter::Empty<P::Item>;
-    type Plain = iter::Flatten<option::IntoIter<Items<P>>>;
-
-    const READY: bool = false;
-
-    fn split(self) -> (Self, Option<Self::Inlet>) {
-        (self, None)
-    }
-
-    fn plain(self) -> Self::Plain {
-        self.rest.map(Items).into_iter().flatten()
-    }
-}
-
-impl<P: Producer> Stock for Data<P> {
-    type Item = P::Item;
-    type Load = P::Item;
-    type Batch = Self;
-
-    const PULLED: bool = false;
-
-    fn len(&self) -> usize {
-        self.len
-    }
-
-    fn take(&mut self, most: usize) -> Option<(Self, usize)> {
-        let items = self.len.min(most);
-        (items > 0).then(|| (self.split(most), items))
-    }
-
-    fn put(&mut self, _load: P::Item, _batch: usize) -> usize {
-        unreachable!("data has no inlet to pull from")
-    }
-
-    fn put_batch(&mut self, _batch: Vec<P::Item>) {
-        unreachable!("data has no inlet to pull from")
-    }
-}
-
-impl<P: Producer> Batch for Data<P> {
-    type Item = P::Item;
-
-    fn run<B>(&mut self, most: usize, f: impl FnMut(P::Item) -> ControlFlow<B>) -> ControlFlow<B> {
-        self.take_front(most).map_or(ControlFlow::Continue(()), |front| front.into_iter().try_for_each(f))
-    }
-
-    fn split(&mut self, most: usize) -> Self {
-        let len = self.len.min(most);
-        Data { rest: self.take_front(most), len }
-    }
-}
-
-/// A producer as what a `for` loop takes.
-struct Items<P>(P);
-
-impl<P: Producer> IntoIterator for Items<P> {
-    type Item = P::Item;
-    type IntoIter = P::IntoIter;
-
-    fn into_iter(self) -> P::IntoIter {
-        self.0.into_iter()
-    }
 }

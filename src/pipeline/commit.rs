@@ -21,6 +21,11 @@ impl<D> Ring<D> {
         Ring { due: 0, batches: BTreeMap::new() }
     }
 
+    /// The index that is due.
+    pub(super) fn due(&self) -> u64 {
+        self.due
+    }
+
     /// Puts a batch of `items` items at its place; none, if there is more to come of the first.
     pub(super) fn put(&mut self, place: Place, items: usize, batch: D) {
         let before = self.batches.insert(place, (items, batch));

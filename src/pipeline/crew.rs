@@ -13,11 +13,11 @@
 //! 5. The state is entered by [`Crew::enter`] alone, which on leaving wakes who can go on.
 //! 6. A ticket is taken before the state, the token or the void mark is looked at (see [`Event`](crate::token::Event)).
 
-use std::hint;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
+use std::{hint, mem};
 
 use crossbeam::utils::{Backoff, CachePadded};
 use parking_lot::{Mutex, MutexGuard};
@@ -28,9 +28,10 @@ use super::parts::Offers;
 use super::run::{Refused, Settings, Stop};
 use super::signal::Signal;
 use super::stage::Stage;
-use super::state::{Claim, Inlet, State, Step, Worked};
+use super::state::{Inlet, State};
+use super::step::{Claim, Step, Worked};
 use super::window::AIM;
-use super::work::{Done, End, work};
+use super::work::{Done, End, View, work};
 use crate::panic::{self, Payload};
 use crate::token::{CancelCallback, CancellationToken};
 
@@ -66,7 +67,7 @@ pub(super) enum Ended<S, E> {
     Stopped(Stop<S, E>),
     /// The plain loop would have come no further.
     CancelledBySink,
-    /// A stage panicked.
+    /// A stage or the sink panicked.
     Panicked(Payload),
     /// A worker is gone by a panic that belongs to no item; joining it gives the payload.
     Crashed,
@@ -162,20 +163,21 @@ where
         let mut worked = None;
         let mut taken = None;
         let mut lingered = false;
+        let mut patience = true;
         loop {
             let step = self.enter(|state| state.caller_step(worked.take(), taken.take(), token, alone, lingered));
             lingered = matches!(step, Step::Linger(_));
             let mut claimed = None;
             match step {
                 Step::Output(done) => match self.output(done, token, sink) {
-                    Ok(batch) => taken = Some(batch),
+                    Ok(batch) => (taken, patience) = (Some(batch), true),
                     Err(ended) => return ended,
                 },
                 Step::Work(claim) => claimed = Some(claim),
                 Step::Linger(wanted) => self.linger(wanted),
                 Step::Pull(items) if self.ready => claimed = self.pull_batch(items),
                 Step::Pull(items) => self.pull(items),
-                Step::Sleep(ticket) => self.signal.caller.wait(ticket),
+                Step::Sleep(ticket) => self.signal.wait_as_caller(ticket, &mut patience),
                 Step::Leave => return Ended::Complete,
                 Step::Abandon if self.signal.is_cancelled_by_sink() => return Ended::CancelledBySink,
                 Step::Abandon if token.is_cancelled() => return Ended::Stopped(Stop::Cancelled),
@@ -188,10 +190,9 @@ where
             });
             match ended {
                 None => worked = Some(done),
-                Some(Ok(ended)) => return ended,
-                Some(Err(payload)) => {
+                Some(ended) => {
                     panic::discard(done);
-                    panic::resume(payload)
+                    return ended;
                 }
             }
         }
@@ -293,32 +294,29 @@ where
         mut hand_over: impl FnMut(u64, Done<W::Output, W::Error>, &mut Offers) -> ControlFlow<(), Vec<W::Output>>,
     ) -> Worked<S::Batch, W::Output, W::Error> {
         let Claim { first, mut batch, items, outputs } = claim;
-        let signal = &*self.signal;
+        let view = View { signal: &self.signal, first, ordered: self.ordered };
         let mut offers = Offers::default();
-        let is_void = |done| signal.is_void(first + done as u64);
         let hand_over = |part: Done<_, _>| hand_over(first + part.at as u64, part, &mut offers);
-        let done = work(self.stage, &mut batch, first, items, outputs, is_void, || signal.is_idle(), hand_over);
+        let (done, effort) = work(self.stage, &mut batch, items, outputs, &view, hand_over);
         let first = first + done.at as u64;
         match done.end {
             None => {
                 let left = items - done.at - done.items;
                 let rest = Some((batch, left)).filter(|_| left > 0);
-                return Worked { first, done: Some(done), rest };
+                return Worked { first, done: Some(done), effort, rest };
             }
             // In order, what lies below goes on; in no order, the first to fail ends all.
             Some(End::Error(_) | End::Panic(_)) => {
-                signal.void_from(if self.ordered { first + done.items as u64 } else { 0 });
+                self.signal.void_from(if self.ordered { first + done.items as u64 } else { 0 });
             }
             Some(End::Void) => {}
         }
-        // The plain loop would not have met what is left. It goes before the result is made, which a `Drop` that panics
-        // after that would leak (rust-lang/rust#47949).
-        panic::discard(batch);
+        // The plain loop would not have met what is left.
+        drop(batch);
         if let Some(End::Void) = done.end {
-            panic::discard_all(done.outputs);
-            return Worked { first, done: None, rest: None };
+            return Worked { first, done: None, effort, rest: None };
         }
-        Worked { first, done: Some(done), rest: None }
+        Worked { first, done: Some(done), effort, rest: None }
     }
 }
 
@@ -333,12 +331,13 @@ impl<S: Stock, I, W: Stage<S::Item>> Crew<'_, S, I, W> {
     ) -> Result<Taken<W::Output>, Ended<W::Error, E>> {
         let Done { mut outputs, items, end, .. } = done;
         let started = Instant::now();
-        let mut rest = outputs.drain(..);
+        let mut rest = outputs.0.drain(..);
         self.signal.set_outputting(true);
         // Caught, since the rest has to be dropped one by one, and not while the panic unwinds.
         let taken = panic::catch(|| {
             for output in rest.by_ref() {
                 if token.is_cancelled() {
+                    panic::discard(output);
                     return Err(Refused::Cancelled);
                 }
                 sink(output)?;
@@ -348,19 +347,26 @@ impl<S: Stock, I, W: Stage<S::Item>> Crew<'_, S, I, W> {
         self.signal.set_outputting(false);
         panic::discard_all(&mut rest);
         drop(rest);
-        match (taken, end) {
-            (Err(payload), _) => panic::resume(payload),
-            (Ok(Err(Refused::Failed(error))), _) => Err(Ended::Stopped(Stop::Sink(error))),
-            (Ok(_), _) if self.signal.is_cancelled_by_sink() => Err(Ended::CancelledBySink),
-            (Ok(_), Some(End::Error(error))) => Err(Ended::Stopped(Stop::Stage(error))),
-            (Ok(_), Some(End::Panic(payload))) => Err(Ended::Panicked(payload)),
-            (Ok(Err(Refused::Cancelled)), _) => Err(Ended::Stopped(Stop::Cancelled)),
-            (Ok(Ok(())), None | Some(End::Void)) => Ok(Taken { emptied: outputs, items, elapsed: started.elapsed() }),
-        }
+        let ended = match taken {
+            Err(payload) => Ended::Panicked(payload),
+            Ok(Err(Refused::Failed(error))) => Ended::Stopped(Stop::Sink(error)),
+            Ok(_) if self.signal.is_cancelled_by_sink() => Ended::CancelledBySink,
+            Ok(taken) => {
+                return match (end, taken) {
+                    (Some(End::Error(error)), _) => Err(Ended::Stopped(Stop::Stage(error))),
+                    (Some(End::Panic(payload)), _) => Err(Ended::Panicked(payload)),
+                    (_, Err(_)) => Err(Ended::Stopped(Stop::Cancelled)),
+                    (_, Ok(())) => Ok(Taken { emptied: mem::take(&mut outputs.0), items, elapsed: started.elapsed() }),
+                };
+            }
+        };
+        panic::discard(end);
+        Err(ended)
     }
 }
 
-/// Ends the run should a worker's loop unwind, which only the `Drop` of a user's item can make it do.
+/// Ends the run should a worker's loop unwind, which only a source of rayon's that panics when it is split can make it
+/// do.
 struct CrashGuard<'c, 'a, S: Stock, I, W: Stage<S::Item>> {
     crew: &'c Crew<'a, S, I, W>,
 }

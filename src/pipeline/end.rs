@@ -1,12 +1,14 @@
 //! The ends: each runs the pipeline, and takes the outputs on the calling thread.
 
 use std::convert::Infallible;
+use std::mem;
 
 use super::Pipeline;
 use super::claim::Source;
 use super::run::{Early, Refused, Run, Stop};
 use super::stage::Stage;
 use crate::error::Cancelled;
+use crate::panic::{self, Guarded};
 use crate::token::CancellationToken;
 
 /// The ends.
@@ -104,8 +106,8 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
         S::Item: Send,
         W: Stage<S::Item, Output: Send, Error: From<Cancelled> + From<S::Error> + Send>,
     {
-        let outputs = self.gather(token, Vec::new(), Vec::push)?;
-        Ok(outputs.into_iter().collect())
+        let mut outputs = self.gather(token, Collected(Vec::new()), |outputs, output| outputs.0.push(output))?;
+        Ok(mem::take(&mut outputs.0).into_iter().collect())
     }
 
     /// Runs the pipeline and makes one value of its outputs: `f` is given what there is so far and the next output, on the
@@ -180,7 +182,9 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
 
     /// Runs the pipeline until its first output, and returns that; `None` if there is none. The source may be endless.
     ///
-    /// The first output is that of the lowest item that has one, or, [unordered](Pipeline::unordered), any.
+    /// The first output is that of the earliest item that has one, or, [unordered](Pipeline::unordered), any. A
+    /// `next()` of the source that is under way is waited for, unless the [`window`](Pipeline::window) is 1; see
+    /// [Blocking sources](Pipeline#blocking-sources).
     ///
     /// # Cancellation
     ///
@@ -246,7 +250,22 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
         W: Stage<S::Item, Output: Send, Error: Send>,
     {
         let Pipeline { source, stage, settings } = self;
-        source.open(token, Run { stage: &stage, settings, token, state, sink })
+        let stage = Guarded::new(stage);
+        source.open(token, Run { stage: stage.get(), settings, token, state, sink })
+    }
+}
+
+/// Outputs, which are dropped one by one if the run fails: dropped together, two whose `Drop` panics would abort.
+struct Collected<R>(Vec<R>);
+
+impl<R> Drop for Collected<R> {
+    fn drop(&mut self) {
+        let outputs = mem::take(&mut self.0);
+        if std::thread::panicking() {
+            panic::discard_all(outputs);
+        } else {
+            panic::drop_each(outputs);
+        }
     }
 }
 

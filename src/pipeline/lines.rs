@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::claim::{Batch, Feed, Pull, Source, Stock, Visit};
 use crate::error::Cancelled;
+use crate::panic;
 use crate::token::CancellationToken;
 
 /// The source of [`Pipeline::from_lines`](super::Pipeline::from_lines).
@@ -175,6 +176,12 @@ impl Block {
 pub struct Lines {
     blocks: VecDeque<Block>,
     lines: usize,
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        panic::discard_all(self.blocks.drain(..));
+    }
 }
 
 impl Stock for Lines {

@@ -1,9 +1,12 @@
 //! Parts: what is handed over of a batch before it is done, where an item makes more outputs than should be held.
 //!
-//! A part goes into the ring, and waits there for its turn as a batch does. Some parts of a batch may lie there while the
-//! next one grows; then a member that works above the item that is due waits until it is due itself.
-//! That comes to an end: whoever hands back the rest of a batch claims what is lowest, so the item that is due is in the
-//! hands of somebody who works it, or waits for its turn, which it has. The caller does not only wait: it outputs what is
+//! A part goes into the ring, and waits there for its turn as a batch does. What lies there is bounded for the whole
+//! run (see [`weight`](super::weight)): a member with a part for which there is no room waits until there is, or its
+//! batch is due. Nor does a member claim a new batch then, since each has a last part that goes into the ring as it is.
+//!
+//! That comes to an end, because the due batch is never refused room that other batches have taken. It is in the hands
+//! of a member, which works it, or waits for the sink to take the parts that are in its way, all of them due; or it was
+//! handed back, and the member that did so claims what is earliest. The caller does not only wait: it outputs what is
 //! due, in the midst of its own item.
 
 use std::collections::VecDeque;
@@ -15,13 +18,9 @@ use super::crew::{Crew, Ended};
 use super::run::Refused;
 use super::stage::Stage;
 use super::state::State;
+use super::weight::PARTS;
 use super::work::Done;
-use crate::panic::{self, Payload};
 use crate::token::{CancellationToken, Ticket};
-
-/// How many parts of a batch may lie in the ring. Items of fewer outputs than these are worked side by side however they
-/// are cut, so it should be many; what is held should be little.
-const MOST_PARTS: usize = 16;
 
 /// The places of the parts of a batch that have not been taken, as far as one knows.
 #[derive(Default)]
@@ -33,14 +32,11 @@ enum Offered<R, E> {
     Accepted(Vec<R>),
     /// Hand what is due to the sink first. For the caller only.
     Output(Done<R, E>),
-    /// Too many parts have not been taken yet.
+    /// There is no room for it yet.
     Wait(Ticket),
-    /// Nobody will ask for it.
+    /// Nothing more is wanted of it.
     Void,
 }
-
-/// What the sink ended the run with, in the midst of a batch of the caller's.
-pub(super) type EndedWithin<S, E> = Option<Result<Ended<S, E>, Payload>>;
 
 impl<S, I, W> Crew<'_, S, I, W>
 where
@@ -73,26 +69,22 @@ where
         offers: &mut Offers,
         token: &CancellationToken,
         sink: &mut impl FnMut(W::Output) -> Result<(), Refused<E>>,
-        ended: &mut EndedWithin<W::Error, E>,
+        ended: &mut Option<Ended<W::Error, E>>,
     ) -> ControlFlow<(), Vec<W::Output>> {
         let mut part = Some(part);
         let mut taken = None;
+        let mut patience = true;
         loop {
             match self.enter(|state| state.caller_offers(first, &mut part, offers, taken.take(), token)) {
                 Offered::Accepted(next) => return ControlFlow::Continue(next),
-                // Caught here, lest the panic of the sink pass for one of the stage that it runs in the midst of.
-                Offered::Output(done) => match panic::catch(|| self.output(done, token, sink)) {
-                    Ok(Ok(batch)) => taken = Some(batch),
-                    Ok(Err(stopped)) => {
-                        *ended = Some(Ok(stopped));
-                        return ControlFlow::Break(());
-                    }
-                    Err(payload) => {
-                        *ended = Some(Err(payload));
+                Offered::Output(done) => match self.output(done, token, sink) {
+                    Ok(batch) => (taken, patience) = (Some(batch), true),
+                    Err(stopped) => {
+                        *ended = Some(stopped);
                         return ControlFlow::Break(());
                     }
                 },
-                Offered::Wait(ticket) => self.signal.caller.wait(ticket),
+                Offered::Wait(ticket) => self.signal.wait_as_caller(ticket, &mut patience),
                 Offered::Void => return ControlFlow::Break(()),
             }
         }
@@ -142,9 +134,16 @@ impl<S: Stock, R, E> State<S, R, E> {
         while offers.0.front().is_some_and(|place| !self.ring.holds(*place)) {
             offers.0.pop_front();
         }
-        if offers.0.len() < MOST_PARTS {
+        let Some(weight) = part.as_ref().map(|part| part.weight) else { return true };
+        let earliest = offers.0.front().map_or(first, |(item, _)| *item);
+        let has_room = if self.ordered && earliest == self.ring.due() {
+            offers.0.len() < PARTS
+        } else {
+            weight == 0 || self.weight + weight <= self.most_weight
+        };
+        if has_room {
             offers.0.extend(part.take().map(|part| self.put(first, part)));
         }
-        part.is_none()
+        has_room
     }
 }

@@ -9,6 +9,7 @@ use crossbeam::channel::Receiver;
 use super::claim::{Batch, Feed, Pull, Source, Stock, Visit};
 use crate::channel::Until;
 use crate::error::Cancelled;
+use crate::panic::{self, Unmet};
 use crate::token::CancellationToken;
 
 /// The source of [`Pipeline::from_iter`](super::Pipeline::from_iter) and, if it is `READY`, of
@@ -114,21 +115,21 @@ impl<T: Send> Pull for Bulk<T> {
 /// Items that were pulled, already in batches: claiming one moves a pointer.
 #[derive(Debug)]
 pub struct Pulled<T> {
-    full: VecDeque<Vec<T>>,
-    open: Vec<T>,
+    full: VecDeque<Unmet<T>>,
+    open: Unmet<T>,
     len: usize,
 }
 
 impl<T> Pulled<T> {
     fn new() -> Self {
-        Pulled { full: VecDeque::new(), open: Vec::new(), len: 0 }
+        Pulled { full: VecDeque::new(), open: Unmet(Vec::new()), len: 0 }
     }
 }
 
 impl<T: Send> Stock for Pulled<T> {
     type Item = T;
     type Load = T;
-    type Batch = vec::IntoIter<T>;
+    type Batch = Items<T>;
 
     const PULLED: bool = true;
 
@@ -138,41 +139,57 @@ impl<T: Send> Stock for Pulled<T> {
 
     // `most` is what the batches were made for when they were put here.
     fn take(&mut self, _most: usize) -> Option<(Self::Batch, usize)> {
-        let batch = self.full.pop_front().unwrap_or_else(|| mem::take(&mut self.open));
+        let batch = match self.full.pop_front() {
+            Some(mut batch) => mem::take(&mut batch.0),
+            None => mem::take(&mut self.open.0),
+        };
         let items = batch.len();
         self.len -= items;
-        (items > 0).then(|| (batch.into_iter(), items))
+        (items > 0).then(|| (Items(batch.into_iter()), items))
     }
 
     fn put(&mut self, item: T, batch: usize) -> usize {
-        if self.open.capacity() == 0 {
-            self.open.reserve_exact(batch);
+        let open = &mut self.open.0;
+        if open.capacity() == 0 {
+            open.reserve_exact(batch);
         }
-        self.open.push(item);
+        open.push(item);
         self.len += 1;
-        if self.open.len() >= batch {
-            self.full.push_back(mem::take(&mut self.open));
+        if open.len() >= batch {
+            self.full.push_back(Unmet(mem::take(open)));
         }
         1
     }
 
     fn put_batch(&mut self, batch: Vec<T>) {
-        debug_assert!(self.open.is_empty(), "a source is pulled by items or by batches");
+        debug_assert!(self.open.0.is_empty(), "a source is pulled by items or by batches");
         self.len += batch.len();
         if !batch.is_empty() {
-            self.full.push_back(batch);
+            self.full.push_back(Unmet(batch));
         }
     }
 }
 
-impl<T: Send> Batch for vec::IntoIter<T> {
+/// A batch of them.
+#[derive(Debug)]
+pub struct Items<T>(pub(super) vec::IntoIter<T>);
+
+impl<T: Send> Batch for Items<T> {
     type Item = T;
 
     fn run<B>(&mut self, most: usize, f: impl FnMut(T) -> ControlFlow<B>) -> ControlFlow<B> {
-        self.by_ref().take(most).try_for_each(f)
+        self.0.by_ref().take(most).try_for_each(f)
     }
 
     fn split(&mut self, most: usize) -> Self {
-        self.by_ref().take(most).collect::<Vec<T>>().into_iter()
+        Items(self.0.by_ref().take(most).collect::<Vec<T>>().into_iter())
+    }
+}
+
+impl<T> Drop for Items<T> {
+    fn drop(&mut self) {
+        if mem::needs_drop::<T>() {
+            panic::discard_all(self.0.by_ref());
+        }
     }
 }

@@ -1,6 +1,5 @@
 //! Running: which loop a pipeline gets, its threads, and what it ends with.
 
-use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::sync::{Arc, OnceLock};
@@ -10,7 +9,7 @@ use super::commit::Ring;
 use super::crew::{Crew, Ended};
 use super::stage::Stage;
 use super::work::{Done, End};
-use crate::panic::{self, Payload};
+use crate::panic::{self, Guarded, Panics, Payload};
 use crate::thread;
 use crate::token::CancellationToken;
 
@@ -23,6 +22,8 @@ pub struct Settings {
     pub(super) ordered: bool,
     /// Of the threads.
     pub(super) name: Option<Arc<str>>,
+    /// In bytes, of each thread.
+    pub(super) stack: Option<usize>,
 }
 
 impl Settings {
@@ -95,19 +96,28 @@ where
 
     fn drive<D: Drive<Item = T, Error = U>>(self, drive: D) -> Self::Output {
         let Run { stage, settings, token, state, sink } = self;
-        let ended = drive.drive(settings, token, (state, sink, 0), |(state, sink, index), item| {
-            let at = *index;
-            *index += 1;
-            feed(stage, at, item, token, |output| sink(state, output)).map_err(|stop| match stop {
-                Stop::Cancelled => Refused::Cancelled,
-                stop => Refused::Failed(stop),
+        let behind = (Guarded::new(state), Guarded::new(sink));
+        let mut index = 0;
+        let ended = drive.drive(settings, token, behind, |(state, sink), item| {
+            let (state, sink) = (state.get_mut(), sink.get_mut());
+            let mut stopped = None;
+            let at = index;
+            index += 1;
+            feed(stage, at, item, token, |output| sink(state, output), &mut stopped);
+            stopped.map_or(Ok(()), |stop| match stop {
+                Stop::Cancelled => Err(Refused::Cancelled),
+                stop => Err(Refused::Failed(stop)),
             })
         });
-        ended.map(|(state, ..)| state).map_err(|stop| match stop {
-            Stop::Cancelled => Early::Here(Stop::Cancelled),
-            Stop::Stage(error) => Early::Source(error),
-            Stop::Sink(stop) => Early::Here(stop),
-        })
+        match ended {
+            Ok((state, sink)) => {
+                drop(sink);
+                Ok(state.into_inner())
+            }
+            Err(Stop::Cancelled) => Err(Early::Here(Stop::Cancelled)),
+            Err(Stop::Stage(error)) => Err(Early::Source(error)),
+            Err(Stop::Sink(stop)) => Err(Early::Here(stop)),
+        }
     }
 }
 
@@ -118,12 +128,12 @@ where
     W: Stage<F::Item, Output: Send, Error: Send>,
     K: FnMut(&mut A, W::Output) -> Result<(), Refused<E>>,
 {
-    let Run { stage, settings, token, mut state, mut sink } = run;
     // On a rayon worker this run would wait for its threads, and they, should a stage call rayon, for the pool whose
     // worker waits here. A token without a clock has to be polled, which its threads do not.
-    if settings.threads() == 1 || rayon::current_thread_index().is_some() || token.look_at().is_some() {
-        return plain(feed, stage, token, |output| sink(&mut state, output)).map(|()| state);
+    if run.settings.threads() == 1 || rayon::current_thread_index().is_some() || run.token.look_at().is_some() {
+        return alone(feed, run);
     }
+    let Run { stage, settings, token, mut state, mut sink } = run;
     let waits_for = feed.waits_for();
     let (stock, inlet) = feed.split();
     let workers = match inlet {
@@ -133,152 +143,171 @@ where
     };
     let crew = Crew::new(stage, &settings, stock, inlet, F::READY);
     let watch = crew.observe(token);
-    let (ended, crashes, state) = thread::scope(|scope| {
+    let (ended, dropped, state) = thread::scope(|scope| {
         let mut handles = Vec::new();
         for index in 1..=workers {
-            match thread::spawn(scope, settings.name.as_deref().unwrap_or("pipeline"), index, None, || crew.worker()) {
+            let name = settings.name.as_deref().unwrap_or("pipeline");
+            match thread::spawn(scope, name, index, settings.stack, || crew.worker()) {
                 Ok(handle) => handles.push(handle),
                 // Fewer threads do the same work.
                 Err(_) => break,
             }
         }
-        let ended = panic::catch(|| crew.caller(token, handles.is_empty(), &mut |output| sink(&mut state, output)));
+        let ended = panic::catch(|| crew.caller(token, handles.is_empty(), &mut |output| sink(&mut state, output)))
+            .unwrap_or_else(Ended::Panicked);
         crew.void();
         if let Some(token) = waits_for {
             token.cancel();
         }
         // The sink goes before the workers are waited for: the one who pulls may be waiting for what the sink holds, the
         // other end of a channel, say.
-        let mut kept = None;
-        let dropped = panic::catch(|| {
-            drop(sink);
-            kept = Some(state).filter(|_| matches!(ended, Ok(Ended::Complete)));
-        });
-        let crashes = dropped.err().into_iter().chain(thread::join_all(handles)).collect::<Vec<Payload>>();
-        (ended, crashes, kept)
+        let mut dropped = Panics::default();
+        dropped.drop(sink);
+        let state = if let Ended::Complete = ended {
+            Some(state)
+        } else {
+            dropped.drop(state);
+            None
+        };
+        thread::join_all(handles).into_iter().for_each(|payload| dropped.add(payload));
+        (ended, dropped, state)
     });
     drop(watch);
     let (ring, source_panic, leftovers) = crew.into_parts();
-    settle(ended, state, crashes, ring, source_panic, leftovers)
+    settle(ended, state, dropped, ring, source_panic, leftovers)
 }
 
 /// Decides what a run ends with, all threads being joined: a panic before an error, the earlier before the later.
+///
+/// What the plain loop would not have met is dropped and counts for nothing: what the items behind the end failed with,
+/// their outputs, and, where they were pulled, they themselves. The loop does meet the `Drop` of the sink and of the
+/// source.
 fn settle<R, S, E, A>(
-    ended: Result<Ended<S, E>, Payload>,
+    ended: Ended<S, E>,
     state: Option<A>,
-    crashes: Vec<Payload>,
+    dropped: Panics,
     ring: Ring<Done<R, S>>,
     source_panic: Option<Payload>,
     leftovers: impl Sized,
 ) -> Result<A, Stop<S, E>> {
-    let mut panics = Vec::new();
-    // What the batches nobody took panicked with, and what else they hold.
-    let mut above = Vec::new();
-    let mut errors = VecDeque::new();
-    let mut untaken = Vec::new();
-    for Done { outputs, end, .. } in ring.into_rest() {
-        match end {
-            Some(End::Panic(payload)) => above.push(payload),
-            Some(End::Error(error)) => errors.push_back(error),
-            None | Some(End::Void) => {}
-        }
-        untaken.extend(outputs);
-    }
-    above.extend(source_panic);
-    let result = match ended {
-        Ok(Ended::Complete) => {
-            panics.append(&mut above);
-            Ok(state)
-        }
-        Ok(Ended::Stopped(stop)) => {
-            // An error hides what failed above it, which the plain loop would not have met. A cancellation from elsewhere than
-            // the sink hides nothing: it may be the echo of what failed.
-            Err(if matches!(stop, Stop::Cancelled) {
-                panics.append(&mut above);
-                errors.pop_front().map_or(stop, Stop::Stage)
-            } else {
-                stop
-            })
-        }
-        Ok(Ended::CancelledBySink) => Err(Stop::Cancelled),
-        Ok(Ended::Crashed) => Ok(None),
-        Ok(Ended::Panicked(payload)) | Err(payload) => {
-            panics.push(payload);
-            Ok(None)
+    let mut panics = Panics::default();
+    // An error hides what failed behind it. A cancellation from elsewhere than the sink hides nothing: it may be the
+    // echo of what failed.
+    let (mut result, hides) = match ended {
+        Ended::Complete => (Ok(state), false),
+        Ended::Stopped(Stop::Cancelled) => (Err(Stop::Cancelled), false),
+        Ended::Stopped(stop) => (Err(stop), true),
+        Ended::CancelledBySink => (Err(Stop::Cancelled), true),
+        Ended::Crashed => (Ok(None), true),
+        Ended::Panicked(payload) => {
+            panics.add(payload);
+            (Ok(None), true)
         }
     };
-    panics.extend(crashes);
-    // What is left must be gone before a panic is resumed: a `Drop` that panics while another panic unwinds aborts.
-    panics.extend(panic::catch(move || drop((leftovers, errors))).err());
-    // One by one: dropped together, two that panic would abort.
-    panics.extend(untaken.into_iter().filter_map(|output| panic::catch(move || drop(output)).err()));
-
-    let mut panics = panics.into_iter();
-    let first = panics.next();
-    panics.chain(above).for_each(panic::discard);
-    match first {
-        Some(payload) => {
-            if let Err(second) = panic::catch(move || drop(result)) {
-                panic::discard(second);
+    for Done { outputs, end, .. } in ring.into_rest() {
+        drop(outputs);
+        match end {
+            Some(End::Panic(payload)) if !hides => panics.add(payload),
+            Some(End::Error(error)) if matches!(result, Err(Stop::Cancelled)) && !hides => {
+                result = Err(Stop::Stage(error));
             }
-            panic::resume(payload)
+            end => panic::discard(end),
         }
-        None => result.map(|state| state.expect("a run that ended well has kept its state")),
     }
+    match source_panic {
+        Some(payload) if !hides => panics.add(payload),
+        hidden => panic::discard(hidden),
+    }
+    panics.append(dropped);
+    panics.drop(leftovers);
+    panics.resume_or(result).map(|state| state.expect("a run that ended well has kept its state"))
 }
 
-/// The loop that this library promises to equal.
-fn plain<F, W, E>(
-    items: F,
-    stage: &W,
-    token: &CancellationToken,
-    mut sink: impl FnMut(W::Output) -> Result<(), Refused<E>>,
-) -> Result<(), Stop<W::Error, E>>
+/// The plain loop, with the same end as a run on threads.
+fn alone<F, W, A, E, K>(feed: F, run: Run<'_, W, A, K>) -> Result<A, Stop<W::Error, E>>
 where
     F: Feed,
     W: Stage<F::Item>,
+    K: FnMut(&mut A, W::Output) -> Result<(), Refused<E>>,
 {
-    let check = || if token.is_cancelled() { Err(Stop::Cancelled) } else { Ok(()) };
-    check()?;
-    for (index, item) in (0..).zip(items.plain()) {
-        check()?;
-        feed(stage, index, item, token, &mut sink)?;
-        check()?;
+    let Run { stage, token, mut state, mut sink, .. } = run;
+    let mut items = feed.plain();
+    let mut stopped = None;
+    let looped = panic::catch(|| plain(&mut items, stage, token, |output| sink(&mut state, output), &mut stopped));
+    let mut panics = Panics::default();
+    match looped {
+        // Dropped behind the end: the rest of an iterator, one of whose items the sink has refused.
+        Err(payload) if stopped.is_some() => panic::discard(payload),
+        Err(payload) => panics.add(payload),
+        Ok(()) => {}
     }
-    // A source that observes the token ends early, and looks as if it had come to its end.
-    check()
+    panics.drop(sink);
+    let result = match stopped {
+        None => Ok(state),
+        Some(stop) => {
+            panics.drop(state);
+            Err(stop)
+        }
+    };
+    panics.drop(items);
+    panics.resume_or(result)
 }
 
-/// Applies the stages to one item, and hands what they make of it to the sink.
+/// The loop that this library promises to equal. Says in `stopped` why it ended early.
+fn plain<T, W: Stage<T>, E>(
+    items: &mut impl Iterator<Item = T>,
+    stage: &W,
+    token: &CancellationToken,
+    mut sink: impl FnMut(W::Output) -> Result<(), Refused<E>>,
+    stopped: &mut Option<Stop<W::Error, E>>,
+) {
+    if !token.is_cancelled() {
+        for (index, item) in (0..).zip(items) {
+            if token.is_cancelled() {
+                panic::discard(item);
+                break;
+            }
+            feed(stage, index, item, token, &mut sink, stopped);
+            if stopped.is_some() || token.is_cancelled() {
+                break;
+            }
+        }
+    }
+    // A source that observes the token ends early, and looks as if it had come to its end.
+    if stopped.is_none() && token.is_cancelled() {
+        *stopped = Some(Stop::Cancelled);
+    }
+}
+
+/// Applies the stages to one item, and hands what they make of it to the sink. Says in `stopped` why nothing more is
+/// wanted.
 fn feed<T, W: Stage<T>, E>(
     stage: &W,
     index: u64,
     item: T,
     token: &CancellationToken,
     mut sink: impl FnMut(W::Output) -> Result<(), Refused<E>>,
-) -> Result<(), Stop<W::Error, E>> {
-    let mut stopped = None;
+    stopped: &mut Option<Stop<W::Error, E>>,
+) {
     let fed = stage.feed(index, item, |output| {
         let taken = match output {
-            _ if token.is_cancelled() => Err(Refused::Cancelled),
+            output if token.is_cancelled() => {
+                panic::discard(output);
+                Err(Refused::Cancelled)
+            }
             Some(output) => sink(output),
             None => Ok(()),
         };
         match taken {
             Ok(()) => ControlFlow::Continue(()),
             Err(refused) => {
-                stopped = Some(refused.into());
+                *stopped = Some(refused.into());
                 ControlFlow::Break(())
             }
         }
     });
-    match stopped {
-        Some(stop) => Err(stop),
-        // What a stage fails with while it is cancelled may be an echo, but it is what the loop ends with.
-        None => match fed {
-            Ok(ControlFlow::Continue(())) => Ok(()),
-            Ok(ControlFlow::Break(())) => Err(Stop::Cancelled),
-            Err(error) => Err(Stop::Stage(error)),
-        },
+    // What a stage fails with while it is cancelled may be an echo, but it is what the loop ends with.
+    if let (Err(error), None) = (fed, &stopped) {
+        *stopped = Some(Stop::Stage(error));
     }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use super::claim::{Drive, Source, Visit};
 use super::run::{Early, Refused, Run, Settings, Stop};
 use super::stage::Stage;
+use crate::panic::Guarded;
 use crate::token::CancellationToken;
 
 /// The source that [`Pipeline::scan`](super::Pipeline::scan) makes of a pipeline.
@@ -27,6 +28,15 @@ where
     fn open<V: Visit<R, W::Error>>(self, _token: &CancellationToken, visit: V) -> V::Output {
         visit.drive(self)
     }
+}
+
+/// What a scan and all that is behind it holds. Each part is dropped though the `Drop` of another panics.
+struct All<A, F, K, G> {
+    state: Guarded<A>,
+    f: Guarded<F>,
+    /// The state of what is behind.
+    behind: Guarded<Option<K>>,
+    sink: G,
 }
 
 /// Why the sink of a scan wants no more.
@@ -58,19 +68,27 @@ where
     {
         let Scan { source, stage, state, f } = self;
         settings.ordered = true;
+        let stage = Guarded::new(stage);
         // All of it is the state of the sink, so that it goes when the sink goes.
-        let state = (state, f, Some(behind), sink);
-        let scanned = |(state, f, behind, sink): &mut (A, F, Option<K>, G), output| match f(state, output) {
-            Some(item) => sink(behind.as_mut().expect("taken at the end"), item).map_err(|refused| match refused {
-                Refused::Cancelled => Refused::Cancelled,
-                Refused::Failed(error) => Refused::Failed(Enough::Behind(error)),
-            }),
-            None => Err(Refused::Failed(Enough::End(behind.take()))),
+        let all = All { state: Guarded::new(state), f: Guarded::new(f), behind: Guarded::new(Some(behind)), sink };
+        let scanned = |all: &mut All<A, F, K, G>, output| match (all.f.get_mut())(all.state.get_mut(), output) {
+            Some(item) => {
+                let behind = all.behind.get_mut().as_mut().expect("taken at the end");
+                (all.sink)(behind, item).map_err(|refused| match refused {
+                    Refused::Cancelled => Refused::Cancelled,
+                    Refused::Failed(error) => Refused::Failed(Enough::Behind(error)),
+                })
+            }
+            None => Err(Refused::Failed(Enough::End(all.behind.get_mut().take()))),
         };
-        let behind = match source.open(token, Run { stage: &stage, settings, token, state, sink: scanned }) {
+        let behind = match source.open(token, Run { stage: stage.get(), settings, token, state: all, sink: scanned }) {
             // A run that was cancelled says so, even if it was about to end.
             Err(Early::Here(Stop::Sink(Enough::End(_)))) if token.is_cancelled() => return Err(Stop::Cancelled),
-            Ok((_, _, behind, _)) | Err(Early::Here(Stop::Sink(Enough::End(behind)))) => behind,
+            Ok(All { state, f, mut behind, sink }) => {
+                drop((state, f, sink));
+                behind.get_mut().take()
+            }
+            Err(Early::Here(Stop::Sink(Enough::End(behind)))) => behind,
             Err(Early::Here(Stop::Sink(Enough::Behind(error)))) => return Err(Stop::Sink(error)),
             Err(Early::Here(Stop::Stage(error))) => return Err(Stop::Stage(error)),
             Err(Early::Here(Stop::Cancelled)) => return Err(Stop::Cancelled),

@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use crossbeam::utils::CachePadded;
 
-use crate::token::Event;
+use crate::token::{Event, Ticket};
+
+/// How long outputs may be held back that the caller waits for.
+const ALARM: Duration = Duration::from_millis(1);
 
 /// What the token's callback touches, which must not borrow.
 pub(super) struct Signal {
@@ -15,6 +19,10 @@ pub(super) struct Signal {
     void_from: CachePadded<AtomicU64>,
     /// Somebody sleeps, and would take what is handed back.
     idle: CachePadded<AtomicBool>,
+    /// The index of the first item whose outputs the caller has not taken.
+    due: CachePadded<AtomicU64>,
+    /// How often the caller has waited for a millisecond in vain.
+    alarms: CachePadded<AtomicU64>,
     /// The caller is in the sink.
     outputting: AtomicBool,
     /// There it has cancelled the token.
@@ -30,6 +38,8 @@ impl Signal {
         Arc::new(Signal {
             void_from: CachePadded::new(AtomicU64::new(u64::MAX)),
             idle: CachePadded::new(AtomicBool::new(false)),
+            due: CachePadded::new(AtomicU64::new(0)),
+            alarms: CachePadded::new(AtomicU64::new(0)),
             outputting: AtomicBool::new(false),
             cancelled_by_sink: AtomicBool::new(false),
             workers: Event::default(),
@@ -54,6 +64,40 @@ impl Signal {
         if self.is_idle() != idle {
             self.idle.store(idle, Ordering::Relaxed);
         }
+    }
+
+    // Relaxed, as the next three: hints.
+    pub(super) fn due(&self) -> u64 {
+        self.due.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_due(&self, item: u64) {
+        self.due.store(item, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(super) fn alarms(&self) -> u64 {
+        self.alarms.load(Ordering::Relaxed)
+    }
+
+    /// For the caller: waits until it is notified. After a millisecond it lets those who hold outputs back know of it,
+    /// once.
+    pub(super) fn wait_as_caller(&self, ticket: Ticket, patience: &mut bool) {
+        if *patience {
+            let end = Instant::now() + ALARM;
+            self.caller.wait_until(ticket, Some(end));
+            *patience = Instant::now() < end;
+            if !*patience {
+                self.alarm();
+            }
+        } else {
+            self.caller.wait(ticket);
+        }
+    }
+
+    /// Has those who hold outputs back hand them over soon.
+    pub(super) fn alarm(&self) {
+        self.alarms.fetch_add(1, Ordering::Relaxed);
     }
 
     // Relaxed, as the next two: they are the caller's alone.

@@ -10,10 +10,12 @@ use super::claim::{Batch, Stock};
 use super::commit::{Place, Ring, Taken};
 use super::run::Settings;
 use super::signal::{Signal, Wakes};
+use super::step::{Claim, Step, Worked};
+use super::weight::{PART, PARTS, PARTS_A_THREAD};
 use super::window::Window;
-use super::work::{Done, MOST_OUTPUTS};
+use super::work::Done;
 use crate::panic::Payload;
-use crate::token::{CancellationToken, Ticket};
+use crate::token::CancellationToken;
 
 pub(super) struct State<S: Stock, R, E> {
     pub(super) stock: S,
@@ -22,12 +24,15 @@ pub(super) struct State<S: Stock, R, E> {
     pub(super) inlet: Inlet,
     pub(super) window: Window,
     pub(super) ring: Ring<Done<R, E>>,
+    /// What lies in the ring weighs, and should weigh at most beyond the due batch.
+    pub(super) weight: usize,
+    pub(super) most_weight: usize,
     /// `next()` panicked; the run ends so once all that was pulled before is output.
     pub(super) source_panic: Option<Payload>,
     /// A worker is gone by a panic that belongs to no item.
     pub(super) crashed: bool,
     pub(super) signal: Arc<Signal>,
-    ordered: bool,
+    pub(super) ordered: bool,
     /// The inlet never waits: anybody pulls, a batch at a time.
     ready: bool,
     /// How much stock is enough for the one who pulls to turn to other work, in batches: half the default window.
@@ -65,39 +70,6 @@ pub(super) enum Inlet {
     Closed,
 }
 
-/// What a member does next.
-pub(super) enum Step<B, R, E> {
-    Work(Claim<B, R>),
-    /// The stock holds less than this, a batch, but somebody is filling it: give it a moment.
-    Linger(usize),
-    /// Pull so many items into the stock, then look again.
-    Pull(usize),
-    /// Hand a batch to the sink. For the caller only.
-    Output(Done<R, E>),
-    Sleep(Ticket),
-    /// Nothing will be left to do.
-    Leave,
-    /// The run ends for a reason that the state does not hold. For the caller only.
-    Abandon,
-}
-
-pub(super) struct Claim<B, R> {
-    /// The index of the first item.
-    pub(super) first: u64,
-    pub(super) batch: B,
-    pub(super) items: usize,
-    pub(super) outputs: Vec<R>,
-}
-
-/// A batch that somebody has had in hand.
-pub(super) struct Worked<B, R, E> {
-    pub(super) first: u64,
-    /// What there is to commit; nothing, if the batch was void.
-    pub(super) done: Option<Done<R, E>>,
-    /// What was not worked, and how many items it has.
-    pub(super) rest: Option<(B, usize)>,
-}
-
 impl<S: Stock, R, E> State<S, R, E> {
     pub(super) fn new(stock: S, inlet: Inlet, ready: bool, settings: &Settings, signal: Arc<Signal>) -> Self {
         let threads = settings.threads();
@@ -107,6 +79,8 @@ impl<S: Stock, R, E> State<S, R, E> {
             inlet,
             window: Window::new(threads, settings.window),
             ring: Ring::new(),
+            weight: 0,
+            most_weight: threads.saturating_mul(PARTS_A_THREAD).saturating_add(PARTS).saturating_mul(PART),
             source_panic: None,
             crashed: false,
             signal,
@@ -239,11 +213,11 @@ impl<S: Stock, R, E> State<S, R, E> {
     }
 
     fn commit(&mut self, worked: Option<Worked<S::Batch, R, E>>) {
-        let Some(Worked { first, done, rest }) = worked else { return };
+        let Some(Worked { first, done, effort, rest }) = worked else { return };
         self.in_hand -= 1;
         let Some(done) = done else { return };
         if done.end.is_none() {
-            self.window.learn_work(done.items, done.elapsed);
+            self.window.learn_work(effort.items, effort.elapsed);
         }
         if let Some(rest) = rest {
             self.returned.insert(first + done.items as u64, rest);
@@ -255,15 +229,18 @@ impl<S: Stock, R, E> State<S, R, E> {
     pub(super) fn put(&mut self, first: u64, done: Done<R, E>) -> Place {
         let (place, items) = if self.ordered { ((first, done.part), done.items) } else { ((self.place, 0), 1) };
         self.place += 1;
+        self.weight += done.weight;
         self.ring.put(place, items, done);
         place
     }
 
     /// Takes what is due out of the ring.
     pub(super) fn take(&mut self) -> Option<Done<R, E>> {
-        let done = self.ring.take();
-        self.part_taken |= done.is_some() && mem::take(&mut self.part_awaited);
-        done
+        let done = self.ring.take()?;
+        self.weight -= done.weight;
+        self.signal.set_due(self.ring.due());
+        self.part_taken |= mem::take(&mut self.part_awaited);
+        Some(done)
     }
 
     /// The sink has taken a batch.
@@ -271,7 +248,7 @@ impl<S: Stock, R, E> State<S, R, E> {
         let Some(Taken { emptied, items, elapsed }) = taken else { return };
         self.window.take(items, elapsed);
         // Not one that an item with many outputs has made large.
-        if self.spare.len() < self.enough && emptied.capacity() <= MOST_OUTPUTS {
+        if self.spare.len() < self.enough && emptied.capacity() <= PART {
             self.spare.push(emptied);
         }
     }
@@ -336,7 +313,10 @@ impl<S: Stock, R, E> State<S, R, E> {
     fn can_claim(&self) -> bool {
         match self.returned.first_key_value() {
             Some((first, _)) => !self.signal.is_void(*first),
-            None => self.stock.len() > 0 && (S::PULLED || self.window.room() > 0) && !self.signal.is_void(self.claimed),
+            None => {
+                let has_room = (S::PULLED || self.window.room() > 0) && self.weight < self.most_weight;
+                self.stock.len() > 0 && has_room && !self.signal.is_void(self.claimed)
+            }
         }
     }
 
@@ -385,7 +365,8 @@ mod tests {
 
     #[test]
     fn a_run_that_was_voided_is_not_complete() {
-        let settings = Settings { threads: Some(NonZeroUsize::MIN), window: None, ordered: true, name: None };
+        let settings =
+            Settings { threads: Some(NonZeroUsize::MIN), window: None, ordered: true, name: None, stack: None };
         let (stock, _) = <Endless as Feed>::split(FromIter(std::iter::repeat(())));
         let mut state = State::<_, (), ()>::new(stock, Inlet::Idle, false, &settings, Signal::new());
         // The token is cancelled between the caller's look at it and its look at the mark.

@@ -4,10 +4,125 @@ use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
 
 use brigade::{CancelReason, CancellationToken, Cancelled, Pipeline};
 
-use crate::util::{Census, alone, payload_of, reached, until_others_sleep, watched};
+use crate::util::{Census, Counter, alone, payload_of, reached, until, until_others_sleep, watched};
 
 fn live() -> CancellationToken {
     CancellationToken::new()
+}
+
+/// How many parts of outputs may be held: 16 of the due item; 16 and 2 a thread of the others; of each thread the one
+/// it makes and the last of an item, which goes where it belongs; and one in the hands of the sink.
+fn parts(threads: isize) -> isize {
+    16 + 16 + 2 * threads + 2 * threads + 1
+}
+
+/// An output of `BYTES` that counts those alive, and keeps the most.
+struct Big<'a, const BYTES: usize>(#[expect(dead_code, reason = "memory")] Vec<u8>, &'a AtomicIsize);
+
+impl<'a, const BYTES: usize> Big<'a, BYTES> {
+    fn new((alive, most): (&'a AtomicIsize, &AtomicIsize)) -> Self {
+        let bytes = vec![1; BYTES];
+        most.fetch_max(alive.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+        Big(bytes, alive)
+    }
+}
+
+impl<const BYTES: usize> Drop for Big<'_, BYTES> {
+    fn drop(&mut self) {
+        self.1.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn outputs_of_64_kib_are_held_in_100_megabytes_on_8_threads() {
+    watched(|| {
+        for threads in [1, 2, 8, 64_usize] {
+            for ordered in [true, false] {
+                reached(&format!("{threads} threads, ordered: {ordered}"));
+                let (alive, most) = (AtomicIsize::new(0), AtomicIsize::new(0));
+                let count = (&alive, &most);
+                let pipeline = Pipeline::from_iter(0..threads.min(8))
+                    .threads(threads)
+                    .flat_map(|_| (0..500).map(move |_| Big::<65_536>::new(count)));
+                let pipeline = if ordered { pipeline } else { pipeline.unordered() };
+                let counted = pipeline.count(&live()).unwrap();
+                assert_eq!((counted, alive.into_inner()), (500 * threads.min(8), 0));
+                // A part of them is 16, and what is made between two looks at the clock.
+                let bound = 32 * parts(isize::try_from(threads).unwrap());
+                let most = most.into_inner();
+                assert!(most <= bound.max(1), "{most} outputs of 64 KiB were held on {threads} threads");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_wide_window_behind_a_slow_item_does_not_hold_all_outputs_of_the_others() {
+    if !alone!(a_wide_window_behind_a_slow_item_does_not_hold_all_outputs_of_the_others) {
+        return;
+    }
+    watched(|| {
+        for threads in [2, 8, 64] {
+            for fan in [100, 20_000] {
+                reached(&format!("{threads} threads, {fan} outputs an item"));
+                let (alive, most) = (AtomicIsize::new(0), AtomicIsize::new(0));
+                let items = 4_000_000 / fan;
+                let begun = AtomicUsize::new(0);
+                let fanned = Pipeline::from_ready(0..items).threads(threads).window(1_000_000).flat_map(|item| {
+                    begun.fetch_add(1, Ordering::Relaxed);
+                    if item == 0 {
+                        // The first item ends when all other threads wait for room.
+                        until(|| begun.load(Ordering::Relaxed) > 1);
+                        until_others_sleep();
+                    }
+                    (0..fan)
+                        .inspect(|_| _ = most.fetch_max(alive.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed))
+                });
+                let count = fanned.fold(&live(), 0, |count, _| {
+                    alive.fetch_sub(1, Ordering::Relaxed);
+                    count + 1
+                });
+                assert_eq!(count, Ok(4_000_000));
+                let bound = 4096 * parts(isize::try_from(threads).unwrap());
+                let most = most.into_inner();
+                assert!(most <= bound, "{most} outputs were held on {threads} threads, {bound} may be");
+            }
+        }
+    });
+}
+
+#[test]
+fn an_output_that_took_long_reaches_the_sink_before_the_next_is_asked_for() {
+    watched(|| {
+        for threads in 2..=4 {
+            for burst in [0, 5_000] {
+                let by_worker = AtomicUsize::new(0);
+                // Until it is a worker that has the item; the calling thread outputs meanwhile then.
+                while by_worker.load(Ordering::Relaxed) == 0 {
+                    reached(&format!("{threads} threads, burst of {burst}"));
+                    let arrived = Counter::default();
+                    let slowly = |()| {
+                        let on_worker = std::thread::current().name().is_some_and(|name| name.starts_with("pipeline#"));
+                        let (arrived, by_worker) = (&arrived, &by_worker);
+                        (0..burst + 80_usize).inspect(move |at| {
+                            let at = *at;
+                            if at > burst {
+                                let started = std::time::Instant::now();
+                                while started.elapsed() < std::time::Duration::from_millis(1) {}
+                            }
+                            // The clock is looked at every 64 outputs of a burst, then after each.
+                            if on_worker && at > burst + 66 {
+                                arrived.wait_for(at);
+                                by_worker.fetch_add(1, Ordering::Relaxed);
+                            }
+                        })
+                    };
+                    let source = Pipeline::from_iter(std::iter::once(())).threads(threads);
+                    source.flat_map(slowly).for_each(&live(), |_| arrived.add()).unwrap();
+                }
+            }
+        }
+    });
 }
 
 /// More than is handed over at once, several times.
@@ -72,9 +187,7 @@ fn what_is_held_of_many_outputs_is_bounded() {
                     count + 1
                 });
                 assert_eq!(count, Ok(24 * MANY));
-                // Of the item that a thread works there are 16 parts of 4096 in the ring and one in hand, and of the one it has
-                // just done as many; one more is in the hands of the sink.
-                let bound = 4096 * (34 * isize::try_from(threads).unwrap() + 1);
+                let bound = 4096 * parts(isize::try_from(threads).unwrap());
                 let most = most.into_inner();
                 assert!(most <= bound, "{most} outputs were held on {threads} threads");
             }

@@ -1,0 +1,61 @@
+//! Weights: how much memory outputs may take, as far as a library can know.
+//!
+//! Outputs that a stage makes many of an item are held in parts, and the parts of a run are counted. A part is 4096
+//! outputs where these are small. What an output has inline is known, but what it owns besides is not, 64 KiB of a
+//! `Vec` say. It takes time to make, however: a core writes 32 GB/s at the very most, so what was made in 125 ns is
+//! smaller than 4 KiB, and what is 64 KiB took 2 µs. So outputs that own nothing (they have no `Drop`) weigh by their
+//! size alone, and others also by the square of the time they took, up to 256 times the lightest. A part is then 16
+//! outputs of 64 KiB, or 4096 short strings. By time itself, rather than its square, parts of strings would be so short
+//! that items of 250,000 of them would wait for each other.
+
+use std::mem::{needs_drop, size_of};
+use std::time::Duration;
+
+/// What a part weighs.
+pub(super) const PART: usize = 4096;
+
+/// How many parts of the due batch may wait for the sink, and how many of all others together for their turn, to which
+/// each thread adds [`PARTS_A_THREAD`].
+pub(super) const PARTS: usize = 16;
+
+/// See [`PARTS`].
+pub(super) const PARTS_A_THREAD: usize = 2;
+
+/// How many bytes inline weigh 1.
+const BYTES: usize = 256;
+
+/// In what time, in ns, the largest output is made that weighs 1.
+const QUICK: u128 = 125;
+
+/// What an output weighs most for the time it took.
+const MOST: u128 = 256;
+
+/// What each of so many outputs weighs, which took so long to make.
+pub(super) fn of_each<R>(outputs: usize, elapsed: Duration) -> usize {
+    let inline = size_of::<R>().div_ceil(BYTES).clamp(1, PART);
+    if !needs_drop::<R>() {
+        return inline;
+    }
+    let mean = elapsed.as_nanos() / outputs.max(1) as u128 / QUICK;
+    let timed = mean.saturating_mul(mean).clamp(1, MOST) as usize;
+    inline.max(timed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_owns_nothing_weighs_by_its_size() {
+        let second = Duration::from_secs(1);
+        assert_eq!((of_each::<u64>(1, second), of_each::<&[u8]>(1, second)), (1, 1));
+        assert_eq!((of_each::<[u8; 65_536]>(1, second), of_each::<[u8; 1 << 21]>(1, second)), (256, PART));
+    }
+
+    #[test]
+    fn what_may_own_memory_weighs_by_the_time_it_took_too() {
+        let took = |nanoseconds| of_each::<Vec<u8>>(1_000, Duration::from_nanos(nanoseconds) * 1_000);
+        assert_eq!([took(60), took(249), took(500), took(2_000), took(1_000_000)], [1, 1, 16, 256, 256]);
+        assert_eq!(of_each::<Vec<u8>>(0, Duration::ZERO), 1);
+    }
+}
