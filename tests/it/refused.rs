@@ -13,7 +13,7 @@ use proptest::prelude::*;
 
 use crate::model::{End, Error, ending, try_programs};
 use crate::util::{Gate, reached, run_alone_by};
-use crate::{feedback_model, nested_model, pipeline_cancel};
+use crate::{feedback_model, nested_model, pipeline_cancel, scope_model};
 
 const REFUSED: CancelReason = CancelReason::Other("the system refused to start a thread");
 
@@ -142,6 +142,21 @@ fn nested_programs_that_are_refused_threads_end_as_the_loops_or_as_refused() {
         |(free, program), census| {
             let _ballast = Ballast::all_but(free);
             nested_model::check(&program, census, Some(REFUSED));
+        },
+    );
+}
+
+#[test]
+fn of_every_task_all_that_is_told_agrees_where_threads_are_refused() {
+    if !few_threads!(of_every_task_all_that_is_told_agrees_where_threads_are_refused) {
+        return;
+    }
+    try_programs(
+        150,
+        || (0..6_usize, scope_model::programs()),
+        |(free, program), census| {
+            let _ballast = Ballast::all_but(free);
+            scope_model::check(&program, census, Some(REFUSED));
         },
     );
 }

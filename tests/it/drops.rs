@@ -1,0 +1,354 @@
+//! Random programs with values whose `Drop` panics, one beside the other: none ends the process, which a value does that
+//! panics while another one unwinds. So each test runs in a process of its own.
+//!
+//! What the programs' closures hold they defuse before they fail: a plain loop would be ended by that too.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use brigade::{CancellationToken, Cancelled, Failure, Failures, Scope, ScopeBuilder, try_join, try_join_all};
+use proptest::prelude::*;
+
+use crate::model::try_programs;
+use crate::util::{Census, Counted, alone};
+
+/// Which of the values panic, by the order in which they are made.
+#[derive(Clone, Debug)]
+enum Armed {
+    Some(Vec<usize>),
+    All,
+}
+
+fn armed(values: usize) -> impl Strategy<Value = Armed> {
+    prop_oneof![
+        proptest::collection::vec(0..values, 2..4).prop_map(Armed::Some),
+        (0..values).prop_map(|first| Armed::Some(vec![first, first + 1, first + 2])),
+        Just(Armed::All),
+    ]
+}
+
+/// Makes the values, and knows how many went off.
+struct Arsenal {
+    census: Census,
+    armed: Armed,
+    made: AtomicUsize,
+    went_off: Arc<AtomicUsize>,
+}
+
+impl Arsenal {
+    fn new(armed: &Armed, census: &Census) -> Self {
+        Arsenal { census: census.clone(), armed: armed.clone(), made: AtomicUsize::new(0), went_off: Arc::default() }
+    }
+
+    /// Makes a value of the item or task of this number.
+    fn make(&self, at: usize) -> Bomb {
+        let made = self.made.fetch_add(1, Ordering::Relaxed);
+        let armed = match &self.armed {
+            Armed::Some(numbers) => numbers.contains(&made),
+            Armed::All => true,
+        };
+        Bomb { at, fuse: armed.then(|| Arc::clone(&self.went_off)), _counted: self.census.make(()) }
+    }
+
+    /// Does what a closure's `act` says; it owns nothing.
+    fn act(&self, act: Act, at: usize, token: &CancellationToken) -> Result<(), Error> {
+        match act {
+            Act::Nothing => {}
+            Act::Fail => return Err(Error::Failed(self.make(at))),
+            // Without a message on the standard error.
+            Act::Panic => resume_unwind(Box::new(self.make(at))),
+            Act::Cancel => _ = token.cancel(),
+        }
+        Ok(())
+    }
+}
+
+struct Bomb {
+    at: usize,
+    /// None in a dud.
+    fuse: Option<Arc<AtomicUsize>>,
+    _counted: Counted<()>,
+}
+
+/// What a bomb panics with.
+struct Bang;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        if let Some(went_off) = self.fuse.take() {
+            went_off.fetch_add(1, Ordering::SeqCst);
+            resume_unwind(Box::new(Bang));
+        }
+    }
+}
+
+enum Error {
+    Cancelled,
+    Failed(Bomb),
+}
+
+impl From<Cancelled> for Error {
+    fn from(_: Cancelled) -> Self {
+        Error::Cancelled
+    }
+}
+
+/// What a program hands back, to be taken apart with care.
+trait Defuse {
+    fn defuse(self);
+}
+
+impl Defuse for () {
+    fn defuse(self) {}
+}
+
+impl Defuse for Cancelled {
+    fn defuse(self) {}
+}
+
+impl Defuse for Bomb {
+    fn defuse(mut self) {
+        self.fuse = None;
+    }
+}
+
+impl Defuse for Error {
+    fn defuse(self) {
+        if let Error::Failed(bomb) = self {
+            bomb.defuse();
+        }
+    }
+}
+
+impl Defuse for Failure<Error> {
+    fn defuse(self) {
+        match self {
+            Failure::Error { error, .. } => error.defuse(),
+            Failure::Panic(panic) => panic.into_payload().defuse(),
+            _ => unreachable!("there are two"),
+        }
+    }
+}
+
+/// Where not all of them are listed, the rest is dropped with the list: a panic is then taken out of it first.
+impl Defuse for Failures<Error> {
+    fn defuse(self) {
+        if self.omitted() == 0 {
+            return self.into_iter().for_each(Defuse::defuse);
+        }
+        match catch_unwind(AssertUnwindSafe(|| self.resume_panic())) {
+            Ok(errors) => errors.into_iter().for_each(Defuse::defuse),
+            Err(payload) => payload.defuse(),
+        }
+    }
+}
+
+impl Defuse for Box<dyn Any + Send> {
+    fn defuse(self) {
+        match self.downcast::<Bomb>() {
+            Ok(bomb) => bomb.defuse(),
+            Err(other) if other.is::<Bang>() => {}
+            // An assertion of a test, or of the library.
+            Err(other) => resume_unwind(other),
+        }
+    }
+}
+
+impl<T: Defuse> Defuse for Vec<T> {
+    fn defuse(self) {
+        self.into_iter().for_each(Defuse::defuse);
+    }
+}
+
+impl<T: Defuse, E: Defuse> Defuse for Result<T, E> {
+    fn defuse(self) {
+        match self {
+            Ok(value) => value.defuse(),
+            Err(error) => error.defuse(),
+        }
+    }
+}
+
+/// Runs a program and takes apart what it hands back. Returns whether it ended well.
+fn ends_well<T: Defuse>(run: impl FnOnce() -> Result<T, Error>) -> bool {
+    let ended = catch_unwind(AssertUnwindSafe(run));
+    let is_well = matches!(ended, Ok(Ok(_)));
+    ended.defuse();
+    is_well
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Act {
+    Nothing,
+    Fail,
+    Panic,
+    Cancel,
+}
+
+fn acts() -> impl Strategy<Value = Act> {
+    prop_oneof![2 => Just(Act::Nothing), 2 => Just(Act::Fail), 2 => Just(Act::Panic), 1 => Just(Act::Cancel)]
+}
+
+#[derive(Clone, Debug)]
+struct Tasks {
+    armed: Armed,
+    acts: Vec<(Act, Handle)>,
+    limit: Option<(usize, Option<usize>)>,
+    policy: Policy,
+    body: Act,
+    /// How many failures are listed.
+    kept: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Policy {
+    Run,
+    CollectAll,
+    Supervise,
+}
+
+/// What the body does with a task's handle.
+#[derive(Clone, Copy, Debug)]
+enum Handle {
+    Drop,
+    Join,
+    /// Joins it, and lets go what it gets.
+    JoinAndDrop,
+    KeepToTheEnd,
+}
+
+fn tasks() -> impl Strategy<Value = Tasks> {
+    let handle = prop_oneof![
+        2 => Just(Handle::Drop),
+        2 => Just(Handle::Join),
+        1 => Just(Handle::JoinAndDrop),
+        1 => Just(Handle::KeepToTheEnd),
+    ];
+    let act = prop_oneof![3 => Just(Act::Nothing), 1 => Just(Act::Fail), 1 => Just(Act::Panic), 1 => Just(Act::Cancel)];
+    let policy = prop_oneof![Just(Policy::Run), Just(Policy::CollectAll), Just(Policy::Supervise)];
+    let limit = proptest::option::of((1..=4_usize, proptest::option::of(0..4_usize)));
+    (armed(24), proptest::collection::vec((act, handle), 0..12), limit, policy, acts(), 0..5_usize)
+        .prop_map(|(armed, acts, limit, policy, body, kept)| Tasks { armed, acts, limit, policy, body, kept })
+}
+
+impl Tasks {
+    fn builder(&self) -> ScopeBuilder<'_> {
+        let builder = ScopeBuilder::new().failures(self.kept);
+        match self.limit {
+            None => builder,
+            Some((limit, None)) => builder.limit(limit),
+            Some((limit, Some(queue))) => builder.limit(limit).queue(queue),
+        }
+    }
+
+    /// The body, for each kind of scope. `join` joins a task.
+    fn body<'scope, 'env, P: 'scope, J: Defuse>(
+        &'env self,
+        s: &Scope<'scope, 'env, Error, P>,
+        arsenal: &'env Arsenal,
+        join: impl Fn(brigade::ScopedTask<'scope, Bomb, Error, P>) -> Result<Bomb, J>,
+    ) -> Result<Bomb, Error> {
+        let mut kept = Vec::new();
+        for (at, (act, handle)) in self.acts.iter().enumerate() {
+            let held = arsenal.make(at);
+            let task = s.spawn(move |s| {
+                held.defuse();
+                arsenal.act(*act, at, s.token())?;
+                Ok(arsenal.make(at))
+            })?;
+            match handle {
+                Handle::Drop => drop(task),
+                Handle::Join => join(task).defuse(),
+                Handle::JoinAndDrop => drop(join(task)),
+                Handle::KeepToTheEnd => kept.push(task),
+            }
+        }
+        arsenal.act(self.body, 1_000, s.token())?;
+        // Two values of a vector would be the body's own to drop.
+        kept.into_iter().for_each(drop);
+        // Nobody drops it.
+        let mut value = arsenal.make(1_000);
+        value.fuse = None;
+        Ok(value)
+    }
+}
+
+#[test]
+fn scopes_whose_values_panic_when_they_are_dropped_end_no_process_and_lose_no_panic() {
+    if !alone!(scopes_whose_values_panic_when_they_are_dropped_end_no_process_and_lose_no_panic) {
+        return;
+    }
+    try_programs(300, tasks, |tasks, census| {
+        eprintln!("{tasks:?}");
+        let (arsenal, token) = (Arsenal::new(&tasks.armed, census), CancellationToken::new());
+        let ended_well = match tasks.policy {
+            Policy::Run => ends_well(|| tasks.builder().run(&token, |s| tasks.body(s, &arsenal, |task| task.join()))),
+            Policy::CollectAll => ends_well(|| {
+                let result = tasks.builder().collect_all(&token, |s| tasks.body(s, &arsenal, |task| task.join()));
+                result.map_err(|failures| {
+                    failures.defuse();
+                    Error::Cancelled
+                })
+            }),
+            Policy::Supervise => ends_well(|| {
+                let (result, failures) =
+                    tasks.builder().supervise(&token, |s| tasks.body(s, &arsenal, |task| task.join()));
+                let is_well = result.is_ok() && failures.is_empty();
+                result.defuse();
+                failures.defuse();
+                if is_well { Ok(()) } else { Err(Error::Cancelled) }
+            }),
+        };
+        // The value or the failure of a task that the body joined, and let go, is a panic of the body's own.
+        assert!(!ended_well || arsenal.went_off.load(Ordering::SeqCst) == 0, "a panic was lost");
+    });
+}
+
+#[derive(Clone, Debug)]
+struct Closures {
+    armed: Armed,
+    acts: Vec<Act>,
+    limit: Option<usize>,
+    /// Not all are joined: the first to succeed counts.
+    first: bool,
+}
+
+fn closures() -> impl Strategy<Value = Closures> {
+    let act = prop_oneof![3 => Just(Act::Nothing), 2 => Just(Act::Fail), 1 => Just(Act::Panic), 1 => Just(Act::Cancel)];
+    let acts = proptest::collection::vec(act, 0..7);
+    (armed(14), acts, proptest::option::of(1..=3_usize), any::<bool>())
+        .prop_map(|(armed, acts, limit, first)| Closures { armed, acts, limit, first })
+}
+
+#[test]
+fn joins_whose_values_panic_when_they_are_dropped_end_no_process() {
+    if !alone!(joins_whose_values_panic_when_they_are_dropped_end_no_process) {
+        return;
+    }
+    try_programs(400, closures, |closures, census| {
+        eprintln!("{closures:?}");
+        let (arsenal, token) = (&Arsenal::new(&closures.armed, census), CancellationToken::new());
+        let f = |at: usize| {
+            let act = closures.acts[at];
+            let held = arsenal.make(at);
+            move |token: &CancellationToken| {
+                held.defuse();
+                arsenal.act(act, at, token)?;
+                Ok::<_, Error>(arsenal.make(at))
+            }
+        };
+        let builder = closures.limit.map_or_else(ScopeBuilder::new, |limit| ScopeBuilder::new().limit(limit));
+        let all = 0..closures.acts.len();
+        ends_well(|| match (closures.acts.len(), closures.limit) {
+            _ if closures.first => builder.first_ok(&token, all.map(f)).map(|first| vec![first]).map_err(|failures| {
+                failures.defuse();
+                Error::Cancelled
+            }),
+            (2, None) => try_join(&token, f(0), f(1)).map(|(a, b)| vec![a, b]),
+            (_, None) => try_join_all(&token, all.map(f)),
+            (_, Some(_)) => builder.try_join_all(&token, all.map(f)),
+        });
+    });
+}
