@@ -3,7 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::error::{CancelReason, Panic};
+use crate::error::CancelReason;
+use crate::failure::Panic;
 
 /// Is told when tasks of a [scope](crate::ScopeBuilder) start, end and panic: for metrics, traces and logs.
 ///
@@ -85,10 +86,13 @@ pub struct Task<'a> {
 pub enum Outcome {
     /// It returned a value.
     Completed,
-    /// It returned an error. That may be an echo of a cancellation.
+    /// It returned an error.
     Failed,
     /// It panicked.
     Panicked,
+    /// It returned an error after the run had been cancelled for this reason, and most often because of that. After
+    /// [`finish`](crate::Scope::finish) the reason is [`Finished`](CancelReason::Finished).
+    Cancelled(CancelReason),
     /// It was not started, because the run had been cancelled for this reason.
     Skipped(CancelReason),
 }
@@ -99,6 +103,7 @@ impl fmt::Display for Outcome {
             Outcome::Completed => f.write_str("completed"),
             Outcome::Failed => f.write_str("failed"),
             Outcome::Panicked => f.write_str("panicked"),
+            Outcome::Cancelled(reason) => write!(f, "cancelled: {reason}"),
             Outcome::Skipped(reason) => write!(f, "skipped: {reason}"),
         }
     }

@@ -160,7 +160,10 @@
 //! ```
 
 mod error;
+mod failure;
 mod panic;
+
+mod failures;
 mod sync;
 mod thread;
 mod token;
@@ -175,7 +178,9 @@ mod par;
 mod pipeline;
 
 pub use channel::{Merge, ReceiverUntil, RecvError, RecvIter, SendError, SenderUntil, TryRecvIter, Until, merge};
-pub use error::{CancelReason, Cancelled, Failure, Panic};
+pub use error::{CancelReason, Cancelled};
+pub use failure::{Failure, Panic};
+pub use failures::Failures;
 pub use hooks::{Hooks, Outcome, Task};
 pub use par::{
     OrCancelled, ParBuilder, ParallelIteratorExt, Progress, UntilCancelled, par_fold, par_for_each, par_map,
@@ -183,8 +188,8 @@ pub use par::{
 };
 pub use pipeline::{Pipeline, Source, Stage};
 pub use scope::{
-    FailFast, Failures, KeepGoing, Scope, ScopeBuilder, ScopedTask, TrySpawnError, first_ok, scope, try_join,
-    try_join_all, try_join3, try_join4,
+    FailFast, KeepGoing, Scope, ScopeBuilder, ScopedTask, TrySpawnError, first_ok, scope, try_join, try_join_all,
+    try_join3, try_join4,
 };
 pub use token::{CancelCallback, CancellationToken, DropGuard, Never};
 

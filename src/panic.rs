@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo, catch_unwind, resume_unwind};
 use std::sync::{Arc, Once};
 
-use crate::error::{Origin, Panic};
+use crate::failure::{Origin, Panic};
 
 /// What a panic carries, and where it came from.
 pub(crate) struct Payload {

@@ -3,20 +3,19 @@
 mod builder;
 mod cell;
 mod crew;
-mod failures;
 mod forms;
 mod handle;
+mod hold;
+mod launch;
 mod pace;
 mod shared;
 mod task;
+mod threads;
 
 use crate::error::Cancelled;
 use crate::token::CancellationToken;
 
 pub use builder::ScopeBuilder;
-pub(crate) use failures::Listing;
-
-pub use failures::Failures;
 pub use forms::{first_ok, try_join, try_join_all, try_join3, try_join4};
 pub use handle::ScopedTask;
 pub use task::{Scope, TrySpawnError};

@@ -7,9 +7,10 @@ use rayon::iter::{IndexedParallelIterator, IntoParallelIterator};
 
 use super::builder::ParBuilder;
 use super::run::Run;
-use crate::error::{Cancelled, Failure};
+use crate::error::Cancelled;
+use crate::failure::Failure;
+use crate::failures::{Failures, Listing};
 use crate::panic;
-use crate::scope::{Failures, Listing};
 use crate::token::CancellationToken;
 
 impl ParBuilder<'_> {
@@ -52,7 +53,7 @@ impl ParBuilder<'_> {
     {
         let (run, listing) = (Run::new(token), Mutex::new(Listing::new(self.failures)));
         let fail = |index, failure| {
-            let lost = listing.lock().keep(index, failure);
+            let lost = listing.lock().keep(index, failure, None);
             panic::discard(lost);
             Ok::<_, E>(None)
         };
@@ -63,14 +64,14 @@ impl ParBuilder<'_> {
             || (),
             |(), index, item| match panic::catch(|| f(item)) {
                 Ok(Ok(output)) => Ok(Some(output)),
-                Ok(Err(error)) => fail(index, Failure::Error { component: component(), index, error }),
+                Ok(Err(error)) => fail(index, Failure::new(component(), index, error)),
                 Err(payload) => fail(index, Failure::Panic(panic::value(component(), index, payload))),
             },
         );
         let mut failures = listing.into_inner().into_failures();
         if let (None, Err(cancelled)) = (&outputs, token.check()) {
             let (component, index) = (component(), run.skipped());
-            failures.push(Failure::Error { component, index, error: cancelled.into() });
+            failures.push(Failure::new(component, index, cancelled.into()), None);
         }
         match outputs {
             Some(outputs) if failures.is_empty() => Ok(outputs.into_iter().flatten().collect()),

@@ -4,14 +4,11 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use super::crew::Crew;
-use super::failures::Failures;
-use super::shared::{Link, Record, Shared, Threads};
 use super::{FailFast, KeepGoing, Scope};
-use crate::error::{Cancelled, Failure};
+use crate::error::Cancelled;
+use crate::failure::Failure;
+use crate::failures::Failures;
 use crate::hooks::Hooks;
-use crate::panic;
-use crate::thread;
 use crate::token::CancellationToken;
 
 /// A scope with more to say than [`scope`](crate::scope) has: how many tasks at once, what a failure does, names, stacks, hooks.
@@ -44,12 +41,13 @@ use crate::token::CancellationToken;
 #[derive(Clone)]
 #[must_use = "a builder does nothing until it runs a body, by `run` for example"]
 pub struct ScopeBuilder<'env> {
-    limit: Option<NonZeroUsize>,
-    queue: Option<usize>,
-    failures: usize,
-    name: Option<Arc<str>>,
-    stack: Option<usize>,
-    hooks: Option<&'env dyn Hooks>,
+    pub(super) limit: Option<NonZeroUsize>,
+    pub(super) queue: Option<usize>,
+    pub(super) failures: usize,
+    pub(super) fail_after: Option<NonZeroUsize>,
+    pub(super) name: Option<Arc<str>>,
+    pub(super) stack: Option<usize>,
+    pub(super) hooks: Option<&'env dyn Hooks>,
 }
 
 /// How many failures are kept by default.
@@ -64,7 +62,15 @@ impl Default for ScopeBuilder<'_> {
 impl<'env> ScopeBuilder<'env> {
     /// Returns the builder of a scope without a limit, whose tasks are named `task`.
     pub fn new() -> Self {
-        ScopeBuilder { limit: None, queue: None, failures: FAILURES, name: None, stack: None, hooks: None }
+        ScopeBuilder {
+            limit: None,
+            queue: None,
+            failures: FAILURES,
+            fail_after: None,
+            name: None,
+            stack: None,
+            hooks: None,
+        }
     }
 
     /// Lets at most `threads` tasks run at once, on as many threads, which are started as they are needed and take one task
@@ -72,7 +78,9 @@ impl<'env> ScopeBuilder<'env> {
     ///
     /// Tasks wait in a queue then, and are started in the order in which they were spawned, give or take 100 µs of work where
     /// they are short and `threads` is more than 1. So they must not wait for each other by other means than
-    /// [`join`](crate::ScopedTask::join): the task that is waited for may not have been started.
+    /// [`join`](crate::ScopedTask::join): the task that is waited for may not have been started. A task that joins runs such a
+    /// task on its own stack, of which 2 MiB hold 3,000 levels of joins within joins; a larger
+    /// [`stack_size`](Self::stack_size) holds more.
     ///
     /// # Panics
     ///
@@ -101,6 +109,44 @@ impl<'env> ScopeBuilder<'env> {
     /// [counted](Failures::omitted). The default is 1000.
     pub fn failures(mut self, most: usize) -> Self {
         self.failures = most;
+        self
+    }
+
+    /// Cancels the scope when so many tasks have failed, where a failure alone does not: in
+    /// [`collect_all`](Self::collect_all), [`supervise`](Self::supervise) and [`first_ok`](Self::first_ok). The default is no
+    /// such bound. [`run`](Self::run) ends with the first failure in any case.
+    ///
+    /// A failure that is joined counts too. Tasks that run at the same moment may fail together, so there may be a few
+    /// failures more. What runs then is told by the token, and ends as cancelled; what is in the queue is skipped.
+    /// [`Failures`] tells the three apart.
+    ///
+    /// # Panics
+    ///
+    /// If `failures` is 0.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use brigade::{CancellationToken, ScopeBuilder};
+    ///
+    /// let failures = ScopeBuilder::new()
+    ///     .limit(1)
+    ///     .fail_after(2)
+    ///     .collect_all(&CancellationToken::new(), |s| {
+    ///         for word in ["1", "two", "three", "4"] {
+    ///             s.spawn(move |_| Ok(word.parse::<u32>().map_err(anyhow::Error::from)?)).ok();
+    ///         }
+    ///         Ok::<_, anyhow::Error>(())
+    ///     })
+    ///     .unwrap_err();
+    /// assert_eq!((failures.count(), failures.skipped()), (2, 1));
+    /// ```
+    #[track_caller]
+    pub fn fail_after(mut self, failures: usize) -> Self {
+        let Some(failures) = NonZeroUsize::new(failures) else {
+            panic!("ScopeBuilder::fail_after(0): no task could ever run; 1 stops at the first failure");
+        };
+        self.fail_after = Some(failures);
         self
     }
 
@@ -141,23 +187,7 @@ impl<'env> ScopeBuilder<'env> {
         F: for<'scope> FnOnce(&Scope<'scope, 'env, E, FailFast>) -> Result<T, E>,
         E: From<Cancelled> + Send + 'env,
     {
-        let (value, record) = self.launch(token, true, true, body);
-        let Record { error, mut refused, panic, .. } = record;
-        if let Some((_, panic)) = panic {
-            // One by one: of a pair that unwinds, the other half would be dropped while panicking.
-            panic::discard(error);
-            panic::discard(refused);
-            panic::discard(value);
-            panic.resume();
-        }
-        if error.is_some() {
-            panic::discard(refused.take());
-        }
-        match (error.or(refused), value) {
-            (Some(error), _) => Err(error),
-            (None, Some(value)) => Ok(value),
-            (None, None) => unreachable!("a body without a value has failed"),
-        }
+        self.run_and_drop(token, drop, body)
     }
 
     /// Runs `body`, lets every task end by itself, and lists all that failed.
@@ -167,14 +197,15 @@ impl<'env> ScopeBuilder<'env> {
     ///
     /// # Cancellation
     ///
-    /// The scope's token is a child of `token`, and only `token` cancels it. Tasks that are still in the queue are skipped
-    /// then, and count as failed.
+    /// The scope's token is a child of `token`. Only `token` cancels it, and [`fail_after`](Self::fail_after), and
+    /// [`finish`](Scope::finish). Tasks that are still in the queue are skipped then.
     ///
     /// # Errors
     ///
     /// Every failure that was not joined, in the order in which the tasks were spawned: errors and panics, with the task's
     /// name and index, up to [a bound](Self::failures). The body's own error or panic comes last, as `body#0`: often it is
-    /// that of a task that was joined with `?`.
+    /// that of a task that was joined with `?`. What ended as cancelled or was skipped is told apart, see [`Failures`]; it is
+    /// an error too, though nothing may have failed.
     ///
     /// # Examples
     ///
@@ -205,26 +236,6 @@ impl<'env> ScopeBuilder<'env> {
         }
     }
 
-    /// Runs `body`; returns its value, and all that failed.
-    pub(super) fn list_all<T, E, F>(
-        &self,
-        token: &CancellationToken,
-        body_cancels: bool,
-        body: F,
-    ) -> (Option<T>, Failures<E>)
-    where
-        F: for<'scope> FnOnce(&Scope<'scope, 'env, E, KeepGoing>) -> Result<T, E>,
-        E: From<Cancelled> + Send + 'env,
-    {
-        let (value, mut record) = self.launch(token, false, body_cancels, body);
-        let body = record.body.take();
-        let mut failures = record.list.into_failures();
-        if let Some(failure) = body {
-            failures.push(failure);
-        }
-        (value, failures)
-    }
-
     /// Runs `body`, which looks after its tasks: one that fails disturbs neither the others nor the body.
     ///
     /// Returns what the body returned, and what failed and was not [joined](crate::ScopedTask::join). When the body itself fails,
@@ -232,7 +243,7 @@ impl<'env> ScopeBuilder<'env> {
     ///
     /// # Cancellation
     ///
-    /// The scope's token is a child of `token`. Tasks that are still in the queue are skipped then, and count as failed.
+    /// The scope's token is a child of `token`. Tasks that are still in the queue when it is cancelled are skipped.
     ///
     /// # Errors
     ///
@@ -272,49 +283,17 @@ impl<'env> ScopeBuilder<'env> {
         let body = record.body.take();
         let failures = record.list.into_failures();
         let result = match (body, value) {
-            (Some(Failure::Error { error, .. }), _) => Err(error),
-            (Some(Failure::Panic(panic)), _) => {
+            (Some((Failure::Error { error, .. }, _)), _) => Err(error),
+            (Some((Failure::Panic(panic), _)), _) => {
                 failures.discard();
                 panic.resume()
             }
             (None, Some(value)) => Ok(value),
-            (None, None) => unreachable!("a body without a value has failed"),
+            (Some((Failure::Cancelled { .. }, _)) | None, None | Some(_)) => {
+                unreachable!("a body without a value has returned an error or panicked")
+            }
         };
         (result, failures)
-    }
-
-    /// Runs the body and waits for every task; returns the body's value, and what failed. `body_cancels`: a failure of the
-    /// body cancels the scope.
-    fn launch<T, E, P, F>(
-        &self,
-        token: &CancellationToken,
-        fail_fast: bool,
-        body_cancels: bool,
-        body: F,
-    ) -> (Option<T>, Record<E>)
-    where
-        F: for<'scope> FnOnce(&Scope<'scope, 'env, E, P>) -> Result<T, E>,
-        E: From<Cancelled> + Send + 'env,
-    {
-        thread::scope(|starter| {
-            let threads = Threads::new(starter, self.stack);
-            let crew = self.limit.map(|limit| Crew::new(limit, self.queue, self.name.clone()));
-            let shared =
-                Arc::new(Shared::new(token.child_token(), fail_fast, self.failures, self.hooks, threads, crew));
-            let scope = Scope::new(Link::new(Arc::clone(&shared)), self.name.clone().map(Arc::new), false);
-            let value = match panic::catch(|| body(&scope)) {
-                Ok(Ok(value)) => Some(value),
-                Ok(Err(error)) => {
-                    shared.fail_body(Ok(error), body_cancels);
-                    None
-                }
-                Err(payload) => {
-                    shared.fail_body(Err(payload), body_cancels);
-                    None
-                }
-            };
-            (value, shared.finish())
-        })
     }
 }
 
@@ -324,6 +303,7 @@ impl fmt::Debug for ScopeBuilder<'_> {
             .field("limit", &self.limit)
             .field("queue", &self.queue)
             .field("failures", &self.failures)
+            .field("fail_after", &self.fail_after)
             .field("name", &self.name)
             .field("stack", &self.stack)
             .field("hooks", &self.hooks.is_some())

@@ -3,14 +3,16 @@
 use std::marker::PhantomData;
 use std::mem;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use super::Scope;
+use super::hold::Hold;
 use super::shared::{Ending, Label, Link, Shared};
 use crate::error::Cancelled;
-use crate::hooks::{Hooks, Outcome, Task};
+use crate::hooks::{Outcome, Task};
 use crate::panic;
 use crate::token::Event;
 
@@ -25,24 +27,29 @@ pub(super) trait Job<'scope, E>: Send + Sync {
 
 /// A task as its handle sees it.
 pub(super) trait Joined<'scope, T, E>: Job<'scope, E> {
-    /// Takes what the task ended with, or says how far it is.
-    fn look(&self) -> Look<T, E>;
+    /// Takes what the task has ended with.
+    fn take(&self) -> Result<T, Ending<E>>;
+
+    /// Says how far the task is.
+    fn look(&self) -> Look;
 
     /// Has `event` notified when the task ends, if it has not ended yet.
     fn observe(&self, event: Arc<Event>);
+
+    /// Its `join` gives up: an error that it ends with is handled by that, and the scope does not list it.
+    fn handle(&self);
 
     /// Nobody will join it any more: what it ends with goes to the scope, but for what has been taken.
     fn abandon(self: Arc<Self>, shared: &Shared<'scope, E>);
 
     fn label(&self) -> &Label;
-
-    fn is_finished(&self) -> bool;
 }
 
-pub(super) enum Look<T, E> {
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Look {
     Queued,
     Running,
-    Ended(Result<T, Ending<E>>),
+    Ended,
 }
 
 /// Who has the only reference to a cell left needs no lock, such as a thread whose task's handle has been dropped; and who
@@ -50,30 +57,44 @@ pub(super) enum Look<T, E> {
 ///
 /// A cell is small, 56 bytes where the closure and the value have eight: most of what a trivial task costs are the cache
 /// lines that it takes along from one core to another. With 80 bytes it cost a fifth more.
-pub(super) struct Cell<'scope, 'env, F, T, E, P> {
+///
+/// It keeps the closure `F` as a `G` and the value `T` as a `U`.
+pub(super) struct Cell<'scope, 'env, F, T, E, P, G, U> {
     label: Label,
-    state: Mutex<State<F, T, E>>,
-    /// The scope that `F` is given.
-    scope: PhantomData<fn(&Scope<'scope, 'env, E, P>)>,
+    /// Relaxed: the one who sets it then gives up a reference, and the one who reads it has the last.
+    handled: AtomicBool,
+    state: Mutex<State<G, U, E>>,
+    /// The closure, and the scope that it is given.
+    #[expect(clippy::type_complexity, reason = "it has no value")]
+    closure: PhantomData<fn(F, &Scope<'scope, 'env, E, P>) -> T>,
 }
 
 /// Where it is awaited, the event is that of who joins it.
-enum State<F, T, E> {
-    Queued(F),
-    QueuedAwaited(Box<(F, Arc<Event>)>),
+enum State<G, U, E> {
+    Queued(G),
+    QueuedAwaited(Box<(G, Arc<Event>)>),
     Running,
     RunningAwaited(Arc<Event>),
-    Ended(Result<T, Ending<E>>),
+    Ended(Result<U, Ending<E>>),
     Taken,
 }
 
-impl<F, T, E, P> Cell<'_, '_, F, T, E, P> {
-    pub(super) fn new(label: Label, f: F) -> Self {
-        Cell { label, state: Mutex::new(State::Queued(f)), scope: PhantomData }
+impl<F, T, E, P, G: Hold<F>, U> Cell<'_, '_, F, T, E, P, G, U> {
+    pub(super) fn new(label: Label, f: G) -> Self {
+        Cell::of(label, State::Queued(f))
+    }
+
+    /// A task that was skipped when it was spawned.
+    pub(super) fn skipped(label: Label, ended: Result<U, Ending<E>>) -> Self {
+        Cell::of(label, State::Ended(ended))
+    }
+
+    fn of(label: Label, state: State<G, U, E>) -> Self {
+        Cell { label, handled: AtomicBool::new(false), state: Mutex::new(state), closure: PhantomData }
     }
 
     /// Takes the closure, if nobody has.
-    pub(super) fn start(&self) -> Option<F> {
+    pub(super) fn start(&self) -> Option<G> {
         let mut state = self.state.lock();
         match mem::replace(&mut *state, State::Running) {
             State::Queued(f) => Some(f),
@@ -91,29 +112,30 @@ impl<F, T, E, P> Cell<'_, '_, F, T, E, P> {
 
     /// Gives up one reference; if it was the last, returns what is left of the task.
     #[inline]
-    fn release(self: Arc<Self>) -> Option<(Label, State<F, T, E>)> {
-        Arc::into_inner(self).map(|cell| (cell.label, cell.state.into_inner()))
+    fn release(self: Arc<Self>) -> Option<(Label, State<G, U, E>, bool)> {
+        Arc::into_inner(self).map(|cell| (cell.label, cell.state.into_inner(), cell.handled.into_inner()))
     }
 }
 
-impl<'scope, 'env, F, T, E, P> Job<'scope, E> for Cell<'scope, 'env, F, T, E, P>
+impl<'scope, 'env, F, T, E, P, G, U> Job<'scope, E> for Cell<'scope, 'env, F, T, E, P, G, U>
 where
     F: FnOnce(&Scope<'scope, 'env, E, P>) -> Result<T, E> + Send,
-    T: Send,
+    G: Hold<F> + Send,
+    U: Hold<T> + Send,
     E: From<Cancelled> + Send + 'scope,
 {
     fn run(self: Arc<Self>, link: &Link<'scope, E>) {
         // The only reference stays the only one.
         if Arc::strong_count(&self) == 1 {
-            if let Some((label, state)) = self.release() {
+            if let Some((label, state, handled)) = self.release() {
                 let f = match state {
                     State::Queued(f) => f,
                     // Who awaited it gave up, when the scope was cancelled.
                     State::QueuedAwaited(awaited) => awaited.0,
                     _ => return,
                 };
-                let ended = work(&label, f, link);
-                give_up(&label, ended, link);
+                let ended: Result<U, _> = work(&label, f, link);
+                link.give_up(&label, ended, handled);
             }
             return;
         }
@@ -131,21 +153,26 @@ where
     }
 }
 
-impl<'scope, 'env, F, T, E, P> Joined<'scope, T, E> for Cell<'scope, 'env, F, T, E, P>
+impl<'scope, 'env, F, T, E, P, G, U> Joined<'scope, T, E> for Cell<'scope, 'env, F, T, E, P, G, U>
 where
     F: FnOnce(&Scope<'scope, 'env, E, P>) -> Result<T, E> + Send,
-    T: Send,
+    G: Hold<F> + Send,
+    U: Hold<T> + Send,
     E: From<Cancelled> + Send + 'scope,
 {
-    fn look(&self) -> Look<T, E> {
-        let mut state = self.state.lock();
-        match &*state {
+    fn take(&self) -> Result<T, Ending<E>> {
+        match mem::replace(&mut *self.state.lock(), State::Taken) {
+            State::Ended(Ok(held)) => Ok(held.out()),
+            State::Ended(Err(ending)) => Err(ending),
+            _ => unreachable!("a task is joined once, by value, and when it has ended"),
+        }
+    }
+
+    fn look(&self) -> Look {
+        match &*self.state.lock() {
             State::Queued(_) | State::QueuedAwaited(_) => Look::Queued,
             State::Running | State::RunningAwaited(_) => Look::Running,
-            State::Ended(_) | State::Taken => match mem::replace(&mut *state, State::Taken) {
-                State::Ended(ended) => Look::Ended(ended),
-                _ => unreachable!("a task is joined once, by value"),
-            },
+            State::Ended(_) | State::Taken => Look::Ended,
         }
     }
 
@@ -158,90 +185,80 @@ where
         };
     }
 
+    fn handle(&self) {
+        self.handled.store(true, Ordering::Relaxed);
+    }
+
     fn abandon(self: Arc<Self>, shared: &Shared<'scope, E>) {
-        if let Some((label, State::Ended(ended))) = self.release() {
-            give_up(&label, ended, shared);
+        if let Some((label, State::Ended(ended), handled)) = self.release() {
+            shared.give_up(&label, ended, handled);
         }
     }
 
     fn label(&self) -> &Label {
         &self.label
     }
-
-    fn is_finished(&self) -> bool {
-        matches!(*self.state.lock(), State::Ended(_) | State::Taken)
-    }
 }
 
 /// Runs the closure and settles what it ended with.
-fn work<'scope, 'env, F, T, E, P>(label: &Label, f: F, link: &Link<'scope, E>) -> Result<T, Ending<E>>
+fn work<'scope, 'env, F, T, E, P, G, U>(label: &Label, f: G, link: &Link<'scope, E>) -> Result<U, Ending<E>>
 where
     'env: 'scope,
     F: FnOnce(&Scope<'scope, 'env, E, P>) -> Result<T, E>,
     E: From<Cancelled> + Send + 'scope,
+    G: Hold<F>,
+    U: Hold<T>,
 {
     // A task with a thread of its own has been started when it was spawned.
     if let (Err(cancelled), Some(_)) = (link.token.check(), &link.crew) {
-        if let Err(payload) = panic::catch(move || drop(f)) {
-            link.fail_about(label, payload);
-        }
-        link.skip(label, cancelled);
-        let settled = Err(Ending::Cancelled);
-        return match link.hooks {
-            Some(hooks) => ended(label, hooks, settled, Outcome::Skipped(cancelled.reason()), Duration::ZERO, link),
-            None => settled,
-        };
+        link.drop_about(label, f);
+        return skip(label, cancelled, link);
     }
     let scope = Scope::new(link.clone(), label.name.clone(), true);
-    let Some(hooks) = link.hooks else { return link.settle(label, panic::catch(|| f(&scope))) };
+    let run = |f: G| match (f.out())(&scope) {
+        Ok(value) => Ok(U::hold(value)),
+        Err(error) => Err(error),
+    };
+    let Some(hooks) = link.hooks else { return link.settle(label, panic::catch(|| run(f))).0 };
     let started = Instant::now();
     let result = match panic::catch(|| hooks.started(task(label))) {
-        Ok(()) => panic::catch(|| f(&scope)),
+        Ok(()) => panic::catch(|| run(f)),
         Err(payload) => {
             panic::discard(f);
             Err(payload)
         }
     };
-    let outcome = match &result {
-        Ok(Ok(_)) => Outcome::Completed,
-        Ok(Err(_)) => Outcome::Failed,
-        Err(_) => Outcome::Panicked,
-    };
-    let settled = link.settle(label, result);
-    ended(label, hooks, settled, outcome, started.elapsed(), link)
+    let (settled, outcome) = link.settle(label, result);
+    ended(label, settled, outcome, started.elapsed(), link)
+}
+
+/// What a task ends with that is not started, whose closure is gone.
+pub(super) fn skip<T, E: From<Cancelled>>(
+    label: &Label,
+    cancelled: Cancelled,
+    shared: &Shared<'_, E>,
+) -> Result<T, Ending<E>> {
+    ended(label, Err(shared.skip(cancelled)), Outcome::Skipped(cancelled.reason()), Duration::ZERO, shared)
 }
 
 /// Tells the hooks how the task has ended. A panic in that counts as the task's.
 fn ended<T, E: From<Cancelled>>(
     label: &Label,
-    hooks: &dyn Hooks,
     settled: Result<T, Ending<E>>,
     outcome: Outcome,
     took: Duration,
     shared: &Shared<'_, E>,
 ) -> Result<T, Ending<E>> {
+    let Some(hooks) = shared.hooks else { return settled };
     match panic::catch(|| hooks.ended(task(label), outcome, took)) {
         Ok(()) => settled,
         Err(payload) => {
-            give_up(label, settled, shared);
-            shared.settle(label, Err(payload))
+            shared.give_up(label, settled, false);
+            shared.settle(label, Err(payload)).0
         }
     }
 }
 
 fn task(label: &Label) -> Task<'_> {
     Task { name: label.name(), index: label.index }
-}
-
-/// What a task ended with that nobody joins.
-fn give_up<T, E: From<Cancelled>>(label: &Label, ended: Result<T, Ending<E>>, shared: &Shared<'_, E>) {
-    match ended {
-        Ok(value) => {
-            if let Err(payload) = panic::catch(move || drop(value)) {
-                shared.fail_about(label, payload);
-            }
-        }
-        Err(Ending::Failed(failure)) => shared.fail(label.index, *failure),
-        Err(Ending::Cancelled) => {}
-    }
 }

@@ -299,17 +299,14 @@ impl<'scope, E: From<Cancelled> + Send + 'scope> Crew<'scope, E> {
 
     #[cold]
     fn start(&self, link: &Link<'scope, E>, index: usize) -> Result<(), Cancelled> {
-        let own = Worker::new_fifo();
-        let stealer = own.stealer();
         let worker = {
             let link = link.another();
             move || {
                 if let Some(crew) = &link.crew {
-                    crew.worker(&own, &link);
+                    crew.worker(&link);
                 }
             }
         };
-        self.state.lock().stealers.push(stealer);
         match link.threads.start(self.name.as_deref().unwrap_or(TASK), index, worker) {
             Ok(handle) => {
                 self.begun.store(true, Ordering::Relaxed);
@@ -330,12 +327,18 @@ impl<'scope, E: From<Cancelled> + Send + 'scope> Crew<'scope, E> {
         }
     }
 
-    fn worker(&self, own: &Worker<Queued<'scope, E>>, link: &Link<'scope, E>) {
+    fn worker(&self, link: &Link<'scope, E>) {
         thread::begin_lineage();
-        // It counted as searching from when it was to be started, and goes on to search.
-        self.state.lock().searching -= 1;
+        let own = Worker::new_fifo();
+        {
+            let mut state = self.state.lock();
+            // Here, so that a thread that the system refused to start leaves nothing behind.
+            state.stealers.push(own.stealer());
+            // It counted as searching from when it was to be started, and goes on to search.
+            state.searching -= 1;
+        }
         let mut pace = Pace::default();
-        while let Some(job) = own.pop().or_else(|| self.search(own, &mut pace, link)) {
+        while let Some(job) = own.pop().or_else(|| self.search(&own, &mut pace, link)) {
             self.tell_room();
             // What is left of a task may be its closure's value, whose `Drop` is the user's.
             if let Err(payload) = panic::catch(move || job.run(link)) {

@@ -3,9 +3,9 @@
 use parking_lot::Mutex;
 
 use super::builder::ScopeBuilder;
-use super::failures::Failures;
 use super::handle::{ScopedTask, values_of};
-use crate::error::{CancelReason, Cancelled};
+use crate::error::Cancelled;
+use crate::failures::Failures;
 use crate::panic;
 use crate::token::CancellationToken;
 
@@ -47,11 +47,18 @@ where
     A: Send,
     E: From<Cancelled> + Send,
 {
-    ScopeBuilder::new().run(token, |s| {
-        let a = s.spawn(|s| a(s.token()))?;
-        let b = b(s.token())?;
-        Ok((a.join_to_the_end()?, b))
-    })
+    ScopeBuilder::new().run_and_drop(
+        token,
+        |(a, b)| panic::drop_each([any(a), any(b)]),
+        |s| {
+            let a = s.spawn(|s| a(s.token()))?;
+            let b = b(s.token())?;
+            match a.join_to_the_end() {
+                Ok(a) => Ok((a, b)),
+                Err(cancelled) => give_up([Some(cancelled)], [any(b)]),
+            }
+        },
+    )
 }
 
 /// Runs three closures at once; see [`try_join`]. The third runs on the calling thread.
@@ -92,11 +99,18 @@ where
     B: Send,
     E: From<Cancelled> + Send,
 {
-    ScopeBuilder::new().run(token, |s| {
-        let (a, b) = (s.spawn(|s| a(s.token()))?, s.spawn(|s| b(s.token()))?);
-        let c = c(s.token())?;
-        Ok((a.join_to_the_end()?, b.join_to_the_end()?, c))
-    })
+    ScopeBuilder::new().run_and_drop(
+        token,
+        |(a, b, c)| panic::drop_each([any(a), any(b), any(c)]),
+        |s| {
+            let (a, b) = (s.spawn(|s| a(s.token()))?, s.spawn(|s| b(s.token()))?);
+            let c = c(s.token())?;
+            match (a.join_to_the_end(), b.join_to_the_end()) {
+                (Ok(a), Ok(b)) => Ok((a, b, c)),
+                (a, b) => give_up([error_of(&a), error_of(&b)], [any(a), any(b), any(c)]),
+            }
+        },
+    )
 }
 
 /// Runs four closures at once; see [`try_join`]. The fourth runs on the calling thread. For more of them, or as many as there
@@ -141,12 +155,43 @@ where
     C: Send,
     E: From<Cancelled> + Send,
 {
-    ScopeBuilder::new().run(token, |s| {
-        let (a, b) = (s.spawn(|s| a(s.token()))?, s.spawn(|s| b(s.token()))?);
-        let c = s.spawn(|s| c(s.token()))?;
-        let d = d(s.token())?;
-        Ok((a.join_to_the_end()?, b.join_to_the_end()?, c.join_to_the_end()?, d))
-    })
+    ScopeBuilder::new().run_and_drop(
+        token,
+        |(a, b, c, d)| panic::drop_each([any(a), any(b), any(c), any(d)]),
+        |s| {
+            let (a, b) = (s.spawn(|s| a(s.token()))?, s.spawn(|s| b(s.token()))?);
+            let c = s.spawn(|s| c(s.token()))?;
+            let d = d(s.token())?;
+            match (a.join_to_the_end(), b.join_to_the_end(), c.join_to_the_end()) {
+                (Ok(a), Ok(b), Ok(c)) => Ok((a, b, c, d)),
+                (a, b, c) => give_up([error_of(&a), error_of(&b), error_of(&c)], [any(a), any(b), any(c), any(d)]),
+            }
+        },
+    )
+}
+
+/// A value of any type, to be dropped beside others.
+trait Anything {}
+
+impl<T> Anything for T {}
+
+fn any<'a>(value: impl Sized + 'a) -> Box<dyn Anything + 'a> {
+    Box::new(value)
+}
+
+fn error_of<T>(joined: &Result<T, Cancelled>) -> Option<Cancelled> {
+    joined.as_ref().err().copied()
+}
+
+/// Ends the body with the first of the errors. The values of the other closures are dropped one by one: together, two whose
+/// `Drop` panics would end the process.
+fn give_up<'a, T, E: From<Cancelled>, const N: usize, const M: usize>(
+    errors: [Option<Cancelled>; N],
+    values: [Box<dyn Anything + 'a>; M],
+) -> Result<T, E> {
+    panic::drop_each(values);
+    let first = errors.into_iter().flatten().next();
+    Err(first.unwrap_or_else(|| unreachable!("a closure has no value")).into())
 }
 
 /// Runs all closures at once, each on a thread of its own, and returns their values in order.
@@ -194,9 +239,10 @@ where
 ///
 /// # Errors
 ///
-/// Every error, in the order of the closures, if none succeeds; an empty list, if there are no closures. Where a closure
-/// cannot be started, since the token is cancelled or the system has no thread, its [`Cancelled`] is the last of the list,
-/// and those behind it are not tried.
+/// Every error, in the order of the closures, if none succeeds; an empty list, if there are no closures. Where the token is
+/// cancelled, the list says which closures [ended after that](Failures::cancelled) and counts the first one that could
+/// [not be started](Failures::skipped); those behind it are not tried. Where the system has no thread for a closure, its
+/// [`Cancelled`] is the last of the list, and those behind it are not tried either.
 ///
 /// # Panics
 ///
@@ -246,7 +292,7 @@ impl<'env> ScopeBuilder<'env> {
         T: Send + 'env,
         E: From<Cancelled> + Send + 'env,
     {
-        self.run(token, |s| {
+        self.run_and_drop(token, panic::drop_each, |s| {
             let spawn = |f: F| s.spawn(|s| f(s.token()));
             let tasks = closures.into_iter().map(spawn).collect::<Result<Vec<_>, _>>()?;
             Ok(values_of(tasks.into_iter().map(ScopedTask::join_to_the_end))?)
@@ -289,7 +335,7 @@ impl<'env> ScopeBuilder<'env> {
                         *first = value.take();
                     }
                     drop(first);
-                    s.token().cancel_with(CancelReason::Other("another one succeeded"));
+                    s.finish();
                     Ok(())
                 });
                 if spawned.is_err() {

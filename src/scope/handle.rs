@@ -7,7 +7,8 @@ use std::sync::Arc;
 use super::cell::{Joined, Look};
 use super::shared::{Ending, Link};
 use super::{FailFast, KeepGoing};
-use crate::error::{CancelReason, Cancelled, Failure};
+use crate::error::{CancelReason, Cancelled};
+use crate::failure::Failure;
 use crate::panic;
 use crate::token::Event;
 
@@ -30,9 +31,13 @@ impl<'scope, T, E, P> ScopedTask<'scope, T, E, P> {
 impl<T, E: From<Cancelled>> ScopedTask<'_, T, E, FailFast> {
     /// Waits for the task to end, and returns its value.
     ///
-    /// In a scope with a [limit](crate::ScopeBuilder::limit), a task that joins another one which nobody has started runs
+    /// In a scope with a [limit](crate::ScopeBuilder::limit), a task that joins another one which has not been started runs
     /// that itself, on its own stack: so tasks may join tasks, however few threads there are. So does a thread that a task
     /// or the body has started by other means than brigade's, one of rayon's for example, which cannot be told from a task.
+    ///
+    /// The stack grows with the depth of such joins, by what the tasks themselves keep there and some 650 bytes a level (2.5 KiB
+    /// without optimisation): 2 MiB hold 3,000 levels of tasks that keep nothing. For deeper ones set a
+    /// [`stack_size`](crate::ScopeBuilder::stack_size), or let a task spawn and end, which needs no stack.
     ///
     /// # Cancellation
     ///
@@ -44,13 +49,22 @@ impl<T, E: From<Cancelled>> ScopedTask<'_, T, E, FailFast> {
     /// [`Cancelled`] if the scope was cancelled before the task ended, and if the task failed: its error belongs to the
     /// scope, which returns it.
     pub fn join(self) -> Result<T, Cancelled> {
-        // What failed has been recorded by `settle`, where the first failure ends all.
-        self.wait(true).map_err(|_| self.cancelled())
+        self.value(true)
     }
 
     /// The same, but waits for the task's end even if the scope is cancelled, as the scope itself does.
     pub(super) fn join_to_the_end(self) -> Result<T, Cancelled> {
-        self.wait(false).map_err(|_| self.cancelled())
+        self.value(false)
+    }
+
+    fn value(&self, observes: bool) -> Result<T, Cancelled> {
+        if self.wait(observes) {
+            // What failed has been recorded by `settle`, where the first failure ends all.
+            if let Ok(value) = self.task().take() {
+                return Ok(value);
+            }
+        }
+        Err(self.cancelled())
     }
 }
 
@@ -58,9 +72,13 @@ impl<T, E: From<Cancelled>> ScopedTask<'_, T, E, KeepGoing> {
     /// Waits for the task to end, and returns its value, or what it failed with. That is then handled: the scope does not
     /// list it.
     ///
-    /// In a scope with a [limit](crate::ScopeBuilder::limit), a task that joins another one which nobody has started runs
+    /// In a scope with a [limit](crate::ScopeBuilder::limit), a task that joins another one which has not been started runs
     /// that itself, on its own stack: so tasks may join tasks, however few threads there are. So does a thread that a task
     /// or the body has started by other means than brigade's, one of rayon's for example, which cannot be told from a task.
+    ///
+    /// The stack grows with the depth of such joins, by what the tasks themselves keep there and some 650 bytes a level (2.5 KiB
+    /// without optimisation): 2 MiB hold 3,000 levels of tasks that keep nothing. For deeper ones set a
+    /// [`stack_size`](crate::ScopeBuilder::stack_size), or let a task spawn and end, which needs no stack.
     ///
     /// # Cancellation
     ///
@@ -69,8 +87,9 @@ impl<T, E: From<Cancelled>> ScopedTask<'_, T, E, KeepGoing> {
     ///
     /// # Errors
     ///
-    /// The task's error or panic; [`Cancelled`], as an error of the task's, if the scope was cancelled before the task
-    /// ended.
+    /// The task's error or panic; [`Failure::Cancelled`] if the scope was cancelled before the task ended, and if the task
+    /// was skipped. The scope then does not count the task, and drops the error that the task may yet end with; a panic
+    /// still counts.
     ///
     /// # Examples
     ///
@@ -87,43 +106,52 @@ impl<T, E: From<Cancelled>> ScopedTask<'_, T, E, KeepGoing> {
     /// assert_eq!((good, bad.unwrap_err().as_str()), (7, "parse#1 failed: invalid digit found in string"));
     /// ```
     pub fn join(self) -> Result<T, Failure<E>> {
-        self.wait(true).map_err(|ending| match ending {
-            Ending::Failed(failure) => *failure,
-            Ending::Cancelled => {
+        let ending = if self.wait(true) {
+            match self.task().take() {
+                Ok(value) => return Ok(value),
+                Err(ending) => ending,
+            }
+        } else {
+            Ending::Cancelled
+        };
+        Err(match ending {
+            Ending::Failed(failed) => failed.failure,
+            Ending::Cancelled | Ending::Skipped => {
                 let label = self.task().label();
-                Failure::Error { component: label.component(), index: label.index, error: self.cancelled().into() }
+                Failure::Cancelled { component: label.component(), index: label.index, cancelled: self.cancelled() }
             }
         })
     }
 }
 
 impl<T, E: From<Cancelled>, P> ScopedTask<'_, T, E, P> {
-    /// Waits for the task to end, or for a cancellation if that is observed; the handle's drop does the rest.
-    fn wait(&self, observes: bool) -> Result<T, Ending<E>> {
+    /// Waits for the task to end, or for a cancellation if that is observed; the handle's drop does the rest. Returns whether
+    /// the task has ended.
+    fn wait(&self, observes: bool) -> bool {
         let (task, shared) = (self.task(), &*self.link);
-        loop {
-            match task.look() {
-                Look::Ended(ended) => return ended,
-                Look::Queued => match &shared.crew {
-                    Some(crew) if crew.is_in_task() => {
-                        crew.take_out(Arc::as_ptr(task).cast());
-                        Arc::clone(task).run(&self.link);
-                    }
-                    _ => break,
-                },
-                Look::Running => break,
-            }
+        while task.look() == Look::Queued {
+            let Some(crew) = shared.crew.as_ref().filter(|crew| crew.is_in_task()) else { break };
+            crew.take_out(Arc::as_ptr(task).cast());
+            Arc::clone(task).run(&self.link);
         }
+        task.look() == Look::Ended || self.wait_asleep(observes)
+    }
+
+    // Apart, since tasks that join tasks keep the frames of `wait` on their stack.
+    #[inline(never)]
+    fn wait_asleep(&self, observes: bool) -> bool {
+        let (task, shared) = (self.task(), &*self.link);
         let event = Arc::new(Event::default());
         let _watch = observes.then(|| event.observe(&shared.token));
         task.observe(Arc::clone(&event));
         loop {
             let ticket = event.ticket();
-            if let Look::Ended(ended) = task.look() {
-                return ended;
+            if task.look() == Look::Ended {
+                return true;
             }
             if observes && shared.token.is_cancelled() {
-                return Err(Ending::Cancelled);
+                task.handle();
+                return false;
             }
             event.wait_until(ticket, if observes { shared.token.look_at() } else { None });
         }
@@ -139,7 +167,7 @@ impl<'scope, T, E, P> ScopedTask<'scope, T, E, P> {
     /// Tells whether the task has ended, well or not. Never waits.
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        self.task().is_finished()
+        self.task().look() == Look::Ended
     }
 
     /// Returns the task's name.

@@ -1,19 +1,22 @@
 //! What the body and the tasks of a scope share: the token, what has failed, and the threads.
 
+use std::num::NonZeroUsize;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::ScopedJoinHandle;
 
 use crossbeam::utils::CachePadded;
 use parking_lot::Mutex;
 
 use super::crew::Crew;
-use super::failures::Listing;
-use crate::error::{CancelReason, Cancelled, Failure, Panic};
-use crate::hooks::Hooks;
+use super::threads::Threads;
+use crate::error::{CancelReason, Cancelled};
+use crate::failure::{Failure, Panic};
+use crate::failures::Listing;
+use crate::hooks::{Hooks, Outcome};
 use crate::panic::{self, Payload};
-use crate::thread::{self, Starter};
+use crate::thread;
 use crate::token::CancellationToken;
 
 /// What a [`Shared`] is reached by. Each thread has one of its own, to be cloned for the scope that a task is given: clones
@@ -70,18 +73,32 @@ pub(super) struct Shared<'scope, E> {
     pub(super) hooks: Option<&'scope dyn Hooks>,
     /// How many tasks have been spawned; the index of the next.
     pub(super) spawned: CachePadded<AtomicUsize>,
-    /// A failure cancels the token, and belongs to the scope.
-    fail_fast: bool,
+    policy: Policy,
+    /// How many tasks have failed, where failures are listed.
+    failed: AtomicUsize,
+    /// [`finish`](Self::finish) was called, and may have ended the scope.
+    finishing: AtomicBool,
     record: Mutex<Record<E>>,
     pub(super) threads: Threads<'scope>,
     /// Where there is a limit.
     pub(super) crew: Option<Crew<'scope, E>>,
 }
 
+/// What a failure does.
+#[derive(Clone, Copy)]
+pub(super) struct Policy {
+    /// It cancels the token, and belongs to the scope.
+    pub(super) fail_fast: bool,
+    /// Else so many of them cancel the token.
+    pub(super) fail_after: Option<NonZeroUsize>,
+    /// How many are kept.
+    pub(super) most_failures: usize,
+}
+
 /// What has failed.
 pub(super) struct Record<E> {
-    /// The body's own failure, where failures are listed.
-    pub(super) body: Option<Failure<E>>,
+    /// The body's own failure, where failures are listed, and why the scope had been cancelled before, if it had.
+    pub(super) body: Option<(Failure<E>, Option<CancelReason>)>,
     /// The first error in time, where the first failure ends all.
     pub(super) error: Option<E>,
     /// There, that a task was skipped. It counts only if nothing else has failed: it is an echo of what cancelled the scope.
@@ -103,38 +120,100 @@ pub(super) enum Place {
 pub(super) enum Ending<E> {
     /// The scope was cancelled, or the failure belongs to the scope and has cancelled it.
     Cancelled,
-    /// It belongs to whoever joins the task, else to the scope. Boxed: glibc frees what has more than 128 bytes under a lock
-    /// of the allocating thread's, and tasks are freed by others.
-    Failed(Box<Failure<E>>),
+    /// It was not started. Where failures are listed, the scope counts it unless it is joined.
+    Skipped,
+    /// It belongs to the one who joins the task, else to the scope. Boxed: glibc frees what has more than 128 bytes under a
+    /// lock of the allocating thread's, and tasks are freed by others.
+    Failed(Box<Failed<E>>),
+}
+
+/// A failure of a task, where failures are listed.
+pub(super) struct Failed<E> {
+    pub(super) failure: Failure<E>,
+    /// Why the scope had been cancelled before, if it had.
+    pub(super) after: Option<CancelReason>,
 }
 
 impl<'scope, E: From<Cancelled>> Shared<'scope, E> {
     pub(super) fn new(
         token: CancellationToken,
-        fail_fast: bool,
-        most_failures: usize,
+        policy: Policy,
         hooks: Option<&'scope dyn Hooks>,
         threads: Threads<'scope>,
         crew: Option<Crew<'scope, E>>,
     ) -> Self {
-        let record = Mutex::new(Record::new(most_failures));
-        Shared { token, hooks, spawned: CachePadded::default(), fail_fast, record, threads, crew }
+        Shared {
+            token,
+            hooks,
+            spawned: CachePadded::default(),
+            policy,
+            failed: AtomicUsize::new(0),
+            finishing: AtomicBool::new(false),
+            record: Mutex::new(Record::new(policy.most_failures)),
+            threads,
+            crew,
+        }
     }
 
-    /// Says what a task ended with. A failure is recorded before it cancels the siblings, so that their echoes come after
-    /// it.
-    pub(super) fn settle<T>(&self, label: &Label, result: Result<Result<T, E>, Payload>) -> Result<T, Ending<E>> {
+    /// Says what a task ended with, for the one who joins it and for the hooks. A failure is recorded before it cancels the
+    /// siblings, so that their echoes come after it.
+    pub(super) fn settle<T>(
+        &self,
+        label: &Label,
+        result: Result<Result<T, E>, Payload>,
+    ) -> (Result<T, Ending<E>>, Outcome) {
         let failure = match result {
-            Ok(Ok(value)) => return Ok(value),
-            Ok(Err(error)) => Failure::Error { component: label.component(), index: label.index, error },
+            Ok(Ok(value)) => return (Ok(value), Outcome::Completed),
+            Ok(Err(error)) => Failure::new(label.component(), label.index, error),
             Err(payload) => self.panicked(label.component(), label.index, payload),
         };
-        Err(if self.fail_fast {
-            self.fail(label.index, failure);
+        let (after, outcome) = match (failure.panic(), self.token.reason()) {
+            (Some(_), _) => (None, Outcome::Panicked),
+            (None, Some(reason)) => (Some(reason), Outcome::Cancelled(reason)),
+            (None, None) => (None, Outcome::Failed),
+        };
+        let ending = if after.is_some() && self.has_finished() {
+            // The scope has what it wanted: the error is dropped unread.
+            self.drop_about(label, failure);
+            Ending::Cancelled
+        } else if self.policy.fail_fast {
+            self.fail(label.index, failure, after);
             Ending::Cancelled
         } else {
-            Ending::Failed(Box::new(failure))
-        })
+            if after.is_none() {
+                self.count_failure();
+            }
+            Ending::Failed(Box::new(Failed { failure, after }))
+        };
+        (Err(ending), outcome)
+    }
+
+    /// Cancels the scope if as many have failed as it was told to bear.
+    fn count_failure(&self) {
+        let failed = 1 + self.failed.fetch_add(1, Ordering::Relaxed);
+        if self.policy.fail_after.is_some_and(|most| most.get() == failed) {
+            self.cancel(CancelReason::Failed);
+        }
+    }
+
+    /// Ends the scope early and well; returns whether this call did.
+    pub(super) fn finish(&self) -> bool {
+        if self.finishing.swap(true, Ordering::SeqCst) {
+            // As for any `cancel` that loses, all read cancelled when it returns.
+            self.cancel(CancelReason::Finished);
+            return false;
+        }
+        let has_failed = self.policy.fail_fast && self.record.lock().has_failed();
+        let won = !has_failed && self.cancel(CancelReason::Finished);
+        if !won {
+            self.finishing.store(false, Ordering::SeqCst);
+        }
+        won
+    }
+
+    /// Whether [`finish`](Self::finish) ended the scope. The reason alone does not say so: it may be that of an outer scope.
+    pub(super) fn has_finished(&self) -> bool {
+        self.finishing.load(Ordering::SeqCst) && self.token.reason() == Some(CancelReason::Finished)
     }
 
     /// Keeps a panic as a value, and tells the hooks.
@@ -148,86 +227,125 @@ impl<'scope, E: From<Cancelled>> Shared<'scope, E> {
         Failure::Panic(panic)
     }
 
-    /// Records a task that was not started, since the scope is cancelled: an echo of that.
-    pub(super) fn skip(&self, label: &Label, cancelled: Cancelled) {
-        let error = cancelled.into();
-        if self.fail_fast {
-            let mut record = self.record.lock();
-            let lost = if record.refused.is_none() { record.refused.replace(error) } else { Some(error) };
-            drop(record);
-            panic::discard(lost);
-        } else {
-            self.keep(label.index, Failure::Error { component: label.component(), index: label.index, error });
+    /// Says what a task ended with that was not started, since the scope is cancelled: an echo of that.
+    pub(super) fn skip(&self, cancelled: Cancelled) -> Ending<E> {
+        if self.has_finished() {
+            return Ending::Cancelled;
         }
+        if self.policy.fail_fast {
+            self.record_refused(cancelled);
+            return Ending::Cancelled;
+        }
+        Ending::Skipped
     }
 
     /// Records a task that was not started, because the scope is cancelled or no thread could be.
     pub(super) fn refuse(&self, label: &Label, cancelled: Cancelled) {
-        if self.token.is_cancelled() {
-            return self.skip(label, cancelled);
+        if !self.token.is_cancelled() {
+            let failure = Failure::new(label.component(), label.index, cancelled.into());
+            self.keep(label.index, failure, None);
+            if self.policy.fail_fast {
+                self.cancel(cancelled.reason());
+            } else {
+                self.count_failure();
+            }
+        } else if self.policy.fail_fast {
+            self.record_refused(cancelled);
+        } else {
+            self.count_skipped(cancelled.reason());
         }
-        let failure = Failure::Error { component: label.component(), index: label.index, error: cancelled.into() };
-        self.keep(label.index, failure);
-        if self.fail_fast {
-            self.cancel(cancelled.reason());
+    }
+
+    fn record_refused(&self, cancelled: Cancelled) {
+        let error = cancelled.into();
+        let mut record = self.record.lock();
+        let lost = if record.refused.is_none() { record.refused.replace(error) } else { Some(error) };
+        drop(record);
+        panic::discard(lost);
+    }
+
+    fn count_skipped(&self, reason: CancelReason) {
+        self.record.lock().list.skip(1, reason);
+    }
+
+    /// Looks after what a task ended with that nobody joins. `handled`: its `join` gave up, and has said so.
+    pub(super) fn give_up<T>(&self, label: &Label, ended: Result<T, Ending<E>>, handled: bool) {
+        match ended {
+            Ok(value) => self.drop_about(label, value),
+            Err(Ending::Failed(failed)) => match failed.failure {
+                Failure::Error { error, .. } if handled => self.drop_about(label, error),
+                failure => self.fail(label.index, failure, failed.after),
+            },
+            Err(Ending::Skipped) if !handled => {
+                self.count_skipped(self.token.reason().unwrap_or(CancelReason::Failed));
+            }
+            Err(Ending::Skipped | Ending::Cancelled) => {}
         }
     }
 
     /// Records a failure that belongs to no task any more: nobody will join it, or what panicked is a `Drop`.
-    pub(super) fn fail(&self, index: usize, failure: Failure<E>) {
+    fn fail(&self, index: usize, failure: Failure<E>, after: Option<CancelReason>) {
         let reason = if failure.panic().is_some() { CancelReason::Panicked } else { CancelReason::Failed };
-        self.keep(index, failure);
-        if self.fail_fast {
+        self.keep(index, failure, after);
+        if self.policy.fail_fast {
             self.cancel(reason);
         }
     }
 
-    /// Records what panicked about a task, but not in it: the `Drop` of its value, or of its closure.
-    pub(super) fn fail_about(&self, label: &Label, payload: Payload) {
-        self.fail(label.index, self.panicked(label.component(), label.index, payload));
+    /// Drops what a task returned or held. A panic of that counts as the task's.
+    pub(super) fn drop_about<T>(&self, label: &Label, dropped: T) {
+        if let Err(payload) = panic::catch(move || drop(dropped)) {
+            self.fail(label.index, self.panicked(label.component(), label.index, payload), None);
+        }
     }
 
     /// Records what panicked beside the tasks: the `Drop` of something that a thread kept, or a callback of the token.
     pub(super) fn fail_beside(&self, component: &str, payload: Payload) {
-        self.fail(usize::MAX, self.panicked(component.into(), 0, payload));
+        self.fail(usize::MAX, self.panicked(component.into(), 0, payload), None);
     }
 
     /// Records how the body failed. `cancels`: even where a failure cancels nothing.
     pub(super) fn fail_body(&self, result: Result<E, Payload>, cancels: bool) {
         let component = "body".into();
+        let after = self.token.reason().filter(|_| !self.has_finished());
         let (failure, reason) = match result {
-            Ok(error) => (Failure::Error { component, index: 0, error }, CancelReason::Failed),
+            Ok(error) => (Failure::new(component, 0, error), CancelReason::Failed),
             Err(payload) => (self.panicked(component, 0, payload), CancelReason::Panicked),
         };
-        if self.fail_fast {
+        if self.policy.fail_fast {
             let lost = self.record.lock().first(Place::Body, failure);
             panic::discard(lost);
         } else {
-            self.record.lock().body = Some(failure);
+            self.record.lock().body = Some((failure, after));
         }
-        if self.fail_fast || cancels {
+        if self.policy.fail_fast || cancels {
             self.cancel(reason);
         }
     }
 
-    fn keep(&self, index: usize, failure: Failure<E>) {
+    fn keep(&self, index: usize, failure: Failure<E>, after: Option<CancelReason>) {
         let mut record = self.record.lock();
-        let lost =
-            if self.fail_fast { record.first(Place::Task(index), failure) } else { record.list.keep(index, failure) };
+        let lost = if self.policy.fail_fast {
+            record.first(Place::Task(index), failure)
+        } else {
+            record.list.keep(index, failure, after)
+        };
         drop(record);
         // What is dropped is the user's, and not under the lock.
         panic::discard(lost);
     }
 
-    /// What a callback of the token panics with counts as a task's panic.
-    fn cancel(&self, reason: CancelReason) {
-        if let Err(payload) = panic::catch(|| self.token.cancel_with(reason)) {
-            self.keep(usize::MAX, self.panicked("on_cancel".into(), 0, payload));
-        }
+    /// Returns whether this call cancelled the scope. A panic of the token's callbacks counts as a task's.
+    fn cancel(&self, reason: CancelReason) -> bool {
+        panic::catch(|| self.token.cancel_with(reason)).unwrap_or_else(|payload| {
+            self.keep(usize::MAX, self.panicked("on_cancel".into(), 0, payload), None);
+            // Only the call that cancelled the token runs its callbacks.
+            true
+        })
     }
 
     /// Waits for every task, when the body has ended; returns what has failed.
-    pub(super) fn finish(&self) -> Record<E> {
+    pub(super) fn join_all(&self) -> Record<E> {
         if let Some(crew) = &self.crew {
             crew.close();
         }
@@ -256,70 +374,23 @@ impl<E> Record<E> {
         Record { body: None, error: None, refused: None, panic: None, list: Listing::new(most_failures) }
     }
 
+    fn has_failed(&self) -> bool {
+        self.error.is_some() || self.panic.is_some()
+    }
+
     /// Keeps the failure if it is the one to end with; returns the one that is not.
     fn first(&mut self, place: Place, failure: Failure<E>) -> Option<Failure<E>> {
         match failure {
             // Once anything has failed, what fails after it may be an echo; a panic never is.
-            Failure::Error { error, .. } if self.error.is_none() && self.panic.is_none() => {
+            Failure::Error { error, .. } if !self.has_failed() => {
                 self.error = Some(error);
                 None
             }
-            Failure::Error { .. } => Some(failure),
+            Failure::Error { .. } | Failure::Cancelled { .. } => Some(failure),
             Failure::Panic(panic) => match &self.panic {
                 Some((first, _)) if *first <= place => Some(Failure::Panic(panic)),
                 _ => self.panic.replace((place, panic)).map(|(_, panic)| Failure::Panic(panic)),
             },
         }
-    }
-}
-
-/// The threads of a scope that have not been joined yet. A thread that has ended keeps its stack until then, so they are
-/// looked through whenever their number has doubled.
-pub(super) struct Threads<'scope> {
-    starter: &'scope (dyn Starter<'scope> + 'scope),
-    /// The size of their stacks, in bytes.
-    stack: Option<usize>,
-    handles: Mutex<Handles<'scope>>,
-}
-
-struct Handles<'scope> {
-    running: Vec<ScopedJoinHandle<'scope, ()>>,
-    reap_at: usize,
-}
-
-const REAP_FROM: usize = 32;
-
-impl<'scope> Threads<'scope> {
-    pub(super) fn new(starter: &'scope (dyn Starter<'scope> + 'scope), stack: Option<usize>) -> Self {
-        let handles = Mutex::new(Handles { running: Vec::new(), reap_at: REAP_FROM });
-        Threads { starter, stack, handles }
-    }
-
-    pub(super) fn start(
-        &self,
-        name: &str,
-        index: usize,
-        f: impl FnOnce() + Send + 'scope,
-    ) -> Result<ScopedJoinHandle<'scope, ()>, Cancelled> {
-        let refused = Cancelled::new(CancelReason::Other("the system refused to start a thread"));
-        self.starter.start(name, index, self.stack, Box::new(f)).map_err(|_| refused)
-    }
-
-    fn take(&self) -> Option<ScopedJoinHandle<'scope, ()>> {
-        self.handles.lock().running.pop()
-    }
-
-    /// Keeps a handle; returns those of threads that have ended.
-    fn keep(&self, handle: ScopedJoinHandle<'scope, ()>) -> Vec<ScopedJoinHandle<'scope, ()>> {
-        let mut handles = self.handles.lock();
-        handles.running.push(handle);
-        if handles.running.len() < handles.reap_at {
-            return Vec::new();
-        }
-        let (ended, running) =
-            std::mem::take(&mut handles.running).into_iter().partition(ScopedJoinHandle::is_finished);
-        handles.running = running;
-        handles.reap_at = REAP_FROM.max(2 * handles.running.len());
-        ended
     }
 }

@@ -5,12 +5,14 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::cell::{Cell, Job, Joined};
+use super::cell::{self, Cell, Job, Joined};
 use super::crew::Admission;
 use super::handle::{ScopedTask, values_of};
+use super::hold::{Hold, Inline, is_large};
 use super::shared::{Label, Link, TASK};
 use super::{FailFast, KeepGoing};
-use crate::error::{Cancelled, Failure};
+use crate::error::{CancelReason, Cancelled};
+use crate::failure::Failure;
 use crate::token::CancellationToken;
 
 /// Where tasks are spawned. Handed to the body of a scope and to every task.
@@ -47,13 +49,16 @@ where
     /// In a cancelled scope no task is started, and `f` is dropped. Likewise if the system refuses to start a thread (with
     /// a limit, the first): the reason is then an [`Other`](crate::CancelReason::Other) that says so, and in a scope that fails
     /// fast the siblings are cancelled with it. In both cases the scope does not end well, even if this error is ignored.
+    ///
+    /// After [`finish`](Self::finish) it is no error, because the body that spawns on need not know: the task is skipped, and
+    /// its handle says so.
     pub fn spawn<T, F>(&self, f: F) -> Result<ScopedTask<'scope, T, E, P>, Cancelled>
     where
         F: FnOnce(&Scope<'scope, 'env, E, P>) -> Result<T, E> + Send + 'scope,
         T: Send + 'scope,
         P: 'scope,
     {
-        self.start(f, true)
+        self.start_held(f, true)
             .map_err(|refused| refused.cancelled.unwrap_or_else(|| unreachable!("it has waited for room")))
     }
 
@@ -62,8 +67,8 @@ where
     ///
     /// # Errors
     ///
-    /// [`TrySpawnError`], which has the closure: if the queue is full, and where [`spawn`](Self::spawn) fails. The scope
-    /// may end well in spite of a full queue.
+    /// [`TrySpawnError`], which has the closure: if the queue is full, after [`finish`](Self::finish), and where
+    /// [`spawn`](Self::spawn) fails. The scope may end well in spite of the first two.
     ///
     /// # Examples
     ///
@@ -91,13 +96,34 @@ where
         T: Send + 'scope,
         P: 'scope,
     {
-        self.start(f, false)
+        self.start_held(f, false)
     }
 
-    fn start<T, F>(&self, f: F, waits: bool) -> Result<ScopedTask<'scope, T, E, P>, TrySpawnError<F>>
+    #[inline]
+    fn start_held<T, F>(&self, f: F, waits: bool) -> Result<ScopedTask<'scope, T, E, P>, TrySpawnError<F>>
     where
         F: FnOnce(&Scope<'scope, 'env, E, P>) -> Result<T, E> + Send + 'scope,
         T: Send + 'scope,
+        P: 'scope,
+    {
+        if const { is_large::<F, T>() } {
+            let refused = match self.start::<T, F, Box<F>, Box<T>>(Box::new(f), waits) {
+                Ok(task) => return Ok(task),
+                Err(refused) => refused,
+            };
+            Err(TrySpawnError { f: refused.f.out(), cancelled: refused.cancelled })
+        } else {
+            let started = self.start::<T, F, Inline<F>, Inline<T>>(Inline::hold(f), waits);
+            started.map_err(|refused| TrySpawnError { f: refused.f.out(), cancelled: refused.cancelled })
+        }
+    }
+
+    fn start<T, F, G, U>(&self, f: G, waits: bool) -> Result<ScopedTask<'scope, T, E, P>, TrySpawnError<G>>
+    where
+        F: FnOnce(&Scope<'scope, 'env, E, P>) -> Result<T, E> + Send + 'scope,
+        G: Hold<F> + Send + 'scope,
+        U: Hold<T> + Send + 'scope,
+        T: 'scope,
         P: 'scope,
     {
         let shared = &*self.link;
@@ -112,10 +138,9 @@ where
         let index = shared.spawned.fetch_add(1, Ordering::Relaxed);
         let label = Label { name: self.name.clone(), index };
         if let Err(cancelled) = admitted {
-            shared.refuse(&label, cancelled);
-            return Err(TrySpawnError { f, cancelled: Some(cancelled) });
+            return self.refuse::<T, F, G, U>(f, label, cancelled, waits);
         }
-        let cell = Arc::new(Cell::new(label, f));
+        let cell = Arc::new(Cell::<'scope, 'env, F, T, E, P, G, U>::new(label, f));
         match &shared.crew {
             Some(crew) => crew.push(&self.link, Arc::clone(&cell) as Arc<dyn Job<'scope, E> + 'scope>),
             None => {
@@ -123,14 +148,104 @@ where
                 match shared.threads.start(cell.label().name(), index, move || job.run(&link)) {
                     Ok(handle) => shared.adopt(handle),
                     Err(cancelled) => {
-                        shared.refuse(cell.label(), cancelled);
                         let f = cell.start().unwrap_or_else(|| unreachable!("it was not started"));
-                        return Err(TrySpawnError { f, cancelled: Some(cancelled) });
+                        return self.refuse::<T, F, G, U>(
+                            f,
+                            Label { name: self.name.clone(), index },
+                            cancelled,
+                            waits,
+                        );
                     }
                 }
             }
         }
         Ok(ScopedTask::new(self.link.clone(), cell))
+    }
+
+    /// What follows where a task cannot be started.
+    #[cold]
+    fn refuse<T, F, G, U>(
+        &self,
+        f: G,
+        label: Label,
+        cancelled: Cancelled,
+        waits: bool,
+    ) -> Result<ScopedTask<'scope, T, E, P>, TrySpawnError<G>>
+    where
+        F: FnOnce(&Scope<'scope, 'env, E, P>) -> Result<T, E> + Send + 'scope,
+        G: Hold<F> + Send + 'scope,
+        U: Hold<T> + Send + 'scope,
+        T: 'scope,
+        P: 'scope,
+    {
+        let shared = &*self.link;
+        if !shared.has_finished() {
+            shared.refuse(&label, cancelled);
+            return Err(TrySpawnError { f, cancelled: Some(cancelled) });
+        }
+        let cancelled = Cancelled::new(CancelReason::Finished);
+        if !waits {
+            return Err(TrySpawnError { f, cancelled: Some(cancelled) });
+        }
+        shared.drop_about(&label, f);
+        let skipped = cell::skip(&label, cancelled, shared);
+        let cell: Arc<Cell<'scope, 'env, F, T, E, P, G, U>> = Arc::new(Cell::skipped(label, skipped));
+        Ok(ScopedTask::new(self.link.clone(), cell))
+    }
+
+    /// Ends the scope early and well, because it has what it wanted; returns whether this call did so.
+    ///
+    /// It cancels the scope's token, with the reason [`Finished`](CancelReason::Finished), so the other tasks leave as they do
+    /// after any cancel. But they are not waited for as failed ones are: nothing has gone wrong, and the scope returns what
+    /// its body returns. The body may call this, or any task.
+    ///
+    /// - Nothing more starts. [`spawn`](Self::spawn) gives the handle of a skipped task, [`try_spawn`](Self::try_spawn) gives
+    ///   the closure back, tasks in the queue are skipped.
+    /// - [`join`](ScopedTask::join) gives the value of a task that has one, and else `Cancelled` with the reason `Finished`. A
+    ///   body that joins by `?` ends with that as its error; a match on the reason goes on instead.
+    /// - An error that a task returns from now on is dropped unread. One that came before stands.
+    /// - An error that the body returns nevertheless is what the scope ends with. A panic counts always.
+    /// - In a scope that fails fast, after a failure it changes nothing. Nor does it in a scope that is cancelled already, by
+    ///   the caller's token for example.
+    ///
+    /// Scopes within the tasks are cancelled by it as by any other cancel of their caller's token: they end with an error,
+    /// which their task returns.
+    ///
+    /// # Panics
+    ///
+    /// Never: a panic of the token's callbacks counts as a task's.
+    ///
+    /// # Examples
+    ///
+    /// A search that ends as soon as one of its tasks has found something. The value found lies outside of the scope:
+    ///
+    /// ```
+    /// use std::sync::OnceLock;
+    /// use brigade::{CancellationToken, Cancelled, ScopeBuilder};
+    ///
+    /// let found = OnceLock::new();
+    /// ScopeBuilder::new().limit(2).run(&CancellationToken::new(), |s| {
+    ///     for part in (1..1_000_000_u64).collect::<Vec<_>>().chunks(1_000) {
+    ///         let part = part.to_vec();
+    ///         s.spawn(|s| {
+    ///             for number in part {
+    ///                 s.token().check()?;
+    ///                 if number * number % 1_000_003 == 4_225 {
+    ///                     _ = found.set(number);
+    ///                     s.finish();
+    ///                 }
+    ///             }
+    ///             Ok(())
+    ///         })?;
+    ///     }
+    ///     Ok::<_, Cancelled>(())
+    /// })?;
+    /// let found = found.into_inner().expect("there is one");
+    /// assert_eq!(found * found % 1_000_003, 4_225);
+    /// # Ok::<(), Cancelled>(())
+    /// ```
+    pub fn finish(&self) -> bool {
+        self.link.finish()
     }
 
     /// Returns this scope with another name for the tasks that are spawned through it, and for those that they spawn.

@@ -73,6 +73,15 @@ fn an_io_error_flows_through_unchanged() {
 }
 
 #[test]
+fn a_deadline_is_a_time_out_as_an_io_error() {
+    let kind = |reason| io::Error::from(Cancelled::new(reason)).kind();
+    assert_eq!(kind(CancelReason::Deadline), io::ErrorKind::TimedOut);
+    for reason in [CancelReason::Requested, CancelReason::Failed, CancelReason::Finished, CancelReason::Signal(14)] {
+        assert_eq!(kind(reason), io::ErrorKind::Other);
+    }
+}
+
+#[test]
 fn an_enum_of_ones_own_flows_through_unchanged() {
     for (broke, cancelled) in flows(|| Mine::Broke) {
         assert!(matches!(broke, Mine::Broke));
@@ -87,6 +96,7 @@ fn reasons_read_well() {
         (CancelReason::Deadline, "cancelled: the deadline passed"),
         (CancelReason::Failed, "cancelled: a sibling failed"),
         (CancelReason::Panicked, "cancelled: a sibling panicked"),
+        (CancelReason::Finished, "cancelled: the scope has finished"),
         (CancelReason::Signal(15), "cancelled: signal 15"),
         (CancelReason::Dropped, "cancelled: its guard was dropped"),
         (CancelReason::Other("quota"), "cancelled: quota"),

@@ -199,7 +199,7 @@ fn first_ok_ends_if_the_closures_cannot_be_had() {
         cancelled.cancel();
         let failures =
             first_ok(&cancelled, [1, 2].map(|at| move |_: &CancellationToken| Ok::<_, Cancelled>(at))).unwrap_err();
-        assert_eq!(failures.to_string(), "task#0 failed: cancelled: requested");
+        assert_eq!(failures.to_string(), "cancelled: requested; 1 skipped");
     });
 }
 

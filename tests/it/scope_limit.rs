@@ -8,7 +8,8 @@ use std::time::Duration;
 use brigade::{CancelReason, CancellationToken, Cancelled, Pipeline, Scope, ScopeBuilder, scope};
 
 use crate::util::{
-    Census, Counter, Gate, alone, cpu_time, message_of, reached, threads, until_others_sleep, until_threads, watched,
+    Census, Counter, Gate, alone, cpu_time, memory, message_of, reached, threads, until_others_sleep, until_threads,
+    watched,
 };
 
 fn live() -> CancellationToken {
@@ -389,4 +390,68 @@ fn one_thread_is_enough_where_no_more_can_be_started_and_none_is_an_error() {
 fn a_limit_of_zero_is_refused_where_it_is_set() {
     let message = message_of(|| _ = ScopeBuilder::new().limit(0));
     assert_eq!(message, "ScopeBuilder::limit(0): no task could ever run; 1 runs them one after the other");
+}
+
+#[test]
+#[expect(clippy::large_stack_arrays, reason = "that is the point")]
+fn values_and_closures_of_192_kib_fit_stacks_of_two_mib() {
+    const SIZE: usize = 192 << 10;
+    watched(|| {
+        let builders = [ScopeBuilder::new(), limited(1), limited(2)].map(|builder| builder.stack_size(2 << 20));
+        for builder in builders {
+            // The body has such a stack too: it runs on a thread of the outer scope.
+            let joined = ScopeBuilder::new().stack_size(2 << 20).run(&live(), |outer| {
+                let body = outer.spawn(|outer| {
+                    builder.run(outer.token(), |s| {
+                        s.spawn(|_| Ok([1_u8; SIZE]))?;
+                        let task = s.spawn(|_| Ok([2_u8; SIZE]))?;
+                        task.join().map(|value| value[SIZE - 1])
+                    })
+                })?;
+                let closure = outer.spawn(|outer| {
+                    builder.run(outer.token(), |s| {
+                        let captured = [3_u8; SIZE];
+                        s.spawn(move |_| Ok(captured[SIZE - 1]))?.join()
+                    })
+                })?;
+                Ok::<_, Cancelled>((body.join()?, closure.join()?))
+            });
+            assert_eq!(joined, Ok((2, 3)));
+        }
+    });
+}
+
+#[test]
+fn joins_within_joins_may_be_as_deep_as_the_stack_allows() {
+    fn deep(s: &Scope<'_, '_, Cancelled>, left: u32) -> Result<u32, Cancelled> {
+        if left == 0 {
+            return Ok(0);
+        }
+        Ok(1 + s.spawn(move |s| deep(s, left - 1))?.join()?)
+    }
+    watched(|| {
+        let depth =
+            |levels, stack| limited(1).stack_size(stack).run(&live(), |s| s.spawn(move |s| deep(s, levels))?.join());
+        assert_eq!(depth(500, 2 << 20), Ok(500));
+        assert_eq!(depth(10_000, 64 << 20), Ok(10_000));
+    });
+}
+
+#[test]
+fn a_refused_first_thread_leaves_nothing_behind() {
+    if !alone!(a_refused_first_thread_leaves_nothing_behind, "-v 4000000") {
+        return;
+    }
+    watched(|| {
+        // No thread is to be had with such a stack; then each spawn tries again.
+        let refused = limited(2).stack_size(64 << 30).supervise(&live(), |s| {
+            let before = memory();
+            for _ in 0..100_000 {
+                assert!(s.spawn(|_| Ok(())).is_err());
+            }
+            assert!(memory() < before + (64 << 20));
+            Ok::<_, Cancelled>(())
+        });
+        assert_eq!((refused.0, refused.1.count()), (Ok(()), 100_000));
+    });
 }

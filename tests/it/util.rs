@@ -225,10 +225,10 @@ pub(crate) fn together(tasks: Vec<Box<dyn FnOnce() + Send + '_>>) {
 }
 
 /// Counts the values it made that are alive.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Census(Arc<Books>);
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Books {
     made: AtomicIsize,
     dropped: AtomicIsize,
@@ -257,6 +257,7 @@ impl Census {
     }
 }
 
+#[derive(Debug)]
 pub(crate) struct Counted<T> {
     pub(crate) value: T,
     mark: isize,
