@@ -6,7 +6,7 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use brigade::{CancellationToken, Cancelled, Failure, Failures, Scope, ScopeBuilder, try_join, try_join_all};
 use proptest::prelude::*;
@@ -49,7 +49,8 @@ impl Arsenal {
             Armed::Some(numbers) => numbers.contains(&made),
             Armed::All => true,
         };
-        Bomb { at, fuse: armed.then(|| Arc::clone(&self.went_off)), _counted: self.census.make(()) }
+        let (armed, went_off) = (AtomicBool::new(armed), Arc::clone(&self.went_off));
+        Bomb { at, armed, went_off, _counted: self.census.make(()) }
     }
 
     /// Does what a closure's `act` says; it owns nothing.
@@ -67,9 +68,16 @@ impl Arsenal {
 
 struct Bomb {
     at: usize,
-    /// None in a dud.
-    fuse: Option<Arc<AtomicUsize>>,
+    /// False in a dud.
+    armed: AtomicBool,
+    went_off: Arc<AtomicUsize>,
     _counted: Counted<()>,
+}
+
+impl Bomb {
+    fn snuff(&self) {
+        self.armed.store(false, Ordering::SeqCst);
+    }
 }
 
 /// What a bomb panics with.
@@ -77,8 +85,8 @@ struct Bang;
 
 impl Drop for Bomb {
     fn drop(&mut self) {
-        if let Some(went_off) = self.fuse.take() {
-            went_off.fetch_add(1, Ordering::SeqCst);
+        if self.armed.swap(false, Ordering::SeqCst) {
+            self.went_off.fetch_add(1, Ordering::SeqCst);
             resume_unwind(Box::new(Bang));
         }
     }
@@ -109,8 +117,8 @@ impl Defuse for Cancelled {
 }
 
 impl Defuse for Bomb {
-    fn defuse(mut self) {
-        self.fuse = None;
+    fn defuse(self) {
+        self.snuff();
     }
 }
 
@@ -127,14 +135,21 @@ impl Defuse for Failure<Error> {
         match self {
             Failure::Error { error, .. } => error.defuse(),
             Failure::Panic(panic) => panic.into_payload().defuse(),
-            _ => unreachable!("there are two"),
+            _ => {}
         }
     }
 }
 
-/// Where not all of them are listed, the rest is dropped with the list: a panic is then taken out of it first.
+/// Where not all of them are listed, the rest is dropped with the list: a panic is then taken out of it first. So are those
+/// that ended after the cancel, which nobody gets by value.
 impl Defuse for Failures<Error> {
     fn defuse(self) {
+        let after = self.cancelled().iter().filter_map(Failure::error);
+        after.for_each(|error| {
+            if let Error::Failed(bomb) = error {
+                bomb.snuff()
+            }
+        });
         if self.omitted() == 0 {
             return self.into_iter().for_each(Defuse::defuse);
         }
@@ -269,8 +284,8 @@ impl Tasks {
         // Two values of a vector would be the body's own to drop.
         kept.into_iter().for_each(drop);
         // Nobody drops it.
-        let mut value = arsenal.make(1_000);
-        value.fuse = None;
+        let value = arsenal.make(1_000);
+        value.snuff();
         Ok(value)
     }
 }

@@ -15,6 +15,7 @@ use crate::model::{End, Error, Item, ending, throw, try_programs};
 use crate::util::{Census, alone};
 
 const REASON: CancelReason = CancelReason::Other("the model");
+const REFUSED: CancelReason = CancelReason::Other("the system refused to start a thread");
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Act {
@@ -24,6 +25,8 @@ enum Act {
     Panic,
     /// Cancels the caller's token.
     Cancel,
+    /// Ends the scope early and well.
+    Finish,
     /// Waits for the scope's token, which has a deadline then, and fails with its cancellation, or not.
     Wait {
         fails: bool,
@@ -72,6 +75,7 @@ fn acts() -> impl Strategy<Value = Act> {
         2 => Just(Act::Fail),
         1 => Just(Act::Panic),
         1 => Just(Act::Cancel),
+        1 => Just(Act::Finish),
         1 => any::<bool>().prop_map(|fails| Act::Wait { fails }),
     ]
 }
@@ -117,15 +121,17 @@ impl Node {
 enum Left {
     Well,
     Failed,
-    /// With a cancellation: its own echo, or nothing was got.
+    /// With a cancellation as its error.
     Cancelled,
     Panicked,
+    /// Nothing was got of it.
+    GaveUp,
 }
 
 /// What is known of one task, from all sides.
 #[derive(Default)]
 struct Known {
-    refused: bool,
+    refused: Option<CancelReason>,
     ran: usize,
     started: usize,
     left: Option<Left>,
@@ -161,7 +167,7 @@ trait Joins: Sized {
 
 impl Joins for FailFast {
     fn join(task: ScopedTask<'_, Item, Error, Self>) -> Result<Item, Left> {
-        task.join().map_err(|_| Left::Cancelled)
+        task.join().map_err(|_| Left::GaveUp)
     }
 }
 
@@ -176,10 +182,11 @@ impl Joins for KeepGoing {
 }
 
 fn left_of(failure: &Failure<Error>) -> Left {
-    match failure.error() {
-        None => Left::Panicked,
-        Some(Error::Failed(_)) => Left::Failed,
-        Some(Error::Cancelled(_)) => Left::Cancelled,
+    match failure {
+        Failure::Error { error: Error::Failed(_), .. } => Left::Failed,
+        Failure::Error { error: Error::Cancelled(_), .. } => Left::Cancelled,
+        Failure::Panic(_) => Left::Panicked,
+        _ => Left::GaveUp,
     }
 }
 
@@ -219,7 +226,7 @@ impl Run<'_> {
             let task = match spawned {
                 Ok(task) => task,
                 Err(cancelled) => {
-                    self.note(child.id, |known| known.refused = true);
+                    self.note(child.id, |known| known.refused = Some(cancelled.reason()));
                     if node.lenient {
                         continue;
                     }
@@ -240,6 +247,7 @@ impl Run<'_> {
             Act::Fail => return Err(Error::Failed(self.census.make(node.id))),
             Act::Panic => throw(self.census.make(node.id)),
             Act::Cancel => _ = self.token.cancel_with(REASON),
+            Act::Finish => _ = s.finish(),
             Act::Wait { fails } => {
                 s.token().wait();
                 if fails {
@@ -273,41 +281,52 @@ struct Accounts {
     listed: BTreeMap<usize, Left>,
 }
 
-/// Where a task that ended so is counted.
-fn column(outcome: Outcome) -> usize {
+/// Where a task that ended so is counted. What ends as the scope has finished is not.
+fn column(outcome: Outcome) -> Option<usize> {
     match outcome {
-        Outcome::Failed | Outcome::Panicked => 0,
-        Outcome::Skipped(_) => 2,
-        _ => 1,
+        Outcome::Failed | Outcome::Panicked => Some(0),
+        Outcome::Cancelled(CancelReason::Finished) | Outcome::Skipped(CancelReason::Finished) => None,
+        Outcome::Cancelled(_) => Some(1),
+        Outcome::Skipped(_) => Some(2),
+        outcome => unreachable!("{outcome}"),
     }
 }
 
-/// The one place that knows how to read a list. It has room for all.
-fn accounts(failures: &Failures<Error>, known: &BTreeMap<usize, Known>) -> Accounts {
+/// The one place that knows how to read a list.
+fn accounts(failures: &Failures<Error>) -> Accounts {
     let mut accounts = Accounts::default();
-    for failure in failures.iter().filter(|failure| failure.component() != "body") {
-        let id = id_of(failure.component());
-        assert!(accounts.listed.insert(id, left_of(failure)).is_none(), "task {id} is listed twice");
-        // A task that was refused never ended, and counts as skipped.
-        accounts.counts[known[&id].ended.first().map_or(2, |outcome| column(*outcome))] += 1;
+    accounts.counts = [failures.count(), failures.cancelled_count(), failures.skipped()];
+    for (column, kept) in [failures.as_slice(), failures.cancelled()].into_iter().enumerate() {
+        for failure in kept {
+            if failure.component() == "body" {
+                accounts.counts[column] -= 1;
+                continue;
+            }
+            let id = id_of(failure.component());
+            assert!(accounts.listed.insert(id, left_of(failure)).is_none(), "task {id} is listed twice");
+        }
     }
-    assert_eq!(failures.omitted(), 0);
+    assert_eq!(accounts.listed.len(), accounts.counts[0] + accounts.counts[1], "there is room for all");
     accounts
 }
 
 /// Checks what everybody was told of the tasks against each other.
 fn check_tasks(known: &BTreeMap<usize, Known>, accounts: Option<&Accounts>) {
     let (mut started, mut skipped, mut ended) = (0, 0, 0);
-    // Those that nobody joined. Of those whose join gave up, and of those that were refused, it is open who has them.
-    let (mut least, mut open) = ([0; 3], [0; 3]);
+    // Those that count, and those of which it is open how: a thread may have been refused, or the scope cancelled before.
+    let (mut counted, mut open) = ([0; 3], 0);
     for (id, task) in known {
-        if task.refused {
+        if task.refused.is_some() {
             assert_eq!(
                 (task.ran, task.started, task.ended.len(), task.joined),
                 (0, 0, 0, None),
                 "task {id} was refused"
             );
-            open[2] += 1;
+            if task.refused == Some(REFUSED) {
+                open += 1;
+            } else {
+                counted[2] += 1;
+            }
             continue;
         }
         assert!(task.ran <= 1 && task.started == task.ran, "task {id} ran {} times", task.ran);
@@ -321,34 +340,31 @@ fn check_tasks(known: &BTreeMap<usize, Known>, accounts: Option<&Accounts>) {
             None => {}
             Some(Left::Well) => assert_eq!(outcome, Outcome::Completed, "task {id}"),
             Some(Left::Panicked) => assert_eq!(outcome, Outcome::Panicked, "task {id}"),
-            Some(Left::Failed | Left::Cancelled) => {
+            Some(Left::Failed | Left::Cancelled | Left::GaveUp) => {
                 assert!(!matches!(outcome, Outcome::Completed | Outcome::Panicked), "task {id}: {outcome}");
             }
         }
         let Some(Accounts { listed, .. }) = accounts else { continue };
-        match (task.left, task.joined) {
+        let is_counted = match (task.left, task.joined) {
             // A value may be had though the scope is cancelled, or not.
-            (Some(Left::Well), None | Some(Left::Well | Left::Cancelled)) => {
-                assert_eq!(listed.get(id), None, "task {id}")
-            }
-            (Some(Left::Failed), Some(Left::Failed)) | (Some(Left::Panicked), Some(Left::Panicked)) => {
-                assert_eq!(listed.get(id), None, "task {id} was joined");
-            }
-            (_, None) => least[column(outcome)] += 1,
-            // The join gave up, or the task was skipped or ended with the cancellation, which cannot be told apart.
-            (_, Some(Left::Cancelled)) => open[column(outcome)] += 1,
+            (Some(Left::Well), None | Some(Left::Well | Left::GaveUp)) => false,
+            (Some(left), Some(joined)) if left == joined => false,
+            // Whoever joined it has been told that it will not be waited for; but a panic is never lost.
+            (left, Some(Left::GaveUp)) => left == Some(Left::Panicked),
+            (_, None) => true,
             (left, joined) => panic!("task {id} ended as {left:?} and was joined as {joined:?}"),
+        };
+        let column = Some(outcome).filter(|_| is_counted).and_then(column);
+        if let Some(column) = column {
+            counted[column] += 1;
         }
-        if let (Some(left), Some(listed)) = (task.left, listed.get(id)) {
-            assert_eq!(left, *listed, "task {id}");
-        }
+        let expected = task.left.filter(|_| column.is_some());
+        assert_eq!(listed.get(id).copied(), expected, "task {id}");
     }
     assert_eq!(started + skipped, ended);
     let Some(Accounts { counts, .. }) = accounts else { return };
-    for (at, what) in ["failed", "ended after the cancel", "skipped"].into_iter().enumerate() {
-        let (least, most) = (least[at], least[at] + open[at]);
-        assert!((least..=most).contains(&counts[at]), "{} are listed as {what}, not {least} to {most}", counts[at]);
-    }
+    assert_eq!(counts.iter().sum::<usize>(), counted.iter().sum::<usize>() + open, "{counts:?}, {counted:?} expected");
+    assert!(counts.iter().zip(counted).all(|(count, least)| *count >= least), "{counts:?}, {counted:?} expected");
 }
 
 /// Checks a program. `refusal`: what a scope ends with if the system refuses it a thread.
@@ -386,12 +402,11 @@ pub(crate) fn check(program: &Program, census: &Census, refusal: Option<CancelRe
     let accounts = match &listed {
         None => None,
         Some(None) => Some(Accounts::default()),
-        Some(Some(failures)) => Some(accounts(failures, &known)),
+        Some(Some(failures)) => Some(accounts(failures)),
     };
     check_tasks(&known, accounts.as_ref());
     let is_cancelled = waits || program.body.any(&|act| act == Act::Cancel);
     let left = |left: Left| known.iter().filter(move |(_, task)| task.left == Some(left)).map(|(id, _)| *id);
-    let skipped = known.values().any(|task| task.refused || task.left.is_none());
     let body = program.body.act;
     match (program.policy, end) {
         (Policy::CollectAll, end) => assert_eq!(end, Ok(())),
@@ -400,8 +415,14 @@ pub(crate) fn check(program: &Program, census: &Census, refusal: Option<CancelRe
         (Policy::Supervise, Err(End::Failed(0))) => assert_eq!(body, Act::Fail),
         (Policy::Supervise, Err(End::Panicked(0))) => assert_eq!(body, Act::Panic),
         (Policy::Run, Ok(())) => {
-            assert!(!skipped && !matches!(body, Act::Fail | Act::Panic));
-            assert!([Left::Failed, Left::Cancelled, Left::Panicked].into_iter().all(|bad| left(bad).next().is_none()));
+            assert!(!matches!(body, Act::Fail | Act::Panic));
+            // What ends as the scope has finished is no failure, and its error is dropped.
+            let is_well = |task: &Known| match task.ended.first() {
+                Some(Outcome::Completed) => true,
+                Some(outcome) => column(*outcome).is_none(),
+                None => false,
+            };
+            assert!(known.values().all(is_well), "a failure was lost");
         }
         // A panic counts more than an error, the body's more than a task's.
         (Policy::Run, Err(End::Panicked(id))) => {
@@ -413,7 +434,11 @@ pub(crate) fn check(program: &Program, census: &Census, refusal: Option<CancelRe
             assert!(id == 0 && body == Act::Fail || left(Left::Failed).any(|failed| failed == id), "{id} did not fail");
         }
         (_, Err(End::Cancelled(reason))) => {
-            assert!(is_cancelled || Some(reason) == refusal, "an echo: {reason}");
+            let is_bodys = reason == CancelReason::Finished && body == Act::Wait { fails: true };
+            assert!(
+                is_cancelled && reason != CancelReason::Finished || is_bodys || Some(reason) == refusal,
+                "an echo: {reason}"
+            );
         }
         (policy, end) => panic!("{policy:?} ended as {end:?}"),
     }
