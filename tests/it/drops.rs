@@ -8,7 +8,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use brigade::{CancellationToken, Cancelled, Failure, Failures, Scope, ScopeBuilder, try_join, try_join_all};
+use brigade::{
+    CancellationToken, Cancelled, Failure, Failures, Scope, ScopeBuilder, try_join, try_join_all, try_join3, try_join4,
+};
 use proptest::prelude::*;
 
 use crate::model::try_programs;
@@ -217,7 +219,7 @@ struct Tasks {
     kept: usize,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 enum Policy {
     Run,
     CollectAll,
@@ -283,9 +285,10 @@ impl Tasks {
         arsenal.act(self.body, 1_000, s.token())?;
         // Two values of a vector would be the body's own to drop.
         kept.into_iter().for_each(drop);
-        // Nobody drops it.
         let value = arsenal.make(1_000);
-        value.snuff();
+        if self.policy == Policy::CollectAll {
+            value.snuff();
+        }
         Ok(value)
     }
 }
@@ -328,13 +331,15 @@ struct Closures {
     limit: Option<usize>,
     /// Not all are joined: the first to succeed counts.
     first: bool,
+    /// The token is cancelled before.
+    late: bool,
 }
 
 fn closures() -> impl Strategy<Value = Closures> {
     let act = prop_oneof![3 => Just(Act::Nothing), 2 => Just(Act::Fail), 1 => Just(Act::Panic), 1 => Just(Act::Cancel)];
     let acts = proptest::collection::vec(act, 0..7);
-    (armed(14), acts, proptest::option::of(1..=3_usize), any::<bool>())
-        .prop_map(|(armed, acts, limit, first)| Closures { armed, acts, limit, first })
+    (armed(14), acts, proptest::option::of(1..=3_usize), any::<bool>(), proptest::bool::weighted(0.1))
+        .prop_map(|(armed, acts, limit, first, late)| Closures { armed, acts, limit, first, late })
 }
 
 #[test]
@@ -345,9 +350,15 @@ fn joins_whose_values_panic_when_they_are_dropped_end_no_process() {
     try_programs(400, closures, |closures, census| {
         eprintln!("{closures:?}");
         let (arsenal, token) = (&Arsenal::new(&closures.armed, census), CancellationToken::new());
+        if closures.late {
+            token.cancel();
+        }
         let f = |at: usize| {
             let act = closures.acts[at];
             let held = arsenal.make(at);
+            if !closures.first && closures.limit.is_none() {
+                held.snuff();
+            }
             move |token: &CancellationToken| {
                 held.defuse();
                 arsenal.act(act, at, token)?;
@@ -362,6 +373,8 @@ fn joins_whose_values_panic_when_they_are_dropped_end_no_process() {
                 Error::Cancelled
             }),
             (2, None) => try_join(&token, f(0), f(1)).map(|(a, b)| vec![a, b]),
+            (3, None) => try_join3(&token, f(0), f(1), f(2)).map(|(a, b, c)| vec![a, b, c]),
+            (4, None) => try_join4(&token, f(0), f(1), f(2), f(3)).map(|(a, b, c, d)| vec![a, b, c, d]),
             (_, None) => try_join_all(&token, all.map(f)),
             (_, Some(_)) => builder.try_join_all(&token, all.map(f)),
         });
