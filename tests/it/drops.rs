@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use brigade::{
-    CancellationToken, Cancelled, Failure, Failures, Scope, ScopeBuilder, try_join, try_join_all, try_join3, try_join4,
+    CancellationToken, Cancelled, FailFast, Failure, Failures, KeepGoing, Scope, ScopeBuilder, ScopedTask, try_join,
+    try_join_all, try_join3, try_join4,
 };
 use proptest::prelude::*;
 
@@ -265,7 +266,7 @@ impl Tasks {
         &'env self,
         s: &Scope<'scope, 'env, Error, P>,
         arsenal: &'env Arsenal,
-        join: impl Fn(brigade::ScopedTask<'scope, Bomb, Error, P>) -> Result<Bomb, J>,
+        join: impl Fn(ScopedTask<'scope, Bomb, Error, P>) -> Result<Bomb, J>,
     ) -> Result<Bomb, Error> {
         let mut kept = Vec::new();
         for (at, (act, handle)) in self.acts.iter().enumerate() {
@@ -302,9 +303,13 @@ fn scopes_whose_values_panic_when_they_are_dropped_end_no_process_and_lose_no_pa
         eprintln!("{tasks:?}");
         let (arsenal, token) = (Arsenal::new(&tasks.armed, census), CancellationToken::new());
         let ended_well = match tasks.policy {
-            Policy::Run => ends_well(|| tasks.builder().run(&token, |s| tasks.body(s, &arsenal, |task| task.join()))),
+            Policy::Run => ends_well(|| {
+                tasks.builder().run(&token, |s| tasks.body(s, &arsenal, ScopedTask::<_, _, FailFast>::join))
+            }),
             Policy::CollectAll => ends_well(|| {
-                let result = tasks.builder().collect_all(&token, |s| tasks.body(s, &arsenal, |task| task.join()));
+                let result = tasks
+                    .builder()
+                    .collect_all(&token, |s| tasks.body(s, &arsenal, ScopedTask::<_, _, KeepGoing>::join));
                 result.map_err(|failures| {
                     failures.defuse();
                     Error::Cancelled
@@ -312,7 +317,7 @@ fn scopes_whose_values_panic_when_they_are_dropped_end_no_process_and_lose_no_pa
             }),
             Policy::Supervise => ends_well(|| {
                 let (result, failures) =
-                    tasks.builder().supervise(&token, |s| tasks.body(s, &arsenal, |task| task.join()));
+                    tasks.builder().supervise(&token, |s| tasks.body(s, &arsenal, ScopedTask::<_, _, KeepGoing>::join));
                 let is_well = result.is_ok() && failures.is_empty();
                 result.defuse();
                 failures.defuse();

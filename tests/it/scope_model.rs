@@ -294,8 +294,8 @@ fn column(outcome: Outcome) -> Option<usize> {
 
 /// The one place that knows how to read a list.
 fn accounts(failures: &Failures<Error>) -> Accounts {
-    let mut accounts = Accounts::default();
-    accounts.counts = [failures.count(), failures.cancelled_count(), failures.skipped()];
+    let counts = [failures.count(), failures.cancelled_count(), failures.skipped()];
+    let mut accounts = Accounts { counts, listed: BTreeMap::new() };
     for (column, kept) in [failures.as_slice(), failures.cancelled()].into_iter().enumerate() {
         for failure in kept {
             if failure.component() == "body" {
