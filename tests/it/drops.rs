@@ -147,12 +147,11 @@ impl Defuse for Failure<Error> {
 /// that ended after the cancel, which nobody gets by value.
 impl Defuse for Failures<Error> {
     fn defuse(self) {
-        let after = self.cancelled().iter().filter_map(Failure::error);
-        after.for_each(|error| {
-            if let Error::Failed(bomb) = error {
-                bomb.snuff()
+        for failure in self.cancelled() {
+            if let Some(Error::Failed(bomb)) = failure.error() {
+                bomb.snuff();
             }
-        });
+        }
         if self.omitted() == 0 {
             return self.into_iter().for_each(Defuse::defuse);
         }
@@ -278,7 +277,12 @@ impl Tasks {
             })?;
             match handle {
                 Handle::Drop => drop(task),
-                Handle::Join => join(task).defuse(),
+                Handle::Join => {
+                    let joined = join(task);
+                    let is_its_own = joined.as_ref().map_or(true, |value| value.at == at);
+                    joined.defuse();
+                    assert!(is_its_own, "the value of another task");
+                }
                 Handle::JoinAndDrop => drop(join(task)),
                 Handle::KeepToTheEnd => kept.push(task),
             }
