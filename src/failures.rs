@@ -66,6 +66,18 @@ impl<E> Failures<E> {
         panic::discard(self.panic);
     }
 
+    /// Gives each failure the label of its index.
+    pub(crate) fn labelled(self, label: impl Fn(usize) -> Option<Box<str>>) -> Self {
+        let give = |list: Vec<Failure<E>>| {
+            let give = |failure: Failure<E>| {
+                let label = label(failure.index());
+                failure.labelled(label)
+            };
+            list.into_iter().map(give).collect()
+        };
+        Failures { list: give(self.list), cancelled: give(self.cancelled), ..self }
+    }
+
     /// Adds a failure behind the others. `after`: the run had been cancelled for that.
     pub(crate) fn push(&mut self, failure: Failure<E>, after: Option<CancelReason>) {
         if after.is_some() && failure.panic().is_none() {
@@ -275,6 +287,14 @@ impl<E> Listing<E> {
     pub(crate) fn skip(&mut self, number: usize, reason: CancelReason) {
         self.skipped += number;
         self.reason = self.reason.or(Some(reason));
+    }
+
+    /// Keeps the first `most` failures alone, the last of which has the index `last`; returns the others.
+    pub(crate) fn truncate(&mut self, most: usize, last: usize) -> Vec<Failure<E>> {
+        self.failed.listed = self.failed.listed.min(most);
+        let lost = self.failed.list.split_off(&(last, usize::MAX));
+        let panic = self.panic.take_if(|(index, _)| *index > last);
+        lost.into_values().chain(panic.map(|(_, panic)| Failure::Panic(panic))).collect()
     }
 
     pub(crate) fn into_failures(self) -> Failures<E> {

@@ -183,7 +183,7 @@ pub use failure::{Failure, Panic};
 pub use failures::Failures;
 pub use hooks::{Hooks, Outcome, Task};
 pub use par::{
-    OrCancelled, ParBuilder, ParallelIteratorExt, Progress, UntilCancelled, par_fold, par_for_each, par_map,
+    Located, OrCancelled, ParBuilder, ParallelIteratorExt, Progress, UntilCancelled, par_fold, par_for_each, par_map,
     par_map_init, par_reduce, try_par_fold, try_par_for_each, try_par_map, try_par_map_init, try_par_reduce,
 };
 pub use pipeline::{Pipeline, Source, Stage};

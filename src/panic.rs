@@ -74,9 +74,15 @@ pub(crate) fn discard_all<T>(lost: impl IntoIterator<Item = T>) {
 /// as long as its `len`. Every part says so in the same words.
 #[cold]
 #[inline(never)]
-#[allow(dead_code, reason = "used by the parts that are being mended")]
 pub(crate) fn short_source(promised: usize) -> ! {
     panic!("the source has fewer items than the {promised} that its len promised")
+}
+
+/// The same, where it has more.
+#[cold]
+#[inline(never)]
+pub(crate) fn long_source(promised: usize) -> ! {
+    panic!("the source has more items than the {promised} that its len promised")
 }
 
 /// Keeps a panic as a value.

@@ -9,6 +9,8 @@ mod each;
 mod fold;
 #[cfg(panic = "unwind")]
 mod indexed;
+mod located;
+mod pool;
 mod progress;
 mod reduce;
 mod run;
@@ -21,6 +23,7 @@ use crate::token::CancellationToken;
 
 pub use adapt::{OrCancelled, ParallelIteratorExt, UntilCancelled};
 pub use builder::ParBuilder;
+pub use located::Located;
 pub use progress::Progress;
 pub use reduce::{par_fold, par_reduce, try_par_fold, try_par_reduce};
 
@@ -28,7 +31,8 @@ pub use reduce::{par_fold, par_reduce, try_par_fold, try_par_reduce};
 ///
 /// Takes what rayon knows the length of: slices, vectors by value, mutable slices, ranges of up to 32 bits or `usize`,
 /// zips of these. A range of 64-bit integers has no length that rayon trusts: use `usize`. Runs in the rayon pool it is
-/// called in. A [`ParBuilder`] has what else there is: a limit, a progress count, a list of all failures.
+/// called in, else in the global one. A [`ParBuilder`] has what else there is: a limit, a progress count, a list of all
+/// failures.
 ///
 /// # Cancellation
 ///
@@ -44,10 +48,25 @@ pub use reduce::{par_fold, par_reduce, try_par_fold, try_par_reduce};
 /// are skipped. A panic of what the items come from, such as a `map` in front, counts as that of the item it was to make; one
 /// that comes when they are split, from a `Clone` in `map_with` for example, has no index and counts more than any.
 ///
+/// The call panics if the source has fewer or more items than its `len` promises. An error, a panic of an item or a
+/// cancel that has ended the call counts more.
+///
 /// A call that ends early leaves rayon's jobs by unwinding, without a panic and its hook; what is dropped meanwhile finds
 /// `std::thread::panicking()` to be true, and a `Drop` that panics then ends the process. For the same reason rayon's
 /// `panic_fuse` has no place in front: it would take the end for a panic, and items below a failure would not be run. With a
 /// [limit](ParBuilder::limit) nothing is left so.
+///
+/// # Threads and their stacks
+///
+/// Outside of any pool, the first map of a program starts rayon's global pool with rayon's own settings, as rayon's
+/// first use does. A program that wants other settings calls rayon's `ThreadPoolBuilder::build_global` before that. If
+/// the system refuses the threads of the global pool, maps outside of a pool run as the plain loop, on the calling
+/// thread; rayon's own functions panic then.
+///
+/// A thread of rayon's has a stack of 2 MiB; the main thread of a program has 8 MiB on most systems. So a deep
+/// recursion that works in the plain loop may overflow the stack in a map. Ask rayon for larger stacks: by
+/// `ThreadPoolBuilder::stack_size` with `build_global` at the start of the program, or with `build` and `install`
+/// around the call. The environment's `RUST_MIN_STACK` does the same from outside.
 ///
 /// # Within other parts
 ///
@@ -58,6 +77,10 @@ pub use reduce::{par_fold, par_reduce, try_par_fold, try_par_reduce};
 /// # Costs
 ///
 /// That of rayon's own `map().collect()`, and 3 to 4 % more for items of 1 to 40 ns.
+///
+/// The call asks for the memory of all outputs before it runs the first item. If the system refuses that, the outputs
+/// are collected in parts that grow, as the vector of the plain loop does, and moved once more at the end: so a call
+/// that ends early ends with its own error.
 ///
 /// # Examples
 ///
@@ -87,6 +110,12 @@ where
 /// # Cancellation
 ///
 /// Once `token` is cancelled no further item is started; the call returns when the items in hand are done.
+///
+/// A closure that fails returns its error and need not cancel anything: the call starts no later item, and runs the
+/// earlier ones to their end, because one of them may fail too. If the closure cancels `token` by hand, so that the
+/// waits within other items end, those items fail as well, with an error made from [`Cancelled`]. The call cannot tell
+/// that error from any other, and the earliest failing item counts. Where a failure is to end the waits of the others,
+/// use a [`scope`](crate::scope()): it cancels its tasks at the first failure, and returns that.
 ///
 /// # Errors
 ///

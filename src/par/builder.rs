@@ -1,5 +1,6 @@
 //! [`ParBuilder`]: what a map can be told, and its forms.
 
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
@@ -7,10 +8,9 @@ use rayon::iter::{IndexedParallelIterator, IntoParallelIterator};
 
 use super::collect::Steps;
 use super::progress::{Count, Progress};
-use super::run::Run;
+use super::run::{Run, Stopped};
 use super::states::States;
 use crate::error::Cancelled;
-use crate::panic;
 use crate::token::CancellationToken;
 
 /// A parallel map with more to say than [`par_map`](crate::par_map) has: how many items at once, who watches, what a failure
@@ -30,14 +30,19 @@ use crate::token::CancellationToken;
 /// assert_eq!((lengths[99], progress.done()), (198, 100));
 /// # Ok::<(), brigade::Cancelled>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use = "a builder does nothing until it is given items, by `map` for example"]
 pub struct ParBuilder<'a> {
     pub(super) limit: Option<NonZeroUsize>,
     progress: Option<&'a Progress>,
     pub(super) failures: usize,
+    pub(super) fail_after: Option<NonZeroUsize>,
     pub(super) name: Arc<str>,
+    label: Option<&'a Label<'a>>,
 }
+
+/// What the program calls the item of an index.
+type Label<'a> = dyn Fn(usize) -> String + Sync + 'a;
 
 /// How many failures are kept by default.
 const FAILURES: usize = 1_000;
@@ -51,7 +56,14 @@ impl Default for ParBuilder<'_> {
 impl<'a> ParBuilder<'a> {
     /// Returns the builder of a call that has all of the pool, and that nobody watches.
     pub fn new() -> Self {
-        ParBuilder { limit: None, progress: None, failures: FAILURES, name: "item".into() }
+        ParBuilder {
+            limit: None,
+            progress: None,
+            failures: FAILURES,
+            fail_after: None,
+            name: "item".into(),
+            label: None,
+        }
     }
 
     /// Lets at most `items` of this call run at once, even where closures call rayon and their worker takes up another one
@@ -87,10 +99,67 @@ impl<'a> ParBuilder<'a> {
         self
     }
 
-    /// Names the items in [`Failure`](crate::Failure)s. The default is `item`.
+    /// Stops [`collect_all`](Self::collect_all) when so many items have failed. The default is no such bound. The other forms
+    /// stop at the first failure in any case.
+    ///
+    /// It stops where the plain loop would: the failures are those of the first `failures` items that fail, and all items
+    /// before the last of them have been run. What ran behind that is dropped, and counts as
+    /// [skipped](crate::Failures::skipped).
+    ///
+    /// # Panics
+    ///
+    /// If `failures` is 0.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use brigade::{CancellationToken, ParBuilder};
+    ///
+    /// let failures = ParBuilder::new()
+    ///     .fail_after(2)
+    ///     .collect_all(&CancellationToken::new(), ["1", "x", "y", "2", "z"], str::parse::<u32>)
+    ///     .unwrap_err();
+    /// assert_eq!((failures.count(), failures.skipped()), (2, 2));
+    /// ```
+    #[track_caller]
+    pub fn fail_after(mut self, failures: usize) -> Self {
+        let Some(failures) = NonZeroUsize::new(failures) else {
+            panic!("ParBuilder::fail_after(0): no item could ever run; 1 stops at the first failure");
+        };
+        self.fail_after = Some(failures);
+        self
+    }
+
+    /// Names the items in [`Failure`]s. The default is `item`.
     pub fn named(mut self, name: impl AsRef<str>) -> Self {
         self.name = name.as_ref().into();
         self
+    }
+
+    /// Has [`Failure`]s labelled: `label` says what the program calls the item of an index, such as the name of a file. It is
+    /// called on the calling thread when the call has ended, for the failures alone.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use brigade::{CancellationToken, ParBuilder};
+    ///
+    /// let names = ["Cargo.toml", "missing.toml"];
+    /// let label = |index: usize| names[index].to_owned();
+    /// let failures = ParBuilder::new()
+    ///     .named("file")
+    ///     .labelled(&label)
+    ///     .collect_all(&CancellationToken::new(), names, std::fs::read)
+    ///     .unwrap_err();
+    /// assert!(failures.to_string().starts_with("file#1 (missing.toml) failed: "));
+    /// ```
+    pub fn labelled(mut self, label: &'a (dyn Fn(usize) -> String + Sync)) -> Self {
+        self.label = Some(label);
+        self
+    }
+
+    pub(super) fn label(&self, index: usize) -> Option<Box<str>> {
+        self.label.map(|label| label(index).into())
     }
 
     /// As [`par_map`](crate::par_map), with what this builder says.
@@ -135,9 +204,7 @@ impl<'a> ParBuilder<'a> {
         E: From<Cancelled> + Send,
         F: Fn(I::Item) -> Result<R, E> + Send + Sync,
     {
-        let run = Run::new(token);
-        let outputs = self.outputs(&run, items, || (), |(), _, item| f(item));
-        run.end(outputs, Vec::<()>::new()).map(|(outputs, _)| outputs)
+        self.run_map(token, items, f).map_err(Stopped::bare)
     }
 
     /// As [`par_for_each`](crate::par_for_each), with what this builder says.
@@ -183,11 +250,7 @@ impl<'a> ParBuilder<'a> {
         E: From<Cancelled> + Send,
         F: Fn(I::Item) -> Result<(), E> + Send + Sync,
     {
-        let items = items.into_par_iter();
-        let (run, counted) = (Run::new(token), self.counted(items.len()));
-        let steps = Steps { run: &run, count: counted.as_ref(), job: || (), f: |(): &mut (), _, item| f(item) };
-        let done = steps.each(items, self.limit);
-        run.end(done, Vec::<()>::new()).map(drop)
+        self.run_each(token, items, f).map_err(Stopped::bare)
     }
 
     /// As [`par_map_init`](crate::par_map_init), with what this builder says.
@@ -248,24 +311,64 @@ impl<'a> ParBuilder<'a> {
         N: Fn() -> S + Send + Sync,
         F: Fn(&mut S, I::Item) -> Result<R, E> + Send + Sync,
     {
-        let (run, states) = (Run::new(token), States::new(init));
-        let outputs = panic::catch(|| self.outputs(&run, items, || states.lend(), |lent, _, item| f(lent.get(), item)));
-        let states = states.into_vec();
-        match outputs {
-            Ok(outputs) => run.end(outputs, states),
-            // The source's: no state may be dropped while it unwinds.
-            Err(payload) => {
-                panic::discard_all(states);
-                panic::resume(payload)
-            }
-        }
+        self.run_map_init(token, items, init, f).map_err(Stopped::bare)
+    }
+}
+
+/// What the forms are, whose errors are the caller's own or located.
+impl ParBuilder<'_> {
+    pub(super) fn run_map<I, R, E, F>(&self, token: &CancellationToken, items: I, f: F) -> Result<Vec<R>, Stopped<E>>
+    where
+        I: IntoParallelIterator<Iter: IndexedParallelIterator>,
+        R: Send,
+        E: Send,
+        F: Fn(I::Item) -> Result<R, E> + Send + Sync,
+    {
+        let items = items.into_par_iter();
+        let run = Run::new(token, items.len());
+        let outputs = self.outputs(&run, items, || (), |(), _, item| f(item));
+        run.end(outputs, Vec::<()>::new()).map(|(outputs, _)| outputs)
+    }
+
+    pub(super) fn run_each<I, E, F>(&self, token: &CancellationToken, items: I, f: F) -> Result<(), Stopped<E>>
+    where
+        I: IntoParallelIterator<Iter: IndexedParallelIterator>,
+        E: Send,
+        F: Fn(I::Item) -> Result<(), E> + Send + Sync,
+    {
+        let items = items.into_par_iter();
+        let (run, counted) = (Run::new(token, items.len()), self.counted(items.len()));
+        let steps = Steps { run: &run, count: counted.as_ref(), job: || (), f: |(): &mut (), _, item| f(item) };
+        let done = steps.each(items, self.limit);
+        run.end(done, Vec::<()>::new()).map(drop)
+    }
+
+    pub(super) fn run_map_init<I, S, R, E, N, F>(
+        &self,
+        token: &CancellationToken,
+        items: I,
+        init: N,
+        f: F,
+    ) -> Result<(Vec<R>, Vec<S>), Stopped<E>>
+    where
+        I: IntoParallelIterator<Iter: IndexedParallelIterator>,
+        S: Send,
+        R: Send,
+        E: Send,
+        N: Fn() -> S + Send + Sync,
+        F: Fn(&mut S, I::Item) -> Result<R, E> + Send + Sync,
+    {
+        let items = items.into_par_iter();
+        let (run, states) = (Run::new(token, items.len()), States::new(init));
+        let outputs = self.outputs(&run, items, || states.lend(), |lent, _, item| f(lent.get(), item));
+        run.end(outputs, states.into_vec())
     }
 
     pub(super) fn counted(&self, items: usize) -> Option<Count<'_>> {
-        self.progress.map(|progress| progress.begin(items, rayon::current_num_threads()))
+        self.progress.map(|progress| progress.begin(items))
     }
 
-    /// The outputs of all items; `None` if one failed or the token was cancelled.
+    /// The outputs of all items; `None` if one failed or the token was cancelled, or the source was at fault.
     pub(super) fn outputs<I, J, R, E>(
         &self,
         run: &Run<'_, E>,
@@ -274,12 +377,24 @@ impl<'a> ParBuilder<'a> {
         f: impl Fn(&mut J, usize, I::Item) -> Result<R, E> + Sync,
     ) -> Option<Vec<R>>
     where
-        I: IntoParallelIterator<Iter: IndexedParallelIterator>,
+        I: IndexedParallelIterator,
         R: Send,
-        E: From<Cancelled> + Send,
+        E: Send,
     {
-        let items = items.into_par_iter();
         let counted = self.counted(items.len());
-        Steps { run, count: counted.as_ref(), job, f }.collect(items, self.limit)
+        run.guard(|| Steps { run, count: counted.as_ref(), job, f }.collect(items, self.limit))
+    }
+}
+
+impl fmt::Debug for ParBuilder<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ParBuilder")
+            .field("limit", &self.limit)
+            .field("progress", &self.progress)
+            .field("failures", &self.failures)
+            .field("fail_after", &self.fail_after)
+            .field("name", &self.name)
+            .field("label", &self.label.is_some())
+            .finish()
     }
 }

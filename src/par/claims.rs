@@ -10,14 +10,14 @@ use rayon::iter::IndexedParallelIterator;
 use rayon::iter::plumbing::{Producer, ProducerCallback};
 
 use super::collect::Steps;
-use crate::error::Cancelled;
+use super::pool;
 use crate::panic;
 
 /// As [`Steps::collect`], by so many jobs.
 pub(super) fn collect<I, E, J, R, M, F>(steps: &Steps<'_, E, M, F>, items: I, jobs: usize) -> Option<Vec<R>>
 where
     I: IndexedParallelIterator,
-    E: From<Cancelled> + Send,
+    E: Send,
     R: Send,
     M: Fn() -> J + Sync,
     F: Fn(&mut J, usize, I::Item) -> Result<R, E> + Sync,
@@ -25,43 +25,56 @@ where
     let len = items.len();
     // Large parts first, of which little is lost at the end.
     let share = |_, left: usize, least: usize, most: usize| (left / (4 * jobs)).min(most).max(least);
-    let part = |job: &mut J, at, items: &mut dyn Iterator<Item = I::Item>| {
-        let look = steps.look();
-        let running = Cell::new(at);
-        let outputs = panic::catch(|| {
-            let mut outputs = Vec::with_capacity(items.size_hint().0);
-            for (index, item) in (at..).zip(items) {
-                running.set(index);
-                let Some(output) = steps.one(job, look, index, item) else {
-                    panic::drop_each(outputs);
-                    return None;
-                };
-                outputs.push(output);
+    let part = |job: &mut J, at: usize, len: usize, items: &mut dyn Iterator<Item = I::Item>| {
+        let (look, end, next) = (steps.look(), at + len, Cell::new(at));
+        // Not within the catch: what has been made is not to be dropped by unwinding.
+        let mut outputs = Vec::new();
+        // If that is refused it grows, as the vector of the plain loop does: the call may end long before it is full.
+        _ = outputs.try_reserve_exact(len);
+        let done = panic::catch(|| {
+            for index in at..end {
+                let Some(item) = items.next() else { return steps.run.misfits(index, end) };
+                outputs.push(steps.one(job, look, index, item)?);
+                next.set(index + 1);
             }
-            Some(outputs)
+            if items.next().is_some() { steps.run.misfits(end + 1, end) } else { Some(()) }
         });
-        outputs.unwrap_or_else(|payload| steps.run.panicked(running.get(), payload))
+        match done {
+            Ok(Some(())) => Some(outputs),
+            Ok(None) => panic::catch(|| panic::drop_each(outputs))
+                .map_or_else(|payload| steps.run.panicked(next.get(), payload), |()| None),
+            Err(payload) => {
+                panic::discard_all(outputs);
+                steps.run.panicked(next.get(), payload)
+            }
+        }
     };
     let (parts, is_whole) = claim_all(items, jobs, share, &steps.job, part);
     if !is_whole {
         panic::drop_each(parts.into_iter().flat_map(|(_, part)| part));
         return None;
     }
-    let mut outputs = Vec::with_capacity(len);
-    parts.into_iter().for_each(|(_, part)| outputs.extend(part));
+    let mut outputs = Vec::new();
+    // If that is refused too, each part makes room for itself, and gives up its own.
+    _ = outputs.try_reserve_exact(len);
+    for (_, part) in parts {
+        outputs.reserve_exact(part.len());
+        outputs.extend(part);
+    }
     Some(outputs)
 }
 
-/// Runs `work` on all parts of the items, each with the index of its first item; returns what they gave, in order, and whether
-/// that is all: none gave up. `share` says how many items the next part has, by its first index, how many are left, and how many
-/// the items' own [`with_min_len`](IndexedParallelIterator::with_min_len) and
-/// [`with_max_len`](IndexedParallelIterator::with_max_len) ask for.
+/// Runs `work` on all parts of the items, each with the index of its first item and how many it is to have; returns
+/// what they gave, in order, and whether that is all: none gave up. `share` says how many items the next part has, by
+/// its first index, how many are left, and how many the items' own
+/// [`with_min_len`](IndexedParallelIterator::with_min_len) and [`with_max_len`](IndexedParallelIterator::with_max_len)
+/// ask for.
 pub(super) fn claim_all<I, J, R>(
     items: I,
     jobs: usize,
     share: impl Fn(usize, usize, usize, usize) -> usize + Sync,
     job: impl Fn() -> J + Sync,
-    work: impl Fn(&mut J, usize, &mut dyn Iterator<Item = I::Item>) -> Option<R> + Sync,
+    work: impl Fn(&mut J, usize, usize, &mut dyn Iterator<Item = I::Item>) -> Option<R> + Sync,
 ) -> (Vec<(usize, R)>, bool)
 where
     I: IndexedParallelIterator,
@@ -83,7 +96,7 @@ impl<T, S, J, M, W, R> ProducerCallback<T> for Claims<S, M, W>
 where
     S: Fn(usize, usize, usize, usize) -> usize + Sync,
     M: Fn() -> J + Sync,
-    W: Fn(&mut J, usize, &mut dyn Iterator<Item = T>) -> Option<R> + Sync,
+    W: Fn(&mut J, usize, usize, &mut dyn Iterator<Item = T>) -> Option<R> + Sync,
     R: Send,
 {
     type Output = (Vec<(usize, R)>, bool);
@@ -98,16 +111,16 @@ where
             let (at, left, producer) = rest.take()?;
             let share = (self.share)(at, left, least, most);
             if share >= left {
-                return Some((at, producer));
+                return Some((at, left, producer));
             }
             let (part, producer) = producer.split_at(share);
             *rest = Some((at + share, left - share, producer));
-            Some((at, part))
+            Some((at, share, part))
         };
         let run = || {
             let mut job = (self.job)();
-            while let Some((at, part)) = claim() {
-                let Some(output) = (self.work)(&mut job, at, &mut part.into_iter()) else {
+            while let Some((at, len, part)) = claim() {
+                let Some(output) = (self.work)(&mut job, at, len, &mut part.into_iter()) else {
                     outputs.lock().1 = false;
                     // What is not claimed is above what has failed.
                     let rest = rest.lock().take();
@@ -117,12 +130,7 @@ where
                 outputs.lock().0.push((at, output));
             }
         };
-        rayon::scope(|s| {
-            for _ in 1..self.jobs {
-                s.spawn(|_| run());
-            }
-            run();
-        });
+        pool::run(self.jobs, run);
         let (mut outputs, is_whole) = outputs.into_inner();
         outputs.sort_unstable_by_key(|(at, _)| *at);
         (outputs, is_whole)

@@ -9,9 +9,9 @@ use super::claims;
 use super::each::each;
 #[cfg(panic = "unwind")]
 use super::indexed;
+use super::pool;
 use super::progress::{Count, count};
 use super::run::{Run, RunWatch};
-use crate::error::Cancelled;
 
 /// What is done with the items of a call.
 pub(super) struct Steps<'a, E, M, F> {
@@ -22,7 +22,7 @@ pub(super) struct Steps<'a, E, M, F> {
     pub(super) f: F,
 }
 
-impl<E: From<Cancelled> + Send, M: Sync, F: Sync> Steps<'_, E, M, F> {
+impl<E: Send, M: Sync, F: Sync> Steps<'_, E, M, F> {
     /// Maps `items` into a vector in their order; `None` if one failed or was skipped. At most `limit` run at once.
     pub(super) fn collect<I, J, R>(&self, items: I, limit: Option<NonZeroUsize>) -> Option<Vec<R>>
     where
@@ -31,15 +31,19 @@ impl<E: From<Cancelled> + Send, M: Sync, F: Sync> Steps<'_, E, M, F> {
         M: Fn() -> J,
         F: Fn(&mut J, usize, I::Item) -> Result<R, E>,
     {
-        let threads = rayon::current_num_threads();
-        match limit {
-            Some(limit) => claims::collect(self, items, limit.get().min(threads)),
-            #[cfg(panic = "unwind")]
-            None => indexed::collect(self, items),
-            // Where nothing unwinds, a job of rayon's own collect cannot be left.
-            #[cfg(not(panic = "unwind"))]
-            None => claims::collect(self, items, threads),
+        if let Some(jobs) = pool::jobs(limit) {
+            return claims::collect(self, items, jobs);
         }
+        // Where nothing unwinds, a job of rayon's own collect cannot be left.
+        #[cfg(panic = "unwind")]
+        {
+            let mut room = Vec::new();
+            if room.try_reserve_exact(items.len()).is_ok() {
+                return indexed::collect(self, items, room);
+            }
+        }
+        // The call may end at one of the first items, long before it needs the room it is refused.
+        claims::collect(self, items, pool::threads())
     }
 
     /// Runs all items; `None` if one failed or was skipped. At most `limit` run at once.
@@ -49,12 +53,9 @@ impl<E: From<Cancelled> + Send, M: Sync, F: Sync> Steps<'_, E, M, F> {
         M: Fn() -> J,
         F: Fn(&mut J, usize, I::Item) -> Result<(), E>,
     {
-        match limit {
+        match pool::jobs(limit) {
             // A vector of nothing takes no memory.
-            Some(limit) => {
-                let jobs = limit.get().min(rayon::current_num_threads());
-                claims::collect(self, items, jobs).map(|_: Vec<()>| ())
-            }
+            Some(jobs) => claims::collect(self, items, jobs).map(|_: Vec<()>| ()),
             None => each(self, items),
         }
     }

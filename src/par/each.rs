@@ -7,14 +7,13 @@ use rayon::iter::IndexedParallelIterator;
 use rayon::iter::plumbing::{Consumer, Folder, Reducer};
 
 use super::collect::Steps;
-use crate::error::Cancelled;
 use crate::panic;
 
 /// Runs all items; `None` if one failed or was skipped.
 pub(super) fn each<I, E, J, M, F>(steps: &Steps<'_, E, M, F>, items: I) -> Option<()>
 where
     I: IndexedParallelIterator,
-    E: From<Cancelled> + Send,
+    E: Send,
     M: Fn() -> J + Sync,
     F: Fn(&mut J, usize, I::Item) -> Result<(), E> + Sync,
 {
@@ -31,7 +30,7 @@ struct Each<'a, S> {
 
 impl<'a, 's, T, E, J, M, F> Consumer<T> for Each<'a, Steps<'s, E, M, F>>
 where
-    E: From<Cancelled> + Send,
+    E: Send,
     M: Fn() -> J + Sync,
     F: Fn(&mut J, usize, T) -> Result<(), E> + Sync,
 {
@@ -64,7 +63,7 @@ struct EachJob<'a, J, S> {
 
 impl<T, E, J, M, F> Folder<T> for EachJob<'_, J, Steps<'_, E, M, F>>
 where
-    E: From<Cancelled> + Send,
+    E: Send,
     M: Fn() -> J + Sync,
     F: Fn(&mut J, usize, T) -> Result<(), E> + Sync,
 {
@@ -95,6 +94,9 @@ where
 
     fn complete(self) -> bool {
         // Where it was full from the first, nothing has been done.
+        if self.goes_on && self.index != self.end {
+            self.steps.run.misfits::<()>(self.index, self.end);
+        }
         self.index == self.end
     }
 

@@ -9,9 +9,9 @@ use rayon::iter::IndexedParallelIterator;
 use rayon::iter::plumbing::{Producer, ProducerCallback};
 
 use super::claims::claim_all;
+use super::pool;
 use super::progress::{Count, count};
 use super::run::Run;
-use crate::error::Cancelled;
 use crate::panic;
 
 /// How many leaves a tree has at most: enough for 64 threads to share uneven work evenly, and so few that the joins cost
@@ -36,7 +36,7 @@ pub(super) struct Fold<'a, E, N, F, C> {
 
 impl<E, N, F, C> Fold<'_, E, N, F, C>
 where
-    E: From<Cancelled> + Send,
+    E: Send,
     N: Sync,
     F: Sync,
     C: Sync,
@@ -52,14 +52,11 @@ where
     {
         let len = items.len();
         let leaf = len.div_ceil(LEAVES).max(1);
-        match limit {
-            Some(limit) => {
+        match pool::jobs(limit) {
+            Some(jobs) => {
                 // The leaves are those of the tree, whatever parts the items themselves ask for.
                 let share = |at, _, _, _| leaf_at(at, len, leaf);
-                let work = |(): &mut (), at, items: &mut dyn Iterator<Item = I::Item>| {
-                    self.leaf(items, at, leaf_at(at, len, leaf))
-                };
-                let jobs = limit.get().min(rayon::current_num_threads());
+                let work = |(): &mut (), at, len, items: &mut dyn Iterator<Item = I::Item>| self.leaf(items, at, len);
                 let (leaves, _) = claim_all(items, jobs, share, || (), work);
                 if len == 0 {
                     return self.leaf(std::iter::empty(), 0, 0);
@@ -67,7 +64,7 @@ where
                 // Where a leaf is missing too, for what lies below it may fail when it is combined, and counts more.
                 self.join(&mut leaves.into_iter().peekable(), 0, len, leaf)
             }
-            _ => items.with_producer(Tree { fold: self, len, leaf }),
+            None => items.with_producer(Tree { fold: self, len, leaf }),
         }
     }
 
@@ -78,16 +75,18 @@ where
         N: Fn() -> A,
         F: Fn(A, T) -> Result<A, E>,
     {
-        // For the panic alone: read for each item, it would be a chain through memory.
-        let running = Cell::new(at);
+        // The next item, for the panic and the end alone: read for each item, it would be a chain through memory.
+        let next = Cell::new(at);
         let step = |folded, index, item| {
-            running.set(index);
-            (self.step)(folded, item)
+            let folded = (self.step)(folded, item);
+            next.set(index + 1);
+            folded
         };
         let folded = panic::catch(|| {
             let (mut items, mut folded) = ((at..).zip(items), (self.identity)());
             loop {
                 let (so_far, index, item, rest) = match self.run_on(items, folded, step) {
+                    Ok(_) if next.get() != at + len => return self.run.misfits(next.get(), at + len),
                     Ok(folded) => {
                         // At once: that and the index for each item would be a fifth of the time of a sum of floats.
                         count(self.count.map(Count::shard), len);
@@ -104,7 +103,7 @@ where
                 items = rest;
             }
         });
-        folded.unwrap_or_else(|payload| self.run.panicked(running.get(), payload))
+        folded.unwrap_or_else(|payload| self.run.panicked(next.get(), payload))
     }
 
     /// Goes on for as long as nothing is in the way. Not inlined, and makes no call but the user's: beside one, be it never made,
@@ -211,7 +210,7 @@ struct Tree<'a, T> {
 
 impl<T, E, N, F, C, A> ProducerCallback<T> for Tree<'_, Fold<'_, E, N, F, C>>
 where
-    E: From<Cancelled> + Send,
+    E: Send,
     N: Fn() -> A + Sync,
     F: Fn(A, T) -> Result<A, E> + Sync,
     C: Fn(A, A) -> Result<A, E> + Sync,

@@ -11,24 +11,23 @@ use std::cell::Cell;
 use std::iter;
 
 use rayon::iter::plumbing::{Consumer, Folder, UnindexedConsumer};
-use rayon::iter::{IndexedParallelIterator, ParallelIterator};
+use rayon::iter::{IndexedParallelIterator, ParallelExtend, ParallelIterator};
 
 use super::collect::Steps;
-use crate::error::Cancelled;
 use crate::panic;
 
-/// As [`Steps::collect`], without a limit.
-pub(super) fn collect<I, E, J, R, M, F>(steps: &Steps<'_, E, M, F>, items: I) -> Option<Vec<R>>
+/// As [`Steps::collect`], without a limit, into a vector that is empty and has room for all.
+pub(super) fn collect<I, E, J, R, M, F>(steps: &Steps<'_, E, M, F>, items: I, mut outputs: Vec<R>) -> Option<Vec<R>>
 where
     I: IndexedParallelIterator,
-    E: From<Cancelled> + Send,
+    E: Send,
     R: Send,
     M: Fn() -> J + Sync,
     F: Fn(&mut J, usize, I::Item) -> Result<R, E> + Sync,
 {
     let end = items.len();
-    match panic::catch(|| Stepped { base: items, steps, start: 0, end }.collect()) {
-        Ok(outputs) => Some(outputs),
+    match panic::catch(|| outputs.par_extend(Stepped { base: items, steps, start: 0, end })) {
+        Ok(()) => Some(outputs),
         Err(payload) if panic::is_leave(&payload) => None,
         // A source or a `Drop` panicked, outside of the steps.
         Err(payload) => panic::resume(payload),
@@ -46,7 +45,7 @@ struct Stepped<'a, B, S> {
 impl<I, E, J, R, M, F> ParallelIterator for Stepped<'_, I, Steps<'_, E, M, F>>
 where
     I: IndexedParallelIterator,
-    E: From<Cancelled> + Send,
+    E: Send,
     R: Send,
     M: Fn() -> J + Sync,
     F: Fn(&mut J, usize, I::Item) -> Result<R, E> + Sync,
@@ -65,7 +64,7 @@ where
 impl<'a, 's, T, C, E, J, R, M, F> Consumer<T> for Stepped<'a, C, Steps<'s, E, M, F>>
 where
     C: Consumer<R>,
-    E: From<Cancelled> + Send,
+    E: Send,
     M: Fn() -> J + Sync,
     F: Fn(&mut J, usize, T) -> Result<R, E> + Sync,
 {
@@ -100,7 +99,7 @@ struct Job<'a, B, J, S> {
 impl<T, B, E, J, R, M, F> Folder<T> for Job<'_, B, J, Steps<'_, E, M, F>>
 where
     B: Folder<R>,
-    E: From<Cancelled> + Send,
+    E: Send,
     M: Fn() -> J + Sync,
     F: Fn(&mut J, usize, T) -> Result<R, E> + Sync,
 {
@@ -131,7 +130,13 @@ where
             Ok(base) => Job { base, own, steps, index: next.get(), end },
             Err(payload) if panic::is_leave(&payload) => panic::resume(payload),
             Err(payload) => {
-                steps.run.panicked::<R>(next.get(), payload);
+                if next.get() > end {
+                    // Rayon's complaint about an output too many.
+                    panic::discard(payload);
+                    steps.run.misfits::<R>(next.get(), end);
+                } else {
+                    steps.run.panicked::<R>(next.get(), payload);
+                }
                 drop(own);
                 panic::leave()
             }
@@ -139,8 +144,10 @@ where
     }
 
     fn complete(self) -> B::Result {
-        // It was `full`, and rayon's collect wants all or nothing.
-        if self.index < self.end {
+        // It was `full`, or the source has another number of items than it says, and rayon's collect wants all or
+        // nothing.
+        if self.index != self.end {
+            self.steps.run.misfits::<R>(self.index, self.end);
             panic::leave();
         }
         self.base.complete()

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crossbeam::utils::CachePadded;
 use parking_lot::Mutex;
 
+use super::pool;
+
 /// How many items of how many are done, for another thread to watch while a map runs.
 ///
 /// One may count several calls, one after the other or at once: their items add up.
@@ -69,11 +71,11 @@ impl Progress {
         self.state.lock().total
     }
 
-    /// Begins to count a call, by as many threads at most.
-    pub(super) fn begin(&self, items: usize, threads: usize) -> Count<'_> {
-        let shards: Arc<[Shard]> = (0..threads).map(|_| Shard::default()).collect();
+    /// Begins to count a call.
+    pub(super) fn begin(&self, items: usize) -> Count<'_> {
+        let shards: Arc<[Shard]> = (0..pool::threads()).map(|_| Shard::default()).collect();
         let mut state = self.state.lock();
-        state.total += items;
+        state.total = state.total.saturating_add(items);
         state.running.push(Arc::clone(&shards));
         Count { progress: self, shards }
     }

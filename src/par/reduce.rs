@@ -4,7 +4,7 @@ use rayon::iter::{IndexedParallelIterator, IntoParallelIterator};
 
 use super::ParBuilder;
 use super::fold::Fold;
-use super::run::Run;
+use super::run::{Run, Stopped};
 use crate::error::Cancelled;
 use crate::token::CancellationToken;
 
@@ -234,12 +234,7 @@ impl ParBuilder<'_> {
         E: From<Cancelled> + Send,
         F: Fn(I::Item, I::Item) -> Result<I::Item, E> + Send + Sync,
     {
-        let pair = |left, right| match (left, right) {
-            (Some(left), Some(right)) => op(left, right).map(Some),
-            (left, None) => Ok(left),
-            (None, right) => Ok(right),
-        };
-        self.try_fold(token, items, || None, |left, item| pair(left, Some(item)), pair)
+        self.run_reduce(token, items, op).map_err(Stopped::bare)
     }
 
     /// As [`par_fold`](crate::par_fold), with what this builder says. A limit does not change the result.
@@ -308,8 +303,49 @@ impl ParBuilder<'_> {
         F: Fn(A, I::Item) -> Result<A, E> + Send + Sync,
         C: Fn(A, A) -> Result<A, E> + Send + Sync,
     {
+        self.run_fold(token, items, identity, fold, combine).map_err(Stopped::bare)
+    }
+}
+
+/// What the forms are, whose errors are the caller's own or located.
+impl ParBuilder<'_> {
+    pub(super) fn run_reduce<I, E, F>(
+        &self,
+        token: &CancellationToken,
+        items: I,
+        op: F,
+    ) -> Result<Option<I::Item>, Stopped<E>>
+    where
+        I: IntoParallelIterator<Iter: IndexedParallelIterator>,
+        E: Send,
+        F: Fn(I::Item, I::Item) -> Result<I::Item, E> + Send + Sync,
+    {
+        let pair = |left, right| match (left, right) {
+            (Some(left), Some(right)) => op(left, right).map(Some),
+            (left, None) => Ok(left),
+            (None, right) => Ok(right),
+        };
+        self.run_fold(token, items, || None, |left, item| pair(left, Some(item)), pair)
+    }
+
+    pub(super) fn run_fold<I, A, E, N, F, C>(
+        &self,
+        token: &CancellationToken,
+        items: I,
+        identity: N,
+        fold: F,
+        combine: C,
+    ) -> Result<A, Stopped<E>>
+    where
+        I: IntoParallelIterator<Iter: IndexedParallelIterator>,
+        A: Send,
+        E: Send,
+        N: Fn() -> A + Send + Sync,
+        F: Fn(A, I::Item) -> Result<A, E> + Send + Sync,
+        C: Fn(A, A) -> Result<A, E> + Send + Sync,
+    {
         let items = items.into_par_iter();
-        let (run, counted) = (Run::new(token), self.counted(items.len()));
+        let (run, counted) = (Run::new(token, items.len()), self.counted(items.len()));
         let folded = Fold { run: &run, identity, step: fold, combine, count: counted.as_ref() }.all(items, self.limit);
         run.end(folded, Vec::<()>::new()).map(|(folded, _)| folded)
     }

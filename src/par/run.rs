@@ -1,6 +1,7 @@
 //! What the jobs of one call share: its token, and the lowest item that has failed.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
@@ -10,6 +11,10 @@ use crate::token::{CancellationToken, Watch};
 
 pub(super) struct Run<'a, E> {
     token: &'a CancellationToken,
+    /// How many items the source says it has.
+    promised: usize,
+    /// The source has had more of them.
+    is_long: AtomicBool,
     /// The lowest index that has failed; items above it are skipped.
     lowest: AtomicUsize,
     /// The lowest index that was skipped.
@@ -22,10 +27,37 @@ enum End<E> {
     Panic(Payload),
 }
 
-impl<'a, E: From<Cancelled>> Run<'a, E> {
-    pub(super) fn new(token: &'a CancellationToken) -> Self {
+/// How a call ended that has no outputs.
+pub(super) enum Ended<E> {
+    Stopped(Stopped<E>),
+    Panicked(Payload),
+    /// It has met as many failures as it was told to bear.
+    Enough,
+}
+
+/// Why a call stopped.
+pub(super) enum Stopped<E> {
+    Cancelled(Cancelled),
+    /// The item of this index failed.
+    Failed(usize, E),
+}
+
+impl<E: From<Cancelled>> Stopped<E> {
+    /// The error as the caller has it, who did not ask which item it was.
+    pub(super) fn bare(self) -> E {
+        match self {
+            Stopped::Cancelled(cancelled) => cancelled.into(),
+            Stopped::Failed(_, error) => error,
+        }
+    }
+}
+
+impl<'a, E> Run<'a, E> {
+    pub(super) fn new(token: &'a CancellationToken, promised: usize) -> Self {
         Run {
             token,
+            promised,
+            is_long: AtomicBool::new(false),
             lowest: AtomicUsize::new(usize::MAX),
             skipped: AtomicUsize::new(usize::MAX),
             end: Mutex::new(None),
@@ -63,9 +95,34 @@ impl<'a, E: From<Cancelled>> Run<'a, E> {
         self.fail(index, End::Panic(payload))
     }
 
-    /// The lowest item that was skipped, if any was.
+    /// Has the items behind `index` skipped, which is lower than any such before.
+    pub(super) fn skip_behind(&self, index: usize) {
+        self.lowest.store(index, Ordering::Relaxed);
+    }
+
+    /// The lowest item that was skipped; `usize::MAX` if none was.
     pub(super) fn skipped(&self) -> usize {
         self.skipped.load(Ordering::Relaxed)
+    }
+
+    /// Tells that a part of the source has ended at the index `at`, not at `end`; also that it has not been run at all.
+    #[cold]
+    pub(super) fn misfits<R>(&self, at: usize, end: usize) -> Option<R> {
+        if at > end {
+            self.is_long.store(true, Ordering::Relaxed);
+        }
+        self.note(at.min(end));
+        None
+    }
+
+    /// Runs the call. A panic of something that belongs to no item, such as the splitting of the source, counts more
+    /// than any.
+    pub(super) fn guard<T>(&self, call: impl FnOnce() -> Option<T>) -> Option<T> {
+        panic::catch(call).unwrap_or_else(|payload| {
+            let lost = self.end.lock().replace((0, End::Panic(payload)));
+            panic::discard(lost);
+            None
+        })
     }
 
     /// Keeps the end with the lowest index.
@@ -84,23 +141,47 @@ impl<'a, E: From<Cancelled>> Run<'a, E> {
         None
     }
 
-    /// How the call ends; `beside` is dropped if it ends badly.
-    pub(super) fn end<T, B>(self, outputs: Option<T>, beside: Vec<B>) -> Result<(T, Vec<B>), E> {
-        let error = match (self.end.into_inner(), outputs) {
-            (Some((_, End::Panic(payload))), outputs) => {
+    /// How the call ends. The source had the wrong number of items where nothing else has kept it from its outputs.
+    pub(super) fn ending<T>(self, outputs: Option<T>) -> Result<T, Ended<E>> {
+        let ended = match (self.end.into_inner(), outputs) {
+            (None, Some(outputs)) => return Ok(outputs),
+            (Some((index, end)), outputs) => {
                 panic::discard(outputs);
+                match end {
+                    End::Error(error) => Ended::Stopped(Stopped::Failed(index, error)),
+                    End::Panic(payload) => Ended::Panicked(payload),
+                }
+            }
+            (None, None) => match self.token.check() {
+                Err(cancelled) => Ended::Stopped(Stopped::Cancelled(cancelled)),
+                Ok(()) if self.lowest.into_inner() < usize::MAX => Ended::Enough,
+                Ok(()) => {
+                    let (is_long, promised) = (self.is_long.into_inner(), self.promised);
+                    let misfit = || -> Infallible {
+                        if is_long { panic::long_source(promised) } else { panic::short_source(promised) }
+                    };
+                    let Err(payload) = panic::catch(misfit);
+                    Ended::Panicked(payload)
+                }
+            },
+        };
+        Err(ended)
+    }
+
+    /// The same; `beside` is dropped if it ends badly.
+    pub(super) fn end<T, B>(self, outputs: Option<T>, beside: Vec<B>) -> Result<(T, Vec<B>), Stopped<E>> {
+        match self.ending(outputs) {
+            Ok(outputs) => Ok((outputs, beside)),
+            Err(Ended::Stopped(stopped)) => {
+                panic::drop_each(beside);
+                Err(stopped)
+            }
+            Err(Ended::Panicked(payload)) => {
                 panic::discard_all(beside);
                 panic::resume(payload)
             }
-            (Some((_, End::Error(error))), _) => error,
-            (None, Some(outputs)) => return Ok((outputs, beside)),
-            (None, None) => match self.token.check() {
-                Err(cancelled) => cancelled.into(),
-                Ok(()) => unreachable!("a map stops by an error, a panic or its token"),
-            },
-        };
-        panic::drop_each(beside);
-        Err(error)
+            Err(Ended::Enough) => unreachable!("a call that stops at its first failure has kept that"),
+        }
     }
 }
 

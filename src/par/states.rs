@@ -2,6 +2,8 @@
 
 use parking_lot::Mutex;
 
+use super::pool;
+
 pub(super) struct States<S, F> {
     /// A stack for each worker: a closure that calls rayon may be interrupted by another job of the same call, on the same
     /// worker, which needs a state of its own.
@@ -11,7 +13,7 @@ pub(super) struct States<S, F> {
 
 impl<S, F: Fn() -> S> States<S, F> {
     pub(super) fn new(init: F) -> Self {
-        States { idle: (0..rayon::current_num_threads()).map(|_| Mutex::default()).collect(), init }
+        States { idle: (0..pool::threads()).map(|_| Mutex::default()).collect(), init }
     }
 
     /// Lends a state to a job. It is made when it is first asked for.

@@ -1,6 +1,6 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use brigade::{CancelReason, CancellationToken, Cancelled, par_map, try_par_map};
+use brigade::{CancelReason, CancellationToken, Cancelled, par_map, scope, try_par_map};
 use proptest::prelude::*;
 use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, IntoParallelRefIterator};
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -15,7 +15,7 @@ pub(crate) fn pool(threads: usize) -> ThreadPool {
     ThreadPoolBuilder::new().num_threads(threads).build().unwrap()
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Fate {
     Pass,
     Fail,
@@ -154,6 +154,33 @@ fn an_error_is_not_lost_to_a_cancellation() {
         Ok(())
     });
     assert_eq!(result.unwrap_err().to_string(), "the real error");
+}
+
+#[test]
+fn an_item_that_fails_because_the_program_cancels_the_callers_token_counts_if_it_is_the_earliest() {
+    watched(|| {
+        let wait_or_fail = |item: i32, token: &CancellationToken, cancels: bool| -> Result<(), anyhow::Error> {
+            if item == 0 {
+                token.wait();
+                Ok(token.check()?)
+            } else {
+                _ = cancels && token.cancel();
+                Err(anyhow::anyhow!("the real error"))
+            }
+        };
+        let token = live();
+        let meets = [0, 1].into_par_iter().with_max_len(1);
+        let ended = pool(2).install(|| try_par_map(&token, meets, |item| wait_or_fail(item, &token, true)));
+        assert_eq!(ended.unwrap_err().to_string(), "cancelled: requested");
+        // What the documentation recommends instead.
+        let ended = scope(&live(), |s| {
+            for item in 0..2 {
+                s.spawn(move |s| wait_or_fail(item, s.token(), false))?;
+            }
+            Ok(())
+        });
+        assert_eq!(ended.unwrap_err().to_string(), "the real error");
+    });
 }
 
 #[test]

@@ -145,7 +145,7 @@ fn every_form_starts_nothing_once_it_is_cancelled() {
                 assert_eq!(builder.map_init(&token, 0..9, start, |_, _| start()), Err(cancelled));
                 assert_eq!(builder.fold(&token, 0..9, || 0, |_, _| start(), |_, _| start()), Err(cancelled));
                 let failures = builder.collect_all(&token, 0..9, |_| Ok::<_, Cancelled>(start())).unwrap_err();
-                assert_eq!(failures.to_string(), "item#0 failed: cancelled: the deadline passed");
+                assert_eq!(failures.to_string(), "cancelled: the deadline passed; 9 skipped");
             });
         }
         assert_eq!(started.into_inner(), 0);
@@ -491,8 +491,11 @@ fn all_failures_are_listed_in_order_up_to_a_bound_and_a_panic_is_not_lost() {
                 Ok(item)
             })
         });
-        let shown: Vec<_> = failures.unwrap_err().iter().map(ToString::to_string).collect();
-        assert_eq!(shown, ["item#20 failed: bad", "item#21 failed: cancelled: requested"]);
+        // The item has cancelled the token before it failed.
+        let failures = failures.unwrap_err();
+        assert_eq!((failures.count(), failures.cancelled_count(), failures.skipped()), (0, 1, 79));
+        assert_eq!(failures.cancelled()[0].to_string(), "item#20 failed: bad");
+        assert_eq!(failures.to_string(), "cancelled: requested; 1 cancelled, 79 skipped");
     });
 }
 
