@@ -268,7 +268,7 @@ fn pipelines_that_feed_each_other_in_a_ring_never_hang() {
                                 // The next pipeline may have ended early.
                                 _ = sender.send(item);
                             } else if left.fetch_sub(1, Ordering::Relaxed) == 1 {
-                                // The last token has arrived: nobody sends any more, and the scope may end.
+                                // The last token has arrived: no pipeline sends any more, and the scope may end.
                                 s.token().cancel_with(CancelReason::Other("all arrived"));
                             }
                             Ok(())

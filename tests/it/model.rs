@@ -14,7 +14,7 @@ pub(crate) type Item = Counted<usize>;
 
 pub(crate) enum Error {
     Cancelled(Cancelled),
-    /// The number says who failed.
+    /// The number is that of the item, task or act that failed.
     Failed(Item),
 }
 
@@ -59,8 +59,8 @@ pub(crate) fn ending<T>(run: impl FnOnce() -> Result<T, Error>) -> Result<T, End
     }
 }
 
-/// Tries so many random programs, or as many as `BRIGADE_CASES` says, in a process of their own: [`alone`](crate::util::alone).
-/// After each of them every value has been dropped once, and every thread is gone.
+/// Tries so many random programs, or as many as `BRIGADE_CASES` says. After each of them every value has been dropped
+/// once, and every thread is gone. Threads are counted, so the calling test runs [alone](crate::util::run_alone).
 pub(crate) fn try_programs<S: Strategy<Value: Debug>>(
     cases: u32,
     programs: impl FnOnce() -> S + Send + 'static,

@@ -46,7 +46,7 @@ pub(crate) fn parts() -> impl Strategy<Value = Part> {
         1 => (0..4_usize).prop_map(Act::Cancel),
     ];
     let kind = prop_oneof![
-        3 => (1..=4_usize, proptest::bool::weighted(0.7)).prop_map(|(threads, ordered)| Kind::Pipeline { threads, ordered }),
+        3 => (1..=4_usize, any::<bool>()).prop_map(|(threads, ordered)| Kind::Pipeline { threads, ordered }),
         3 => proptest::option::of(1..=2_usize).prop_map(|limit| Kind::Scope { limit }),
         2 => proptest::option::of(1..=2_usize).prop_map(|limit| Kind::Map { limit }),
         1 => Just(Kind::Joined),
@@ -79,8 +79,8 @@ impl Part {
         }
     }
 
-    /// Takes the maps out of what a scope's tasks do where that scope keeps a worker of rayon's waiting: they could wait for
-    /// that worker.
+    /// Takes the maps out of a scope's tasks where that scope keeps a worker of rayon's waiting, because they could
+    /// wait for that worker.
     fn keep_rayon_out(&mut self, in_map: bool, in_scope_in_map: bool) {
         let Part::Parts { kind, parts } = self else { return };
         if in_scope_in_map && matches!(kind, Kind::Map { .. }) {

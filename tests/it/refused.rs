@@ -20,8 +20,8 @@ const REFUSED: CancelReason = CancelReason::Other("the system refused to start a
 /// How many threads the user of the test may have.
 const MOST: usize = 40;
 
-/// `few_threads!(name)`: runs the test again in a process that may have few threads; see [`run_alone_by`]. Where that cannot
-/// be arranged, the test says so and passes.
+/// `few_threads!(name)`: runs the test again in a process that may have few threads; see [`run_alone_by`]. Where the
+/// system does not let that be arranged, the test says so and passes.
 macro_rules! few_threads {
     ($test:ident) => {
         match few_threads() {
@@ -37,7 +37,8 @@ macro_rules! few_threads {
 /// How many tests have asked for a user of their own.
 static TESTS: AtomicU32 = AtomicU32::new(0);
 
-/// A shell's command that runs another one with few threads. The limit counts all threads of a user, and does not bind root.
+/// A shell's command that runs another one with few threads. The limit counts all threads of a user; it does not bind
+/// root.
 fn few_threads() -> Option<String> {
     let limit = |most: usize| {
         let rayon = "export RAYON_NUM_THREADS=${RAYON_NUM_THREADS:-2}";
@@ -52,7 +53,8 @@ fn few_threads() -> Option<String> {
             processes.filter(|process| user_of(process) == Some(user)).map(|process| threads(&process)).sum();
         return Some(limit(there + 3 * MOST));
     }
-    // One that has no other threads, not even those of another test, if this process may become it and it may read the test.
+    // A user who has no other threads, not even those of another test, if this process may become that user, who has to
+    // be able to read the test.
     let user = 30_000 + (std::process::id() * 8 + TESTS.fetch_add(1, Ordering::Relaxed)) % 30_000;
     let become_it = format!("setpriv --reuid={user} --regid={user} --clear-groups");
     let probe = format!("{become_it} test -x \"$0\"");

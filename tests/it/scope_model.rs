@@ -62,7 +62,7 @@ enum Policy {
 
 #[derive(Clone, Debug)]
 pub(crate) struct Program {
-    /// The body, whose handle is nobody's.
+    /// The body, which has no handle.
     body: Node,
     limit: Option<(usize, Option<usize>)>,
     policy: Policy,
@@ -313,7 +313,8 @@ fn accounts(failures: &Failures<Error>) -> Accounts {
 /// Checks what everybody was told of the tasks against each other.
 fn check_tasks(known: &BTreeMap<usize, Known>, accounts: Option<&Accounts>) {
     let (mut started, mut skipped, mut ended) = (0, 0, 0);
-    // Those that count, and those of which it is open how: a thread may have been refused, or the scope cancelled before.
+    // The tasks that count. A task that was refused a thread is open: it counts as skipped if the scope was cancelled
+    // first.
     let (mut counted, mut open) = ([0; 3], 0);
     for (id, task) in known {
         if task.refused.is_some() {
@@ -349,7 +350,7 @@ fn check_tasks(known: &BTreeMap<usize, Known>, accounts: Option<&Accounts>) {
             // A value may be had though the scope is cancelled, or not.
             (Some(Left::Well), None | Some(Left::Well | Left::GaveUp)) => false,
             (Some(left), Some(joined)) if left == joined => false,
-            // Whoever joined it has been told that it will not be waited for; but a panic is never lost.
+            // The scope does not count a task whose join gave up; but a panic is never lost.
             (left, Some(Left::GaveUp)) => left == Some(Left::Panicked),
             (_, None) => true,
             (left, joined) => panic!("task {id} ended as {left:?} and was joined as {joined:?}"),
