@@ -128,6 +128,8 @@ where
 /// that failed is dropped, and the sequential loop would not have met it. If the token is cancelled too, the lowest
 /// failing item among those that were started counts, error or panic: the cancellation hides neither.
 ///
+/// Also panics, as [`par_map`] does, if the source has fewer or more items than its `len` promises.
+///
 /// # Examples
 ///
 /// ```

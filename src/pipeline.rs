@@ -5,6 +5,7 @@ mod commit;
 mod crew;
 mod end;
 mod lines;
+mod located;
 mod parts;
 mod pulled;
 mod run;

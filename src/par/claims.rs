@@ -11,6 +11,7 @@ use rayon::iter::plumbing::{Producer, ProducerCallback};
 
 use super::collect::Steps;
 use super::pool;
+use super::run::Run;
 use crate::panic;
 
 /// As [`Steps::collect`], by so many jobs.
@@ -40,18 +41,18 @@ where
             if items.next().is_some() { steps.run.misfits(end + 1, end) } else { Some(()) }
         });
         match done {
-            Ok(Some(())) => Some(outputs),
-            Ok(None) => panic::catch(|| panic::drop_each(outputs))
-                .map_or_else(|payload| steps.run.panicked(next.get(), payload), |()| None),
+            Ok(Some(())) => return Some(outputs),
+            Ok(None) => discard(steps.run, outputs),
             Err(payload) => {
-                panic::discard_all(outputs);
-                steps.run.panicked(next.get(), payload)
+                steps.run.panicked::<R>(next.get(), payload);
+                discard(steps.run, outputs);
             }
         }
+        None
     };
     let (parts, is_whole) = claim_all(items, jobs, share, &steps.job, part);
     if !is_whole {
-        panic::drop_each(parts.into_iter().flat_map(|(_, part)| part));
+        discard(steps.run, parts.into_iter().flat_map(|(_, part)| part));
         return None;
     }
     let mut outputs = Vec::new();
@@ -62,6 +63,13 @@ where
         outputs.extend(part);
     }
     Some(outputs)
+}
+
+/// Drops outputs one by one; a panic there is the run's.
+fn discard<R, E>(run: &Run<'_, E>, outputs: impl IntoIterator<Item = R>) {
+    if let Err(payload) = panic::catch(|| panic::drop_each(outputs)) {
+        run.dropped(payload);
+    }
 }
 
 /// Runs `work` on all parts of the items, each with the index of its first item and how many it is to have; returns

@@ -27,8 +27,9 @@ use crate::token::CancellationToken;
 ///
 /// # Panics
 ///
-/// Resumes a panic of `op`, payload intact; of several, that at the lowest item. Where two halves are combined, that is the
-/// first of the second.
+/// Resumes a panic of `op`, payload intact; of several, that at the lowest item. Where two halves are combined, that is
+/// the first of the second. Also panics, as [`par_map`](crate::par_map) does, if the source has fewer or more items
+/// than its `len` promises.
 ///
 /// # Costs
 ///

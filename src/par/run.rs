@@ -105,7 +105,8 @@ impl<'a, E> Run<'a, E> {
         self.skipped.load(Ordering::Relaxed)
     }
 
-    /// Tells that a part of the source has ended at the index `at`, not at `end`; also that it has not been run at all.
+    /// Notes that a part of the source has ended at the index `at` instead of `end`. A part that is skipped as a whole
+    /// ends where it starts.
     #[cold]
     pub(super) fn misfits<R>(&self, at: usize, end: usize) -> Option<R> {
         if at > end {
@@ -123,6 +124,18 @@ impl<'a, E> Run<'a, E> {
             panic::discard(lost);
             None
         })
+    }
+
+    /// Keeps the panic of an output's `Drop`. It counts more than an error, and less than a panic.
+    pub(super) fn dropped(&self, payload: Payload) {
+        let mut lost = Some((0, End::Panic(payload)));
+        {
+            let mut kept = self.end.lock();
+            if !matches!(*kept, Some((_, End::Panic(_)))) {
+                lost = std::mem::replace(&mut *kept, lost);
+            }
+        }
+        panic::discard(lost);
     }
 
     /// Keeps the end with the lowest index.

@@ -297,7 +297,7 @@ where
         let mut offers = Offers::default();
         let is_void = |done| signal.is_void(first + done as u64);
         let hand_over = |part: Done<_, _>| hand_over(first + part.at as u64, part, &mut offers);
-        let done = work(self.stage, &mut batch, items, outputs, is_void, || signal.is_idle(), hand_over);
+        let done = work(self.stage, &mut batch, first, items, outputs, is_void, || signal.is_idle(), hand_over);
         let first = first + done.at as u64;
         match done.end {
             None => {

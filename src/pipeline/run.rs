@@ -95,13 +95,15 @@ where
 
     fn drive<D: Drive<Item = T, Error = U>>(self, drive: D) -> Self::Output {
         let Run { stage, settings, token, state, sink } = self;
-        let ended = drive.drive(settings, token, (state, sink), |(state, sink), item| {
-            feed(stage, item, token, |output| sink(state, output)).map_err(|stop| match stop {
+        let ended = drive.drive(settings, token, (state, sink, 0), |(state, sink, index), item| {
+            let at = *index;
+            *index += 1;
+            feed(stage, at, item, token, |output| sink(state, output)).map_err(|stop| match stop {
                 Stop::Cancelled => Refused::Cancelled,
                 stop => Refused::Failed(stop),
             })
         });
-        ended.map(|(state, _)| state).map_err(|stop| match stop {
+        ended.map(|(state, ..)| state).map_err(|stop| match stop {
             Stop::Cancelled => Early::Here(Stop::Cancelled),
             Stop::Stage(error) => Early::Source(error),
             Stop::Sink(stop) => Early::Here(stop),
@@ -238,9 +240,9 @@ where
 {
     let check = || if token.is_cancelled() { Err(Stop::Cancelled) } else { Ok(()) };
     check()?;
-    for item in items.plain() {
+    for (index, item) in (0..).zip(items.plain()) {
         check()?;
-        feed(stage, item, token, &mut sink)?;
+        feed(stage, index, item, token, &mut sink)?;
         check()?;
     }
     // A source that observes the token ends early, and looks as if it had come to its end.
@@ -250,12 +252,13 @@ where
 /// Applies the stages to one item, and hands what they make of it to the sink.
 fn feed<T, W: Stage<T>, E>(
     stage: &W,
+    index: u64,
     item: T,
     token: &CancellationToken,
     mut sink: impl FnMut(W::Output) -> Result<(), Refused<E>>,
 ) -> Result<(), Stop<W::Error, E>> {
     let mut stopped = None;
-    let fed = stage.feed(item, |output| {
+    let fed = stage.feed(index, item, |output| {
         let taken = match output {
             _ if token.is_cancelled() => Err(Refused::Cancelled),
             Some(output) => sink(output),

@@ -99,6 +99,7 @@ impl<R, H> Held<R, H> {
 pub(super) fn work<B: Batch, W: Stage<B::Item>>(
     stage: &W,
     batch: &mut B,
+    first: u64,
     items: usize,
     mut outputs: Vec<W::Output>,
     is_void: impl Fn(usize) -> bool,
@@ -121,7 +122,7 @@ pub(super) fn work<B: Batch, W: Stage<B::Item>>(
                 }
                 done += 1;
                 let this = done - 1;
-                let fed = stage.feed(item, |output| match output {
+                let fed = stage.feed(first + this as u64, item, |output| match output {
                     Some(output) => {
                         if held.outputs.len() >= MOST_OUTPUTS {
                             held.hand_over(this)?;
@@ -177,7 +178,7 @@ mod tests {
             },
         };
         let mut batch = (0..100_usize).collect::<Vec<_>>().into_iter();
-        let done = work(&stage, &mut batch, 100, Vec::new(), |_| false, || idle, |_| ControlFlow::Break(()));
+        let done = work(&stage, &mut batch, 0, 100, Vec::new(), |_| false, || idle, |_| ControlFlow::Break(()));
         assert!(done.end.is_none());
         assert_eq!((done.outputs.len(), done.items + batch.len()), (done.items, 100));
         done.items

@@ -19,6 +19,7 @@ mod par_source;
 mod pipeline;
 mod pipeline_cancel;
 mod pipeline_end;
+mod pipeline_located;
 mod pipeline_model;
 mod pipeline_parts;
 mod refused;

@@ -622,6 +622,31 @@ fn with_a_limit_no_output_whose_drop_panics_ends_the_process() {
     });
 }
 
+/// Panics whenever it is dropped.
+struct Grenade;
+
+impl Drop for Grenade {
+    fn drop(&mut self) {
+        panic!("the grenade went off");
+    }
+}
+
+#[test]
+fn with_a_limit_a_panic_among_outputs_whose_drop_panics_is_resumed_and_an_error_is_not() {
+    watched(|| {
+        for (threads, limit) in [(1, 1), (3, 1), (3, 2)] {
+            pool(threads).install(|| {
+                let limited = ParBuilder::new().limit(limit);
+                let panics = |item: i32| if item == 80 { panic!("the item") } else { Grenade };
+                assert_eq!(message_of(|| std::mem::forget(limited.map(&live(), 0..100, panics))), "the item");
+                let fail = |item: i32| if item == 80 { Err(anyhow::anyhow!("the error")) } else { Ok(Grenade) };
+                let ended = message_of(|| std::mem::forget(limited.try_map(&live(), 0..100, fail)));
+                assert_eq!(ended, "the grenade went off");
+            });
+        }
+    });
+}
+
 #[test]
 fn progress_counts_an_item_that_failed() {
     let progress = Progress::new();
