@@ -86,6 +86,14 @@ pub(crate) fn threads() -> usize {
     fs::read_dir("/proc/self/task").expect("/proc is mounted").count()
 }
 
+/// How many threads this process has, but for the clock of the deadlines, which outlives what it was armed for.
+pub(crate) fn threads_but_the_clock() -> usize {
+    let tasks = fs::read_dir("/proc/self/task").expect("/proc is mounted").flatten();
+    tasks
+        .filter(|task| !fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name == "brigade-clock\n"))
+        .count()
+}
+
 /// Waits until this process has `count` threads: one that was joined is gone for us a moment before it is for `/proc`.
 #[track_caller]
 pub(crate) fn until_threads(count: usize) {
@@ -120,14 +128,19 @@ pub(crate) fn until(condition: impl Fn() -> bool) {
 ///
 /// `limits` is a shell's `ulimit` arguments, or empty.
 pub(crate) fn run_alone(test: &str, limits: &str) -> bool {
+    let limit = if limits.is_empty() { String::new() } else { format!("ulimit {limits} && ") };
+    run_alone_by(test, &format!("{limit}exec"))
+}
+
+/// The same, but the test's program is started by a shell's command, which has it as its last arguments.
+pub(crate) fn run_alone_by(test: &str, command: &str) -> bool {
     const VARIABLE: &str = "BRIGADE_TEST_ALONE";
     if std::env::var_os(VARIABLE).is_some() {
         return true;
     }
     let name = test.split_once("::").map_or(test, |(_crate, name)| name);
-    let limit = if limits.is_empty() { String::new() } else { format!("ulimit {limits} && ") };
     let output = Command::new("sh")
-        .args(["-c", &format!("{limit}exec \"$0\" \"$@\"")])
+        .args(["-c", &format!("{command} \"$0\" \"$@\"")])
         .arg(std::env::current_exe().expect("the test binary"))
         .args([name, "--exact", "--nocapture", "--test-threads=1"])
         .env(VARIABLE, "1")
@@ -211,30 +224,50 @@ pub(crate) fn together(tasks: Vec<Box<dyn FnOnce() + Send + '_>>) {
     .unwrap();
 }
 
-/// Counts the values it made that are alive. A value dropped twice would be counted twice.
+/// Counts the values it made that are alive.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Census(Arc<AtomicIsize>);
+pub(crate) struct Census(Arc<Books>);
+
+#[derive(Debug, Default)]
+struct Books {
+    made: AtomicIsize,
+    dropped: AtomicIsize,
+    /// The sum of the marks of the living, which differ.
+    marks: AtomicIsize,
+}
 
 impl Census {
     pub(crate) fn make<T>(&self, value: T) -> Counted<T> {
-        self.0.fetch_add(1, Ordering::Relaxed);
-        Counted { value, census: self.clone() }
+        // An odd factor spreads the bits, and gives no two numbers the same mark.
+        let mark = self.0.made.fetch_add(1, Ordering::Relaxed).wrapping_add(1).wrapping_mul(0x1e37_79b9_7f4a_7c15);
+        self.0.marks.fetch_add(mark, Ordering::Relaxed);
+        Counted { value, mark, census: self.clone() }
     }
 
     pub(crate) fn alive(&self) -> isize {
-        self.0.load(Ordering::Relaxed)
+        self.0.made.load(Ordering::Relaxed) - self.0.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Checks that every value was dropped exactly once. Where one was dropped twice and another one never, their number is
+    /// right, but the sum of the marks is not.
+    #[track_caller]
+    pub(crate) fn assert_all_dropped_once(&self) {
+        assert_eq!(self.alive(), 0, "so many values were not dropped");
+        assert_eq!(self.0.marks.load(Ordering::Relaxed), 0, "a value was dropped twice, another one never");
     }
 }
 
 #[derive(Debug)]
 pub(crate) struct Counted<T> {
     pub(crate) value: T,
+    mark: isize,
     census: Census,
 }
 
 impl<T> Drop for Counted<T> {
     fn drop(&mut self) {
-        self.census.0.fetch_sub(1, Ordering::Relaxed);
+        self.census.0.marks.fetch_sub(self.mark, Ordering::Relaxed);
+        self.census.0.dropped.fetch_add(1, Ordering::Relaxed);
     }
 }
 
