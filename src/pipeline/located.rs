@@ -4,8 +4,75 @@ use std::fmt::Display;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use super::Pipeline;
+use super::claim::Source;
 use super::stage::Stage;
 use crate::failure::Failure;
+
+/// Errors that say where.
+impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
+    /// Makes the error of the stages so far a [`Failure`], which says which item of the source failed: its index, counted from
+    /// 0, and the name that the pipeline has been [given](Pipeline::named) before, or `item`.
+    ///
+    /// The stages' error may then be any type, as far as one makes it of another by `?`: of a cancellation a `Failure` knows by
+    /// itself, as [`Failure::Cancelled`]. A panic is resumed as ever, and an error of the sink is no item's.
+    ///
+    /// Put it in front of a [`scan`](Pipeline::scan); behind one, indices count what the scan makes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use brigade::{CancellationToken, Failure, Pipeline};
+    ///
+    /// let failure = Pipeline::from_iter("3\n4\nx\n5".lines())
+    ///     .named("line")
+    ///     .try_map(|line| line.parse::<u64>().map_err(anyhow::Error::from))
+    ///     .located()
+    ///     .count(&CancellationToken::new())
+    ///     .unwrap_err();
+    /// assert_eq!(failure.to_string(), "line#2 failed: invalid digit found in string");
+    /// // Or as people count:
+    /// if let Failure::Error { index, error, .. } = failure {
+    ///     assert_eq!(format!("line {}: {error}", index + 1), "line 3: invalid digit found in string");
+    /// }
+    /// ```
+    pub fn located(self) -> Pipeline<S, Located<W, NoLabel>> {
+        self.labelled(NoLabel)
+    }
+
+    /// As [`located`](Self::located), with a label: what the program calls the item, such as the name of a file.
+    ///
+    /// `label` makes it of each item before the stages take that, so it should be cheap: it may be anything that can be shown,
+    /// and is shown for the item that fails alone.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::path::PathBuf;
+    /// use brigade::{CancellationToken, Pipeline};
+    ///
+    /// let failure = Pipeline::from_iter(["Cargo.toml", "missing.toml"].map(PathBuf::from))
+    ///     .named("file")
+    ///     .try_map(|path| Ok::<_, std::io::Error>(std::fs::read(path)?.len()))
+    ///     .located_by(|path| path.display().to_string())
+    ///     .count(&CancellationToken::new())
+    ///     .unwrap_err();
+    /// assert!(failure.to_string().starts_with("file#1 (missing.toml) failed: "));
+    /// ```
+    pub fn located_by<K, F>(self, label: F) -> Pipeline<S, Located<W, By<F>>>
+    where
+        F: Fn(&S::Item) -> K + Sync,
+        K: Display,
+    {
+        self.labelled(By(label))
+    }
+
+    fn labelled<L>(self, label: L) -> Pipeline<S, Located<W, L>> {
+        let Pipeline { source, stage, settings } = self;
+        let name = settings.name.clone().unwrap_or_else(|| "item".into());
+        Pipeline { source, stage: Located { before: stage, name, label }, settings }
+    }
+}
 
 /// Made by [`Pipeline::located`](super::Pipeline::located) and [`Pipeline::located_by`](super::Pipeline::located_by).
 #[derive(Clone, Debug)]
