@@ -181,12 +181,15 @@ impl<E> Failures<E> {
     }
 }
 
-/// Over the failures that were kept, as [`Failures::iter`].
+/// Over the failures that were kept, as [`Failures::iter`]. The errors that came [after the cancel](Failures::cancelled) are
+/// dropped at once.
 impl<E> IntoIterator for Failures<E> {
     type Item = Failure<E>;
     type IntoIter = vec::IntoIter<Failure<E>>;
 
     fn into_iter(self) -> Self::IntoIter {
+        panic::discard_all(self.cancelled);
+        panic::discard(self.panic);
         self.list.into_iter()
     }
 }

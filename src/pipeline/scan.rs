@@ -1,12 +1,54 @@
 //! The stage with a state: what is before it becomes a source whose items come in order on the calling thread.
 
 use std::fmt;
+use std::marker::PhantomData;
 
+use super::Pipeline;
 use super::claim::{Drive, Source, Visit};
 use super::run::{Early, Refused, Run, Settings, Stop};
-use super::stage::Stage;
+use super::stage::{Identity, Stage};
 use crate::panic::Guarded;
 use crate::token::CancellationToken;
+
+/// The stage with a state.
+impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
+    /// Adds a stage with a state, which takes the items in order and one after the other, as [`Iterator::scan`] does: `f`
+    /// is given the state and the next item, and makes an item of it, or ends the run as if the source had ended here.
+    ///
+    /// A run that ends here waits for a `next()` of the source that is under way; see [Blocking
+    /// sources](Pipeline#blocking-sources).
+    ///
+    /// It runs on the calling thread, and so do the stages that are added behind it: put what is costly before. Neither
+    /// `f` nor the state need be [`Send`], though what `f` makes must be. It keeps the order of the items even
+    /// [`unordered`](Pipeline::unordered).
+    ///
+    /// # Examples
+    ///
+    /// Where each record starts in the output:
+    ///
+    /// ```
+    /// use brigade::{CancellationToken, Pipeline};
+    ///
+    /// let offsets: Vec<(usize, String)> = Pipeline::from_data(["a", "bbb", "cc"])
+    ///     .map(|name| format!("<{name}>"))
+    ///     .scan(0, |end, record| {
+    ///         let start = *end;
+    ///         *end += record.len();
+    ///         Some((start, record))
+    ///     })
+    ///     .collect(&CancellationToken::new())?;
+    /// assert_eq!(offsets, [(0, "<a>".into()), (3, "<bbb>".into()), (8, "<cc>".into())]);
+    /// # Ok::<(), brigade::Cancelled>(())
+    /// ```
+    pub fn scan<A, R, F>(self, initial: A, f: F) -> Pipeline<Scan<S, W, A, F>, Identity<W::Error>>
+    where
+        F: FnMut(&mut A, W::Output) -> Option<R>,
+    {
+        let Pipeline { source, stage, settings } = self;
+        let source = Scan { source, stage, state: initial, f };
+        Pipeline { source, stage: Identity(PhantomData), settings }
+    }
+}
 
 /// The source that [`Pipeline::scan`](super::Pipeline::scan) makes of a pipeline.
 pub struct Scan<S, W, A, F> {

@@ -9,6 +9,7 @@ use crate::error::Cancelled;
 use crate::failure::Failure;
 use crate::failures::Failures;
 use crate::hooks::Hooks;
+use crate::panic;
 use crate::token::CancellationToken;
 
 /// A scope with more to say than [`scope`](crate::scope) has: how many tasks at once, what a failure does, names, stacks, hooks.
@@ -225,14 +226,25 @@ impl<'env> ScopeBuilder<'env> {
     /// assert_eq!(failed, [1, 3]);
     /// assert_eq!(failures.to_string(), "parse#1 failed: invalid digit found in string, and 1 other failure");
     /// ```
+    ///
+    /// # Panics
+    ///
+    /// If dropping the body's value panics, where something failed. All other panics are listed.
     pub fn collect_all<T, E, F>(&self, token: &CancellationToken, body: F) -> Result<T, Failures<E>>
     where
         F: for<'scope> FnOnce(&Scope<'scope, 'env, E, KeepGoing>) -> Result<T, E>,
         E: From<Cancelled> + Send + 'env,
     {
-        match self.list_all(token, false, body) {
-            (Some(value), failures) if failures.is_empty() => Ok(value),
-            (_, failures) => Err(failures),
+        let (value, failures) = self.list_all(token, false, body);
+        match value {
+            Some(value) if failures.is_empty() => Ok(value),
+            lost => match panic::catch(|| drop(lost)) {
+                Ok(()) => Err(failures),
+                Err(payload) => {
+                    failures.discard();
+                    panic::resume(payload)
+                }
+            },
         }
     }
 

@@ -51,7 +51,10 @@ where
         token,
         |(a, b)| panic::drop_each([any(a), any(b)]),
         |s| {
-            let a = s.spawn(|s| a(s.token()))?;
+            let a = match s.spawn(|s| a(s.token())) {
+                Ok(a) => a,
+                Err(refused) => return give_up([Some(refused)], [any(b)]),
+            };
             let b = b(s.token())?;
             match a.join_to_the_end() {
                 Ok(a) => Ok((a, b)),
@@ -103,7 +106,10 @@ where
         token,
         |(a, b, c)| panic::drop_each([any(a), any(b), any(c)]),
         |s| {
-            let (a, b) = (s.spawn(|s| a(s.token()))?, s.spawn(|s| b(s.token()))?);
+            let (a, b) = match (s.spawn(|s| a(s.token())), s.spawn(|s| b(s.token()))) {
+                (Ok(a), Ok(b)) => (a, b),
+                (a, b) => return give_up([error_of(&a), error_of(&b)], [any(a), any(b), any(c)]),
+            };
             let c = c(s.token())?;
             match (a.join_to_the_end(), b.join_to_the_end()) {
                 (Ok(a), Ok(b)) => Ok((a, b, c)),
@@ -159,8 +165,13 @@ where
         token,
         |(a, b, c, d)| panic::drop_each([any(a), any(b), any(c), any(d)]),
         |s| {
-            let (a, b) = (s.spawn(|s| a(s.token()))?, s.spawn(|s| b(s.token()))?);
-            let c = s.spawn(|s| c(s.token()))?;
+            let (a, b, c) = match (s.spawn(|s| a(s.token())), s.spawn(|s| b(s.token())), s.spawn(|s| c(s.token()))) {
+                (Ok(a), Ok(b), Ok(c)) => (a, b, c),
+                (a, b, c) => {
+                    let errors = [error_of(&a), error_of(&b), error_of(&c)];
+                    return give_up(errors, [any(a), any(b), any(c), any(d)]);
+                }
+            };
             let d = d(s.token())?;
             match (a.join_to_the_end(), b.join_to_the_end(), c.join_to_the_end()) {
                 (Ok(a), Ok(b), Ok(c)) => Ok((a, b, c, d)),
@@ -183,13 +194,13 @@ fn error_of<T>(joined: &Result<T, Cancelled>) -> Option<Cancelled> {
     joined.as_ref().err().copied()
 }
 
-/// Ends the body with the first of the errors. The values of the other closures are dropped one by one: together, two whose
-/// `Drop` panics would end the process.
+/// Ends the body with the first of the errors. The values of the other closures, or these themselves, are dropped one by
+/// one: together, two whose `Drop` panics would end the process.
 fn give_up<'a, T, E: From<Cancelled>, const N: usize, const M: usize>(
     errors: [Option<Cancelled>; N],
-    values: [Box<dyn Anything + 'a>; M],
+    rest: [Box<dyn Anything + 'a>; M],
 ) -> Result<T, E> {
-    panic::drop_each(values);
+    panic::drop_each(rest);
     let first = errors.into_iter().flatten().next();
     Err(first.unwrap_or_else(|| unreachable!("a closure has no value")).into())
 }

@@ -46,7 +46,7 @@ where
     ///
     /// # Errors
     ///
-    /// In a cancelled scope no task is started, and `f` is dropped. Likewise if the system refuses to start a thread (with
+    /// In a cancelled scope no task is started, and `f` is dropped; a panic of that counts as the task's. Likewise if the system refuses to start a thread (with
     /// a limit, the first): the reason is then an [`Other`](crate::CancelReason::Other) that says so, and in a scope that fails
     /// fast the siblings are cancelled with it. In both cases the scope does not end well, even if this error is ignored.
     ///
@@ -58,8 +58,12 @@ where
         T: Send + 'scope,
         P: 'scope,
     {
-        self.start_held(f, true)
-            .map_err(|refused| refused.cancelled.unwrap_or_else(|| unreachable!("it has waited for room")))
+        self.start_held(f, true).map_err(|refused| {
+            // Caught, since what the body holds would be dropped while it unwinds.
+            let label = Label { name: self.name.clone(), index: refused.index };
+            self.link.drop_about(&label, refused.f);
+            refused.cancelled.unwrap_or_else(|| unreachable!("it has waited for room"))
+        })
     }
 
     /// Spawns a task unless that would have to wait: where there is a [limit](crate::ScopeBuilder::limit), and the queue is
@@ -111,10 +115,14 @@ where
                 Ok(task) => return Ok(task),
                 Err(refused) => refused,
             };
-            Err(TrySpawnError { f: refused.f.out(), cancelled: refused.cancelled })
+            Err(TrySpawnError { f: refused.f.out(), index: refused.index, cancelled: refused.cancelled })
         } else {
             let started = self.start::<T, F, Inline<F>, Inline<T>>(Inline::hold(f), waits);
-            started.map_err(|refused| TrySpawnError { f: refused.f.out(), cancelled: refused.cancelled })
+            started.map_err(|refused| TrySpawnError {
+                f: refused.f.out(),
+                index: refused.index,
+                cancelled: refused.cancelled,
+            })
         }
     }
 
@@ -133,7 +141,7 @@ where
             None => Ok(Admission::Granted),
         };
         if let Ok(Admission::Full) = admitted {
-            return Err(TrySpawnError { f, cancelled: None });
+            return Err(TrySpawnError { f, index: 0, cancelled: None });
         }
         let index = shared.spawned.fetch_add(1, Ordering::Relaxed);
         let label = Label { name: self.name.clone(), index };
@@ -181,11 +189,11 @@ where
         let shared = &*self.link;
         if !shared.has_finished() {
             shared.refuse(&label, cancelled);
-            return Err(TrySpawnError { f, cancelled: Some(cancelled) });
+            return Err(TrySpawnError { f, index: label.index, cancelled: Some(cancelled) });
         }
         let cancelled = Cancelled::new(CancelReason::Finished);
         if !waits {
-            return Err(TrySpawnError { f, cancelled: Some(cancelled) });
+            return Err(TrySpawnError { f, index: label.index, cancelled: Some(cancelled) });
         }
         shared.drop_about(&label, f);
         let skipped = cell::skip(&label, cancelled, shared);
@@ -340,6 +348,8 @@ impl<E, P> fmt::Debug for Scope<'_, '_, E, P> {
 #[error("{}", match .cancelled { Some(cancelled) => cancelled.to_string(), None => "the queue of the scope is full".to_owned() })]
 pub struct TrySpawnError<F> {
     f: F,
+    /// The task's, had it been spawned.
+    index: usize,
     cancelled: Option<Cancelled>,
 }
 
