@@ -139,11 +139,44 @@ impl<S: Stock, R, E> State<S, R, E> {
         let has_room = if self.ordered && earliest == self.ring.due() {
             offers.0.len() < PARTS
         } else {
-            weight == 0 || self.weight + weight <= self.most_weight
+            // One that is heavier than all the room there is goes alone.
+            weight == 0 || self.weight == 0 || self.weight + weight <= self.most_weight
         };
         if has_room {
             offers.0.extend(part.take().map(|part| self.put(first, part)));
         }
         has_room
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use super::super::claim::Feed;
+    use super::super::pulled::FromIter;
+    use super::super::run::Settings;
+    use super::super::signal::Signal;
+    use super::super::state::Inlet;
+    use super::*;
+    use crate::panic::Unmet;
+
+    type Endless = FromIter<std::iter::Repeat<()>, false>;
+
+    #[test]
+    fn a_part_heavier_than_all_the_room_there_is_waits_for_no_more_than_an_empty_ring() {
+        for ordered in [true, false] {
+            let settings =
+                Settings { threads: Some(NonZeroUsize::MIN), window: None, ordered, name: None, stack: None };
+            let (stock, _) = <Endless as Feed>::split(FromIter(std::iter::repeat(())));
+            let mut state = State::<_, (), ()>::new(stock, Inlet::Idle, false, &settings, Signal::new());
+            let heavy = state.most_weight + 1;
+            let part = || Some(Done { at: 0, part: 0, outputs: Unmet(vec![()]), items: 1, weight: heavy, end: None });
+            // Of an item that is not due.
+            assert!(state.offer(7, &mut part(), &mut Offers::default()));
+            let mut second = part();
+            assert!(!state.offer(8, &mut second, &mut Offers::default()));
+            assert!(second.is_some());
+        }
     }
 }

@@ -30,9 +30,23 @@ const QUICK: u128 = 125;
 /// What an output weighs most for the time it took.
 const MOST: u128 = 256;
 
+/// What a part weighs at most for the time it took: more outputs than these are never made between two looks at the clock.
+/// A member that the system took off its core for a while has made nothing meanwhile.
+const MOST_OF_PART: usize = 4 * PART;
+
+/// What so many outputs weigh, a part of the `outputs` which took so long to make.
+pub(super) fn of_some<R>(some: usize, outputs: usize, elapsed: Duration) -> usize {
+    let timed = some.saturating_mul(of_each::<R>(outputs, elapsed)).min(MOST_OF_PART);
+    timed.max(some.saturating_mul(inline::<R>()))
+}
+
+fn inline<R>() -> usize {
+    size_of::<R>().div_ceil(BYTES).clamp(1, PART)
+}
+
 /// What each of so many outputs weighs, which took so long to make.
 pub(super) fn of_each<R>(outputs: usize, elapsed: Duration) -> usize {
-    let inline = size_of::<R>().div_ceil(BYTES).clamp(1, PART);
+    let inline = inline::<R>();
     if !needs_drop::<R>() {
         return inline;
     }
@@ -50,6 +64,14 @@ mod tests {
         let second = Duration::from_secs(1);
         assert_eq!((of_each::<u64>(1, second), of_each::<&[u8]>(1, second)), (1, 1));
         assert_eq!((of_each::<[u8; 65_536]>(1, second), of_each::<[u8; 1 << 21]>(1, second)), (256, PART));
+    }
+
+    #[test]
+    fn a_part_whose_member_was_off_its_core_weighs_no_more_than_one_that_was_made_slowly() {
+        let second = Duration::from_secs(1);
+        assert_eq!(of_some::<String>(4_096, 4_096, second), MOST_OF_PART);
+        assert_eq!(of_some::<String>(10, 10, second), 2_560);
+        assert_eq!(of_some::<[u8; 1 << 21]>(10, 10, second), 10 * PART);
     }
 
     #[test]

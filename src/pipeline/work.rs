@@ -114,10 +114,8 @@ impl<R, H> Held<R, H> {
     fn take<E>(&mut self, items: usize, now: Instant, end: Option<End<E>>) -> Done<R, E> {
         let outputs = mem::take(&mut self.outputs);
         // One output an item is what the window counts.
-        let weight = match outputs.len().saturating_sub(items) {
-            0 => 0,
-            more => more.saturating_mul(weight::of_each::<R>(outputs.len(), now - self.since)),
-        };
+        let more = outputs.len().saturating_sub(items);
+        let weight = weight::of_some::<R>(more, outputs.len(), now - self.since);
         Done { at: self.at, part: self.part, outputs: Unmet(outputs), items, weight, end }
     }
 
