@@ -157,7 +157,7 @@ impl<R, H> Held<R, H> {
 /// Where an item makes very many outputs, or takes long over them, `hand_over` is given those there are, and answers with
 /// an empty vector for the next; it breaks off when they are void.
 ///
-/// Now and then, while there is a rest, the clock is looked at, after 1, 3, 7 items and so on up to every sixteenth
+/// Now and then, while there is a rest, the clock is looked at, after 1, 3, 7 items and so on up to every eighth
 /// part. There what the caller could take is handed over; a batch that turns out to be much more costly than its kind
 /// is left, and so is one that has run for a while and a member is idle. The rest is still in `batch` then.
 pub(super) fn work<B: Batch, W: Stage<B::Item>>(
@@ -230,7 +230,7 @@ pub(super) fn work<B: Batch, W: Stage<B::Item>>(
             if last - held.since > HELD && view.is_due(held.at) && held.hand_over(done).is_break() {
                 return Some(End::Void);
             }
-            next = (next * 2).min((items / 16).max(1));
+            next = (next * 2).min((items / 8).max(1));
         }
         None
     });
@@ -284,13 +284,13 @@ mod tests {
     #[test]
     fn a_batch_is_left_soon_after_a_costly_item() {
         assert_eq!(done_of_a_hundred(0, false), 1);
-        // At most: on a busy machine any item may seem costly. The clock is looked at every six items in the end.
+        // At most: on a busy machine any item may seem costly. The clock is looked at every twelve items in the end.
         assert!(done_of_a_hundred(1, true) <= 3);
-        assert!(done_of_a_hundred(50, false) <= 57);
+        assert!(done_of_a_hundred(50, false) <= 63);
     }
 
     #[test]
-    fn what_is_due_is_handed_over_every_sixteenth_of_a_batch() {
+    fn what_is_due_is_handed_over_every_eighth_of_a_batch() {
         let stage = Inspect {
             before: Identity(PhantomData::<fn() -> ()>),
             f: |_: &usize| {
@@ -303,14 +303,14 @@ mod tests {
         let view = View { signal: &signal, first: 0, ordered: true };
         let mut next = 0;
         let hand_over = |part: Done<usize, ()>| {
-            assert!(part.outputs.0.len() <= 6 && part.items == part.outputs.0.len());
+            assert!(part.outputs.0.len() <= 12 && part.items == part.outputs.0.len());
             assert_eq!(part.at, next);
             next += part.items;
             signal.set_due(next as u64);
             ControlFlow::Continue(Vec::new())
         };
         let (done, effort) = work(&stage, &mut batch, 100, Vec::new(), &view, hand_over);
-        assert!(done.outputs.0.len() <= 6 && next > 0);
+        assert!(done.outputs.0.len() <= 12 && next > 0);
         assert_eq!((done.at, effort.items), (next, next + done.items));
     }
 

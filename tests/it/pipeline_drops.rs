@@ -8,7 +8,7 @@ use brigade::{CancellationToken, Cancelled, Pipeline};
 use crossbeam::channel::unbounded;
 use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
 
-use crate::util::{Gate, alone, payload_of, reached, watched};
+use crate::util::{alone, others_sleep, payload_of, reached, until, watched};
 
 fn live() -> CancellationToken {
     CancellationToken::new()
@@ -267,27 +267,26 @@ fn parts_that_became_void_may_panic_when_dropped() {
             for (ordered, armed_from) in [(true, 0), (true, 6), (false, 1)] {
                 for ending in ["sink fails", "sink panics", "first item fails", "cancelled"] {
                     reached(&format!("{threads} threads, ordered: {ordered}, {ending}"));
-                    let (maker, token, many) = (Maker::default(), live(), Gate::default());
+                    let (maker, token) = (Maker::default(), live());
                     let made = AtomicUsize::new(0);
                     let said = ended(|| {
                         let pipeline = Pipeline::from_iter(0..6_usize).threads(threads).try_map(|item| {
                             if ending == "first item fails" && item == 0 {
+                                // Until the others have made parts, or so many that there is room for no more.
                                 if threads > 1 {
-                                    many.pass();
+                                    until(|| made.load(Ordering::Relaxed) > 4_500 || others_sleep());
                                 }
                                 anyhow::bail!(ending);
                             }
                             Ok(item)
                         });
                         let fanned = pipeline.flat_map(|item| {
-                            let (maker, made, many) = (maker.clone(), &made, &many);
+                            let (maker, made) = (maker.clone(), &made);
                             // The iterator has a `Drop` that panics too, if it is left in its midst.
                             // (In the plain loop the sink is called in the midst of it: two panics of the loop's own.)
                             let mut tail = Tail(item >= armed_from && (threads > 1 || ending != "sink panics"));
                             (0..5_000).map(move |at| {
-                                if made.fetch_add(1, Ordering::Relaxed) > 4_500 {
-                                    many.open();
-                                }
+                                made.fetch_add(1, Ordering::Relaxed);
                                 if at == 4_999 {
                                     tail.disarm();
                                 }

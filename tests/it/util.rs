@@ -105,15 +105,18 @@ pub(crate) fn until_threads(count: usize) {
 #[track_caller]
 pub(crate) fn until_others_sleep() {
     reached("the wait for the others to sleep");
+    until(others_sleep);
+}
+
+/// Whether all threads of this process but the calling one sleep.
+pub(crate) fn others_sleep() -> bool {
     let me = fs::read_link("/proc/thread-self").expect("/proc is mounted");
     let me = me.file_name().expect("it ends in the thread's number").to_owned();
-    until(|| {
-        fs::read_dir("/proc/self/task")
-            .expect("/proc is mounted")
-            .map(|task| task.expect("listed"))
-            .filter(|task| task.file_name() != me)
-            .all(|task| fs::read_to_string(task.path().join("stat")).map_or(true, |stat| state(&stat) == 'S'))
-    });
+    fs::read_dir("/proc/self/task")
+        .expect("/proc is mounted")
+        .map(|task| task.expect("listed"))
+        .filter(|task| task.file_name() != me)
+        .all(|task| fs::read_to_string(task.path().join("stat")).map_or(true, |stat| state(&stat) == 'S'))
 }
 
 /// Polls for what cannot be waited for; the watchdog bounds it.
