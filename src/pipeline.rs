@@ -254,7 +254,8 @@ impl<B: BufRead + Send> Pipeline<FromLines<B>, Identity<Cancelled>> {
     /// their ends, as `io::Result<String>`. So the first stage is, most often, a `try_map(|line| parse(&line?))`.
     ///
     /// It is [`from_iter`](Pipeline::from_iter) of `lines()` at less cost: whoever pulls takes what lies in the reader's
-    /// buffer in one piece, and the workers cut it into lines. A buffer of 64 KiB or more is worth its while. No line is held
+    /// buffer in one piece, and the workers cut it into lines. The size of that buffer hardly matters for a file: from 8 KiB
+    /// to 1 MiB lines of 79 bytes took the same time within 2 %, at 40 and at 275 ns of work each on two threads. No line is held
     /// back while the reader waits for more.
     ///
     /// A locked standard input cannot be sent to another thread; `BufReader::new(io::stdin())` can.
