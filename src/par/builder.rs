@@ -130,13 +130,13 @@ impl<'a> ParBuilder<'a> {
         self
     }
 
-    /// Names the items in [`Failure`]s. The default is `item`.
+    /// Names the items in [`Failure`](crate::Failure)s. The default is `item`.
     pub fn named(mut self, name: impl AsRef<str>) -> Self {
         self.name = name.as_ref().into();
         self
     }
 
-    /// Has [`Failure`]s labelled: `label` says what the program calls the item of an index, such as the name of a file. It is
+    /// Has [`Failure`](crate::Failure)s labelled: `label` says what the program calls the item of an index, such as the name of a file. It is
     /// called on the calling thread when the call has ended, for the failures alone.
     ///
     /// # Examples
