@@ -289,7 +289,7 @@ impl<E> Listing<E> {
     /// Counts tasks or items that were not started.
     pub(crate) fn skip(&mut self, number: usize, reason: CancelReason) {
         self.skipped += number;
-        self.reason = self.reason.or(Some(reason));
+        self.reason = self.reason.or(Some(reason).filter(|_| number > 0));
     }
 
     /// Keeps the first `most` failures alone, the last of which has the index `last`; returns the others.

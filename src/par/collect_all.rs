@@ -112,15 +112,18 @@ impl ParBuilder<'_> {
         let Failed { mut listing, first } = failed.into_inner();
         let skipped = run.skipped();
         let ending = run.ending(outputs);
-        if let Err(Ended::Stopped(_) | Ended::Enough) = &ending {
-            match (self.fail_after.map(NonZeroUsize::get), first.last()) {
-                // All items before the last failure have been run, so what the plain loop would not have met is left out.
-                (Some(most), Some(last)) if first.len() == most && skipped > *last => {
-                    panic::discard_all(listing.truncate(most, *last));
-                    listing.skip(len - 1 - last, CancelReason::Failed);
-                }
-                _ => listing.skip(len - ended.into_inner(), token.reason().unwrap_or(CancelReason::Failed)),
+        match (self.fail_after.map(NonZeroUsize::get), first.last()) {
+            // All items before the last failure have been run, so what the plain loop would not have met is left out, though
+            // it may all have been run as well.
+            (Some(most), Some(last)) if first.len() == most && skipped > *last => {
+                panic::discard_all(listing.truncate(most, *last));
+                listing.skip(len - 1 - last, CancelReason::Failed);
             }
+            _ if matches!(ending, Err(Ended::Stopped(_) | Ended::Enough)) => {
+                // Saturating: a source may have more items than it says.
+                listing.skip(len.saturating_sub(ended.into_inner()), token.reason().unwrap_or(CancelReason::Failed));
+            }
+            _ => {}
         }
         let failures = listing.into_failures().labelled(|index| self.label(index));
         match ending {
