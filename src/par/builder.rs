@@ -99,8 +99,8 @@ impl<'a> ParBuilder<'a> {
         self
     }
 
-    /// Stops [`collect_all`](Self::collect_all) when so many items have failed. The default is no such bound. The other forms
-    /// stop at the first failure in any case.
+    /// Stops [`collect_all`](Self::collect_all) after `failures` failures. By default nothing stops it. The other forms stop at
+    /// the first failure in any case.
     ///
     /// It stops where the plain loop would: the failures are those of the first `failures` items that fail, and all items
     /// before the last of them have been run. What ran behind that is dropped, and counts as

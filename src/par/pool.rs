@@ -27,7 +27,7 @@ pub(super) fn jobs(limit: Option<NonZeroUsize>) -> Option<usize> {
     }
 }
 
-/// Runs `job` so many times at once in the pool; once, on the calling thread, where there is none.
+/// Runs `job` at once as often as `jobs` says in the pool; once, on the calling thread, where there is none.
 pub(super) fn run(jobs: usize, job: impl Fn() + Sync) {
     if !is_there() {
         return job();

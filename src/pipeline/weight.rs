@@ -34,7 +34,7 @@ const MOST: u128 = 256;
 /// A member that the system took off its core for a while has made nothing meanwhile.
 const MOST_OF_PART: usize = 4 * PART;
 
-/// What so many outputs weigh, a part of the `outputs` which took so long to make.
+/// What `some` outputs weigh, a part of the `outputs` that took `elapsed` to make.
 pub(super) fn of_some<R>(some: usize, outputs: usize, elapsed: Duration) -> usize {
     let timed = some.saturating_mul(of_each::<R>(outputs, elapsed)).min(MOST_OF_PART);
     timed.max(some.saturating_mul(inline::<R>()))
@@ -44,7 +44,7 @@ fn inline<R>() -> usize {
     size_of::<R>().div_ceil(BYTES).clamp(1, PART)
 }
 
-/// What each of so many outputs weighs, which took so long to make.
+/// What each of the `outputs` weighs that took `elapsed` to make.
 pub(super) fn of_each<R>(outputs: usize, elapsed: Duration) -> usize {
     let inline = inline::<R>();
     if !needs_drop::<R>() {

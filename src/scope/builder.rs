@@ -113,7 +113,7 @@ impl<'env> ScopeBuilder<'env> {
         self
     }
 
-    /// Cancels the scope when so many tasks have failed, where a failure alone does not: in
+    /// Cancels the scope when `failures` tasks have failed, where a failure alone does not: in
     /// [`collect_all`](Self::collect_all), [`supervise`](Self::supervise) and [`first_ok`](Self::first_ok). The default is no
     /// such bound. [`run`](Self::run) ends with the first failure in any case.
     ///

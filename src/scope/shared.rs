@@ -89,7 +89,7 @@ pub(super) struct Shared<'scope, E> {
 pub(super) struct Policy {
     /// It cancels the token, and belongs to the scope.
     pub(super) fail_fast: bool,
-    /// Else so many of them cancel the token.
+    /// Else this number of them cancels the token.
     pub(super) fail_after: Option<NonZeroUsize>,
     /// How many are kept.
     pub(super) most_failures: usize,
