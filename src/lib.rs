@@ -189,8 +189,8 @@ pub use par::{
 };
 pub use pipeline::{Pipeline, Source, Stage};
 pub use scope::{
-    FailFast, KeepGoing, Scope, ScopeBuilder, ScopedTask, TrySpawnError, first_ok, scope, try_join, try_join_all,
-    try_join3, try_join4,
+    FailFast, KeepGoing, Policy, Scope, ScopeBuilder, ScopedTask, TrySpawnError, first_ok, scope, try_join,
+    try_join_all, try_join3, try_join4,
 };
 pub use token::{CancelCallback, CancellationToken, DropGuard, Never};
 

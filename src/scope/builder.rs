@@ -1,30 +1,25 @@
-//! [`ScopeBuilder`]: what a scope can be told, and the policies.
+//! [`ScopeBuilder`]: what a scope can be told before it runs.
 
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use super::{FailFast, KeepGoing, Scope};
-use crate::error::Cancelled;
-use crate::failure::Failure;
-use crate::failures::Failures;
 use crate::hooks::Hooks;
-use crate::panic;
-use crate::token::CancellationToken;
 
-/// A scope with more to say than [`scope`](crate::scope) has: how many tasks at once, what a failure does, names, stacks, hooks.
+/// A scope with more options than [`scope`](crate::scope()) has: a limit, other policies, names, stacks, hooks.
 ///
-/// What a failure does is said by the method that runs it:
+/// The method that runs the body says what a failure does:
 ///
 /// | method | a failing task | the result |
 /// |---|---|---|
-/// | [`run`](Self::run), and [`scope`](crate::scope) | cancels the others | the first error in time |
-/// | [`collect_all`](Self::collect_all) | disturbs nobody | every failure, in the order of spawning |
-/// | [`supervise`](Self::supervise) | disturbs nobody | the body's own, and the failures beside it |
-/// | [`first_ok`](Self::first_ok) | disturbs nobody; success cancels the others | the first value in time, else every error |
+/// | [`run`](Self::run), and [`scope`](crate::scope()) | cancels the others | the first error in time |
+/// | [`collect_all`](Self::collect_all) | disturbs no other | every failure, in the order of spawning |
+/// | [`supervise`](Self::supervise) | disturbs no other | the body's own, and the failures beside it |
+/// | [`first_ok`](Self::first_ok) | disturbs no other; success cancels the others | the first value in time, or else every error |
 ///
-/// A panic is resumed by `run` and `first_ok` when all tasks have been joined. The others return it as a value that names
-/// the task, [`Failure::Panic`]; [`Failures::resume_panic`] goes on with it.
+/// A panic is resumed by `run` and `first_ok` when all tasks have been joined. The other methods return it as a value that
+/// names the task, [`Failure::Panic`](crate::Failure::Panic); [`Failures::resume_panic`](crate::Failures::resume_panic) goes on
+/// with it.
 ///
 /// # Examples
 ///
@@ -74,13 +69,15 @@ impl<'env> ScopeBuilder<'env> {
         }
     }
 
-    /// Lets at most `threads` tasks run at once, on as many threads, which are started as they are needed and take one task
-    /// after the other. The default is no limit: each task has a thread of its own.
+    /// Lets at most `threads` tasks run at once, on as many threads.
     ///
-    /// Tasks wait in a queue then, and are started in the order in which they were spawned, give or take 100 µs of work where
-    /// they are short and `threads` is more than 1. So they must not wait for each other by other means than
-    /// [`join`](crate::ScopedTask::join): the task that is waited for may not have been started. A task that joins runs such a
-    /// task on its own stack, of which 2 MiB hold 3,000 levels of joins within joins; a larger
+    /// The threads are started as they are needed, and run one task after the other. The default is no limit: each task has a
+    /// thread of its own.
+    ///
+    /// Tasks then wait in a [queue](Self::queue), and start in the order in which they were spawned. Where `threads` is more
+    /// than 1 and tasks are short, a task may start up to 100 µs of work out of order. So tasks must not wait for each other by
+    /// other means than [`join`](crate::scope::ScopedTask::join), because the other task may not have started. A task that joins
+    /// such a task runs it on its own stack, of which 2 MiB hold 3,000 levels of joins within joins; a larger
     /// [`stack_size`](Self::stack_size) holds more.
     ///
     /// # Panics
@@ -95,31 +92,35 @@ impl<'env> ScopeBuilder<'env> {
         self
     }
 
-    /// Lets the queue of a scope with a [`limit`](Self::limit) hold so many tasks beyond those that a thread is free for; the
-    /// body waits when it is full. The default is 512 a thread. With 0 the body waits until a thread is free. Without a limit
-    /// there is no queue.
+    /// Lets the queue of a scope with a [`limit`](Self::limit) hold `tasks` tasks beyond those for which a thread is free.
     ///
-    /// A task that spawns another never waits, since it may be what the queue waits for; so what tasks spawn is not bounded. Nor
-    /// does a thread that the program has started by other means than brigade's, since a task may wait for that.
+    /// The body waits when the queue is full. The default is 512 tasks a thread. With 0 the body waits until a thread is free.
+    /// Without a limit there is no queue.
+    ///
+    /// A task that spawns another never waits, because the queue may be waiting for that very task. So the number of tasks that
+    /// tasks spawn is not bounded. A thread that the program has started by other means than brigade's does not wait either,
+    /// because a task may wait for that thread.
     pub fn queue(mut self, tasks: usize) -> Self {
         self.queue = Some(tasks);
         self
     }
 
-    /// Keeps so many failures where they are listed, those of the tasks spawned first; the others are
-    /// [counted](Failures::omitted). The default is 1000.
+    /// Keeps at most `most` failures where they are listed: those of the tasks spawned first.
+    ///
+    /// The others are [counted](crate::Failures::omitted). The default is 1000.
     pub fn failures(mut self, most: usize) -> Self {
         self.failures = most;
         self
     }
 
-    /// Cancels the scope when `failures` tasks have failed, where a failure alone does not: in
-    /// [`collect_all`](Self::collect_all), [`supervise`](Self::supervise) and [`first_ok`](Self::first_ok). The default is no
-    /// such bound. [`run`](Self::run) ends with the first failure in any case.
+    /// Cancels the scope when `failures` tasks have failed, where one failure alone does not.
     ///
-    /// A failure that is joined counts too. Tasks that run at the same moment may fail together, so there may be a few
-    /// failures more. What runs then is told by the token, and ends as cancelled; what is in the queue is skipped.
-    /// [`Failures`] tells the three apart.
+    /// That is in [`collect_all`](Self::collect_all), [`supervise`](Self::supervise) and [`first_ok`](Self::first_ok). The
+    /// default is no such bound. [`run`](Self::run) ends with the first failure in any case.
+    ///
+    /// A failure that is joined counts too. Tasks that run at the same moment may fail together, so there may be a few more
+    /// failures. The token tells the tasks that run then, and they end as cancelled; tasks in the queue are skipped.
+    /// [`Failures`](crate::Failures) tells the three apart.
     ///
     /// # Panics
     ///
@@ -151,14 +152,17 @@ impl<'env> ScopeBuilder<'env> {
         self
     }
 
-    /// Names the tasks that are not [named otherwise](Scope::named), and the threads of a scope with a limit: `name#0` and
-    /// so on (Linux shows 15 bytes). The default is `task`.
+    /// Names the tasks that are not [named otherwise](crate::scope::Scope::named).
+    ///
+    /// The threads of a scope with a limit have the same name: `name#0` and so on (Linux shows 15 bytes). The default is `task`.
     pub fn named(mut self, name: impl AsRef<str>) -> Self {
         self.name = Some(name.as_ref().into());
         self
     }
 
-    /// Gives each thread a stack of so many bytes. The default is std's: 2 MiB, or `RUST_MIN_STACK`.
+    /// Gives each thread a stack of `bytes` bytes.
+    ///
+    /// The default is std's: 2 MiB, or `RUST_MIN_STACK`.
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.stack = Some(bytes);
         self
@@ -168,144 +172,6 @@ impl<'env> ScopeBuilder<'env> {
     pub fn hooks(mut self, hooks: &'env dyn Hooks) -> Self {
         self.hooks = Some(hooks);
         self
-    }
-
-    /// Runs `body` as [`scope`](crate::scope) does: the first failure in time cancels the others, and is what the scope ends with.
-    ///
-    /// # Cancellation
-    ///
-    /// As for [`scope`](crate::scope). Tasks that are still in the queue are skipped.
-    ///
-    /// # Errors
-    ///
-    /// As for [`scope`](crate::scope).
-    ///
-    /// # Panics
-    ///
-    /// As for [`scope`](crate::scope).
-    pub fn run<T, E, F>(&self, token: &CancellationToken, body: F) -> Result<T, E>
-    where
-        F: for<'scope> FnOnce(&Scope<'scope, 'env, E, FailFast>) -> Result<T, E>,
-        E: From<Cancelled> + Send + 'env,
-    {
-        self.run_and_drop(token, drop, body)
-    }
-
-    /// Runs `body`, lets every task end by itself, and lists all that failed.
-    ///
-    /// A failure cancels nothing, nor does one of the body. Returns the body's value if nothing failed, or all that failed
-    /// has been [joined](crate::ScopedTask::join).
-    ///
-    /// # Cancellation
-    ///
-    /// The scope's token is a child of `token`. Only `token` cancels it, and [`fail_after`](Self::fail_after), and
-    /// [`finish`](Scope::finish). Tasks that are still in the queue are skipped then.
-    ///
-    /// # Errors
-    ///
-    /// Every failure that was not joined, in the order in which the tasks were spawned: errors and panics, with the task's
-    /// name and index, up to [a bound](Self::failures). The body's own error or panic comes last, as `body#0`: often it is
-    /// that of a task that was joined with `?`. What ended as cancelled or was skipped is told apart, see [`Failures`]; it is
-    /// an error too, though nothing may have failed.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use brigade::{CancellationToken, ScopeBuilder};
-    ///
-    /// let failures = ScopeBuilder::new()
-    ///     .named("parse")
-    ///     .collect_all(&CancellationToken::new(), |s| {
-    ///         for word in ["1", "two", "3", "four"] {
-    ///             s.spawn(move |_| Ok(word.parse::<u32>().map_err(anyhow::Error::from)?))?;
-    ///         }
-    ///         Ok::<_, anyhow::Error>(())
-    ///     })
-    ///     .unwrap_err();
-    /// let failed: Vec<usize> = failures.iter().map(|failure| failure.index()).collect();
-    /// assert_eq!(failed, [1, 3]);
-    /// assert_eq!(failures.to_string(), "parse#1 failed: invalid digit found in string, and 1 other failure");
-    /// ```
-    ///
-    /// # Panics
-    ///
-    /// If dropping the body's value panics, where something failed. All other panics are listed.
-    pub fn collect_all<T, E, F>(&self, token: &CancellationToken, body: F) -> Result<T, Failures<E>>
-    where
-        F: for<'scope> FnOnce(&Scope<'scope, 'env, E, KeepGoing>) -> Result<T, E>,
-        E: From<Cancelled> + Send + 'env,
-    {
-        let (value, failures) = self.list_all(token, false, body);
-        match value {
-            Some(value) if failures.is_empty() => Ok(value),
-            lost => match panic::catch(|| drop(lost)) {
-                Ok(()) => Err(failures),
-                Err(payload) => {
-                    failures.discard();
-                    panic::resume(payload)
-                }
-            },
-        }
-    }
-
-    /// Runs `body`, which looks after its tasks: one that fails disturbs neither the others nor the body.
-    ///
-    /// Returns what the body returned, and what failed and was not [joined](crate::ScopedTask::join). When the body itself fails,
-    /// nobody looks after the tasks any more, and they are cancelled.
-    ///
-    /// # Cancellation
-    ///
-    /// The scope's token is a child of `token`. Tasks that are still in the queue when it is cancelled are skipped.
-    ///
-    /// # Errors
-    ///
-    /// The body's own, in the first half; the second lists those of the tasks, up to [a bound](Self::failures).
-    ///
-    /// # Panics
-    ///
-    /// Resumes a panic of the body, when all tasks have been joined.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use brigade::{CancellationToken, Failure, ScopeBuilder};
-    ///
-    /// // Tried again until it succeeds.
-    /// let (attempts, failures) = ScopeBuilder::new().supervise(&CancellationToken::new(), |s| {
-    ///     for attempt in 1.. {
-    ///         let task = s.spawn(move |_| if attempt < 3 { panic!("attempt {attempt}") } else { Ok(attempt) })?;
-    ///         match task.join() {
-    ///             Err(Failure::Panic(_)) => {}
-    ///             joined => return Ok(joined?),
-    ///         }
-    ///     }
-    ///     unreachable!("some attempt succeeds")
-    /// });
-    /// let attempts: anyhow::Result<u32> = attempts;
-    /// assert_eq!(attempts?, 3);
-    /// assert!(failures.is_empty());
-    /// # Ok::<(), anyhow::Error>(())
-    /// ```
-    pub fn supervise<T, E, F>(&self, token: &CancellationToken, body: F) -> (Result<T, E>, Failures<E>)
-    where
-        F: for<'scope> FnOnce(&Scope<'scope, 'env, E, KeepGoing>) -> Result<T, E>,
-        E: From<Cancelled> + Send + 'env,
-    {
-        let (value, mut record) = self.launch(token, false, true, body);
-        let body = record.body.take();
-        let failures = record.list.into_failures();
-        let result = match (body, value) {
-            (Some((Failure::Error { error, .. }, _)), _) => Err(error),
-            (Some((Failure::Panic(panic), _)), _) => {
-                failures.discard();
-                panic.resume()
-            }
-            (None, Some(value)) => Ok(value),
-            (Some((Failure::Cancelled { .. }, _)) | None, None | Some(_)) => {
-                unreachable!("a body without a value has returned an error or panicked")
-            }
-        };
-        (result, failures)
     }
 }
 

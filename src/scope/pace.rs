@@ -1,23 +1,24 @@
-//! How many tasks a thread of a crew takes at a time.
+//! [`Pace`]: how many tasks a thread of a limit takes from the queue at a time.
 
 use std::time::{Duration, Instant};
 
 /// The most tasks that a thread takes at a time.
 const MOST: usize = 64;
 
-/// How long they should take: so long may a task be started later than one that was spawned after it.
+/// How long the tasks of one turn should take together. So a task may start this much later than one that was spawned after
+/// it.
 const TURN: Duration = Duration::from_micros(100);
 
-/// How many short tasks go to one look at the clock. One look for each turn cost a sixth of the time of trivial tasks, whose
-/// turns are often of few.
+/// How many short tasks a thread runs between two looks at the clock. One look each turn cost a sixth of the time of trivial
+/// tasks, because their turns often have few tasks.
 const MEASURED: usize = 32;
 
-/// Measures how long tasks take: one at a time is taken of those that take long, and more of those that do not.
+/// Measures how long tasks take: a thread takes long tasks one at a time, and several short ones.
 pub(super) struct Pace {
     turn: usize,
-    /// When it was last measured.
+    /// The time of the last measurement.
     since: Option<Instant>,
-    /// How many tasks were taken since then.
+    /// How many tasks the thread has taken since then.
     tasks: usize,
 }
 
@@ -28,8 +29,9 @@ impl Default for Pace {
 }
 
 impl Pace {
-    /// Some tasks have been taken, and nothing is left of those before. What it took to find them counts as theirs: who
-    /// waits for tasks finds few in any case.
+    /// Notes that the thread has taken `tasks` tasks, and has none left of those before.
+    ///
+    /// The time that it took to find the tasks counts as theirs, because a thread that waits for tasks finds few in any case.
     pub(super) fn took(&mut self, tasks: usize) {
         if self.tasks >= self.turn.min(MEASURED) {
             let now = Instant::now();
@@ -43,7 +45,7 @@ impl Pace {
         self.tasks += tasks;
     }
 
-    /// How many tasks may be taken next, at most.
+    /// Returns how many tasks the thread may take next, at most.
     pub(super) fn turn(&self) -> usize {
         self.turn
     }

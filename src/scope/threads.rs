@@ -1,5 +1,6 @@
-//! The threads of a scope: starting them, and joining those that have ended.
+//! The threads of a scope: starting them, and finding those that can be joined.
 
+use std::mem;
 use std::thread::ScopedJoinHandle;
 
 use parking_lot::Mutex;
@@ -7,25 +8,28 @@ use parking_lot::Mutex;
 use crate::error::{CancelReason, Cancelled};
 use crate::thread::Starter;
 
-/// The threads of a scope that have not been joined yet. A thread that has ended keeps its stack until then, so they are
-/// looked through whenever their number has doubled.
+/// The threads of a scope that have not been joined yet.
+///
+/// A thread that has ended keeps its stack until it is joined. So the handles are searched for such threads each time their
+/// number has doubled.
 pub(super) struct Threads<'scope> {
     starter: &'scope (dyn Starter<'scope> + 'scope),
-    /// The size of their stacks, in bytes.
+    /// The size of each thread's stack, in bytes.
     stack: Option<usize>,
     handles: Mutex<Handles<'scope>>,
 }
 
 struct Handles<'scope> {
-    running: Vec<ScopedJoinHandle<'scope, ()>>,
-    reap_at: usize,
+    unjoined: Vec<ScopedJoinHandle<'scope, ()>>,
+    /// The number of handles at which the next search is due.
+    search_at: usize,
 }
 
-const REAP_FROM: usize = 32;
+const SEARCH_FROM: usize = 32;
 
 impl<'scope> Threads<'scope> {
     pub(super) fn new(starter: &'scope (dyn Starter<'scope> + 'scope), stack: Option<usize>) -> Self {
-        let handles = Mutex::new(Handles { running: Vec::new(), reap_at: REAP_FROM });
+        let handles = Mutex::new(Handles { unjoined: Vec::new(), search_at: SEARCH_FROM });
         Threads { starter, stack, handles }
     }
 
@@ -39,21 +43,21 @@ impl<'scope> Threads<'scope> {
         self.starter.start(name, index, self.stack, Box::new(f)).map_err(|_| refused)
     }
 
+    /// Takes any thread, to be joined.
     pub(super) fn take(&self) -> Option<ScopedJoinHandle<'scope, ()>> {
-        self.handles.lock().running.pop()
+        self.handles.lock().unjoined.pop()
     }
 
-    /// Keeps a handle; returns those of threads that have ended.
+    /// Keeps a handle, and returns those of threads that have ended if a search is due.
     pub(super) fn keep(&self, handle: ScopedJoinHandle<'scope, ()>) -> Vec<ScopedJoinHandle<'scope, ()>> {
         let mut handles = self.handles.lock();
-        handles.running.push(handle);
-        if handles.running.len() < handles.reap_at {
+        handles.unjoined.push(handle);
+        if handles.unjoined.len() < handles.search_at {
             return Vec::new();
         }
-        let (ended, running) =
-            std::mem::take(&mut handles.running).into_iter().partition(ScopedJoinHandle::is_finished);
-        handles.running = running;
-        handles.reap_at = REAP_FROM.max(2 * handles.running.len());
+        let (ended, running) = mem::take(&mut handles.unjoined).into_iter().partition(ScopedJoinHandle::is_finished);
+        handles.unjoined = running;
+        handles.search_at = SEARCH_FROM.max(2 * handles.unjoined.len());
         ended
     }
 }

@@ -12,8 +12,9 @@ use crossbeam::channel::unbounded;
 use proptest::prelude::*;
 
 use crate::model::{End, Error, ending, try_programs};
+use crate::scope::model as scope_model;
 use crate::util::{Gate, reached, run_alone_by};
-use crate::{feedback_model, nested_model, pipeline_cancel, scope_model};
+use crate::{feedback_model, nested_model, pipeline_cancel};
 
 const REFUSED: CancelReason = CancelReason::Other("the system refused to start a thread");
 

@@ -1,16 +1,12 @@
-//! What a scope that goes on past failures says of its tasks: failed, cancelled, skipped.
+//! The accounts of a scope that keeps going: which tasks failed, were cancelled or were skipped.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use anyhow::Result;
 use brigade::{CancelReason, CancellationToken, Cancelled, Failures, Outcome, ScopeBuilder, scope};
 
+use super::{EagerBomb, live};
 use crate::util::{Gate, until, watched};
-
-fn live() -> CancellationToken {
-    CancellationToken::new()
-}
-
-type Result<T> = std::result::Result<T, anyhow::Error>;
 
 /// Failed, cancelled, skipped.
 fn accounts<E>(failures: &Failures<E>) -> (usize, usize, usize) {
@@ -265,15 +261,9 @@ fn values_of_several_closures_whose_drop_panics_end_no_process() {
 
     use crate::util::message_of;
 
-    struct Bomb(&'static str);
-    impl Drop for Bomb {
-        fn drop(&mut self) {
-            panic!("{}", self.0)
-        }
-    }
     type Ended<T> = std::result::Result<T, Cancelled>;
-    let bomb = |message: &'static str| move |_: &CancellationToken| Ended::Ok(Bomb(message));
-    let fails = |_: &CancellationToken| Ended::<Bomb>::Err(Cancelled::new(CancelReason::Other("real")));
+    let bomb = |message: &'static str| move |_: &CancellationToken| Ended::Ok(EagerBomb(message));
+    let fails = |_: &CancellationToken| Ended::<EagerBomb>::Err(Cancelled::new(CancelReason::Other("real")));
     watched(move || {
         let t = live();
         // The real error comes first, and a panic counts more.

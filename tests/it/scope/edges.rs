@@ -1,44 +1,17 @@
-//! Where the parts of a scope meet: a join that gives up, threads that are refused late, callers that are nobody's task,
-//! panics beside the tasks.
+//! Where the parts of a scope meet: a join that gives up, threads that are refused late, threads that run no task, panics
+//! beside the tasks.
 
 use std::panic::panic_any;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use brigade::{
-    CancelReason, CancellationToken, Cancelled, Failures, Hooks, Outcome, Panic, Pipeline, ScopeBuilder, ScopedTask,
-    Task, first_ok, scope, try_join, try_join_all,
+    CancelReason, CancellationToken, Cancelled, Failures, Hooks, Outcome, Pipeline, ScopeBuilder, ScopedTask, Task,
+    first_ok, scope, try_join, try_join_all,
 };
 
+use super::{Bomb, Log, live};
 use crate::util::{Counter, Gate, alone, message_of, payload_of, reached, until_others_sleep, watched};
-
-fn live() -> CancellationToken {
-    CancellationToken::new()
-}
-
-#[derive(Default)]
-struct Log(Mutex<Vec<String>>);
-
-impl Log {
-    fn lines(self) -> Vec<String> {
-        self.0.into_inner().unwrap()
-    }
-
-    fn line(&self, line: String) {
-        self.0.lock().unwrap().push(line);
-    }
-}
-
-impl Hooks for Log {
-    fn ended(&self, task: Task<'_>, outcome: Outcome, _: Duration) {
-        self.line(format!("{}#{} {outcome}", task.name, task.index));
-    }
-
-    fn panicked(&self, panic: &Panic) {
-        self.line(panic.to_string());
-    }
-}
 
 #[test]
 fn a_task_whose_join_gave_up_is_skipped_as_any_other() {
@@ -63,7 +36,7 @@ fn a_task_whose_join_gave_up_is_skipped_as_any_other() {
             Ok::<_, Cancelled>(())
         });
         assert_eq!(result, Err(Cancelled::new(CancelReason::Requested)));
-        assert_eq!(log.lines(), ["task#0 completed", "task#1 skipped: requested"]);
+        assert_eq!(log.lines_after_starts(), ["task#0 completed", "task#1 skipped: requested"]);
     });
 }
 
@@ -255,18 +228,9 @@ fn the_bodys_own_error_counts_more_than_the_refusal_it_came_from() {
     assert_eq!(result, Err(Cancelled::new(CancelReason::Requested)));
 }
 
-/// A value that panics when it is dropped, but not while another panic unwinds.
-struct Bomb(&'static str);
-
-impl Drop for Bomb {
-    fn drop(&mut self) {
-        assert!(std::thread::panicking(), "the drop of {}", self.0);
-    }
-}
-
 impl From<Cancelled> for Bomb {
     fn from(_: Cancelled) -> Self {
-        Bomb("a cancellation")
+        Bomb("the drop of a cancellation")
     }
 }
 
@@ -277,7 +241,7 @@ fn hooks_are_told_of_panics_of_the_body_and_of_drops_under_the_tasks_name() {
         let builder = ScopeBuilder::new().hooks(&log);
         let failures = builder
             .collect_all(&live(), |s| -> Result<(), Cancelled> {
-                s.named("parse").spawn(|_| Ok(Bomb("a value")))?;
+                s.named("parse").spawn(|_| Ok(Bomb("the drop of a value")))?;
                 panic!("a bug");
             })
             .unwrap_err();
@@ -285,7 +249,7 @@ fn hooks_are_told_of_panics_of_the_body_and_of_drops_under_the_tasks_name() {
             failures.iter().map(ToString::to_string).collect::<Vec<_>>(),
             ["parse#0 panicked: the drop of a value", "body#0 panicked: a bug"]
         );
-        let mut lines = log.lines();
+        let mut lines = log.lines_after_starts();
         lines.sort();
         assert_eq!(lines, ["body#0 panicked: a bug", "parse#0 completed", "parse#0 panicked: the drop of a value"]);
     });
@@ -314,7 +278,7 @@ fn a_panic_in_a_hook_counts_as_the_tasks() {
             let message = if at_start { "a bad start" } else { "a bad end" };
             let builder = ScopeBuilder::new().hooks(&bad);
             let joined = builder.collect_all(&live(), |s| {
-                let bomb = Bomb("a closure");
+                let bomb = Bomb("the drop of a closure");
                 let task = s.spawn(move |_| {
                     std::mem::forget(bomb);
                     Ok::<_, Cancelled>(1)
@@ -341,7 +305,7 @@ fn several_values_whose_drop_panics_end_no_process() {
                     let ended = ended.clone();
                     s.spawn(move |_| {
                         ended.add();
-                        Err::<(), _>(Bomb("an error"))
+                        Err::<(), _>(Bomb("the drop of an error"))
                     })?;
                 }
                 ended.wait_for(2);
@@ -359,7 +323,7 @@ fn several_values_whose_drop_panics_end_no_process() {
                 move |_: &CancellationToken| {
                     turn.wait_for(at);
                     turn.add();
-                    if at == 2 { Ok(at) } else { Err(Bomb("an error")) }
+                    if at == 2 { Ok(at) } else { Err(Bomb("the drop of an error")) }
                 }
             }),
         );
@@ -367,7 +331,9 @@ fn several_values_whose_drop_panics_end_no_process() {
         // Values in front of a failure: the first of them goes off, as in a loop.
         let message = message_of(|| {
             let closures = [0, 1, 2].map(|at| {
-                move |_: &CancellationToken| if at < 2 { Ok(Bomb("a value")) } else { anyhow::bail!("the third") }
+                move |_: &CancellationToken| {
+                    if at < 2 { Ok(Bomb("the drop of a value")) } else { anyhow::bail!("the third") }
+                }
             });
             _ = try_join_all(&live(), closures);
         });

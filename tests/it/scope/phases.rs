@@ -9,11 +9,8 @@ use brigade::{
 };
 use crossbeam::channel::bounded;
 
+use super::{Bomb, live};
 use crate::util::{Census, Counted, message_of, reached, watched};
-
-fn live() -> CancellationToken {
-    CancellationToken::new()
-}
 
 /// Does something at the step of this number.
 struct Steps<'a> {
@@ -206,17 +203,11 @@ fn a_task_that_never_waits_stops_where_it_looks() {
     });
 }
 
-/// Panics when it is dropped, but for once in a row of panics, which would end the process.
-struct Bomb;
-
-impl Drop for Bomb {
-    fn drop(&mut self) {
-        assert!(std::thread::panicking(), "the bomb went off");
-    }
-}
-
 #[test]
 fn what_panics_when_it_is_dropped_ends_no_process_wherever_it_is() {
+    fn bomb() -> Bomb {
+        Bomb("the bomb went off")
+    }
     watched(|| {
         for builder in builders() {
             // A payload, and one that loses against it.
@@ -224,7 +215,7 @@ fn what_panics_when_it_is_dropped_ends_no_process_wherever_it_is() {
                 let payload = crate::util::payload_of(|| {
                     let _ = builder.run(&live(), |s| {
                         for _ in 0..4 {
-                            s.spawn(|_| -> Result<(), Cancelled> { std::panic::panic_any(Bomb) })?;
+                            s.spawn(|_| -> Result<(), Cancelled> { std::panic::panic_any(bomb()) })?;
                         }
                         Ok(())
                     });
@@ -234,12 +225,12 @@ fn what_panics_when_it_is_dropped_ends_no_process_wherever_it_is() {
             assert_eq!(message, "the bomb went off");
             // A value that nobody joins, one that is joined too late, a closure that is skipped, an error that loses.
             let dropped =
-                builder.collect_all(&live(), |s| s.spawn(|_| Ok::<_, Cancelled>(Bomb)).map(drop)).unwrap_err();
+                builder.collect_all(&live(), |s| s.spawn(|_| Ok::<_, Cancelled>(bomb())).map(drop)).unwrap_err();
             assert_eq!(dropped.as_slice()[0].panic().unwrap().message(), "the bomb went off");
             let skipped = message_of(|| {
                 let _ = builder.run(&live(), |s| -> Result<(), Cancelled> {
                     for _ in 0..4 {
-                        let bomb = Bomb;
+                        let bomb = bomb();
                         s.spawn(move |s| {
                             let _bomb = bomb;
                             s.token().cancel();
@@ -253,8 +244,9 @@ fn what_panics_when_it_is_dropped_ends_no_process_wherever_it_is() {
             let failures = builder
                 .failures(1)
                 .collect_all(&live(), |s| {
-                    (0..3)
-                        .try_for_each(|_| s.spawn(|_| Err::<(), _>(Explosive(Bomb))).map(drop).map_err(Explosive::from))
+                    (0..3).try_for_each(|_| {
+                        s.spawn(|_| Err::<(), _>(Explosive(bomb()))).map(drop).map_err(Explosive::from)
+                    })
                 })
                 .unwrap_err();
             assert_eq!(failures.count(), 3);
@@ -269,6 +261,6 @@ struct Explosive(Bomb);
 
 impl From<Cancelled> for Explosive {
     fn from(_: Cancelled) -> Self {
-        Explosive(Bomb)
+        Explosive(Bomb("the bomb went off"))
     }
 }

@@ -1,26 +1,17 @@
-//! What a failure does in a scope, hooks, and the small forms.
+//! The policies of a scope, its hooks, and `try_join` and `first_ok`.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use anyhow::Result;
 use brigade::{
-    CancelReason, CancellationToken, Cancelled, Failures, Hooks, Outcome, Panic, ScopeBuilder, Task, first_ok, scope,
-    try_join, try_join_all, try_join3, try_join4,
+    CancelReason, CancellationToken, Cancelled, Hooks, Outcome, Panic, ScopeBuilder, Task, first_ok, scope, try_join,
+    try_join_all, try_join3, try_join4,
 };
 use proptest::prelude::*;
 
+use super::{Log, live, shown};
 use crate::util::{Gate, message_of, payload_of, reached, watched};
-
-fn live() -> CancellationToken {
-    CancellationToken::new()
-}
-
-type Result<T> = std::result::Result<T, anyhow::Error>;
-
-fn shown<E: std::fmt::Display>(failures: &Failures<E>) -> Vec<String> {
-    failures.iter().map(ToString::to_string).collect()
-}
 
 #[test]
 fn supervised_tasks_disturb_neither_each_other_nor_the_body() {
@@ -130,34 +121,6 @@ fn a_task_with_a_thread_of_its_own_runs_even_if_the_scope_is_cancelled_at_once()
             assert_eq!((error.unwrap_err().to_string().as_str(), ran.into_inner()), ("body", 1));
         }
     });
-}
-
-#[derive(Default)]
-struct Log(Mutex<Vec<String>>);
-
-impl Log {
-    fn add(&self, line: String) {
-        self.0.lock().unwrap().push(line);
-    }
-
-    fn lines(&self) -> Vec<String> {
-        std::mem::take(&mut self.0.lock().unwrap())
-    }
-}
-
-impl Hooks for Log {
-    fn started(&self, task: Task<'_>) {
-        self.add(format!("{}#{} started", task.name, task.index));
-    }
-
-    fn ended(&self, task: Task<'_>, outcome: Outcome, took: Duration) {
-        assert_eq!(matches!(outcome, Outcome::Skipped(_)), took == Duration::ZERO);
-        self.add(format!("{}#{} {outcome}", task.name, task.index));
-    }
-
-    fn panicked(&self, panic: &Panic) {
-        self.add(panic.to_string());
-    }
 }
 
 #[test]

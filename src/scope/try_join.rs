@@ -1,11 +1,8 @@
-//! The small forms: some closures at once, and what they return together.
-
-use parking_lot::Mutex;
+//! [`try_join`] and its kind: several closures at once, and all their values.
 
 use super::builder::ScopeBuilder;
-use super::handle::{ScopedTask, values_of};
+use super::task::{ScopedTask, values_of};
 use crate::error::Cancelled;
-use crate::failures::Failures;
 use crate::panic;
 use crate::token::CancellationToken;
 
@@ -15,7 +12,7 @@ use crate::token::CancellationToken;
 ///
 /// # Cancellation
 ///
-/// As for [`scope`](crate::scope): the closures notice it, if they look at the token.
+/// As for [`scope`](crate::scope()): the closures notice it, if they look at the token.
 ///
 /// # Errors
 ///
@@ -49,34 +46,22 @@ where
 {
     ScopeBuilder::new().run_and_drop(
         token,
-        |(a, b)| panic::drop_each([any(a), any(b)]),
+        |(a, b)| panic::drop_each([boxed(a), boxed(b)]),
         |s| {
             let a = match s.spawn(|s| a(s.token())) {
                 Ok(a) => a,
-                Err(refused) => return give_up([Some(refused)], [any(b)]),
+                Err(refused) => return fail_with([Some(refused)], [boxed(b)]),
             };
             let b = b(s.token())?;
             match a.join_to_the_end() {
                 Ok(a) => Ok((a, b)),
-                Err(cancelled) => give_up([Some(cancelled)], [any(b)]),
+                Err(cancelled) => fail_with([Some(cancelled)], [boxed(b)]),
             }
         },
     )
 }
 
-/// Runs three closures at once; see [`try_join`]. The third runs on the calling thread.
-///
-/// # Cancellation
-///
-/// As for [`try_join`].
-///
-/// # Errors
-///
-/// As for [`try_join`].
-///
-/// # Panics
-///
-/// As for [`try_join`].
+/// Runs three closures at once, as [`try_join`] runs two; the third runs on the calling thread.
 ///
 /// # Examples
 ///
@@ -93,6 +78,7 @@ where
 /// assert_eq!((count, longest, first), (6, Some(3), Some(&"be")));
 /// # Ok::<(), Cancelled>(())
 /// ```
+#[expect(clippy::missing_errors_doc, reason = "those of `try_join`")]
 pub fn try_join3<A, B, C, E, F, G, H>(token: &CancellationToken, a: F, b: G, c: H) -> Result<(A, B, C), E>
 where
     F: FnOnce(&CancellationToken) -> Result<A, E> + Send,
@@ -104,35 +90,24 @@ where
 {
     ScopeBuilder::new().run_and_drop(
         token,
-        |(a, b, c)| panic::drop_each([any(a), any(b), any(c)]),
+        |(a, b, c)| panic::drop_each([boxed(a), boxed(b), boxed(c)]),
         |s| {
             let (a, b) = match (s.spawn(|s| a(s.token())), s.spawn(|s| b(s.token()))) {
                 (Ok(a), Ok(b)) => (a, b),
-                (a, b) => return give_up([error_of(&a), error_of(&b)], [any(a), any(b), any(c)]),
+                (a, b) => return fail_with([error_of(&a), error_of(&b)], [boxed(a), boxed(b), boxed(c)]),
             };
             let c = c(s.token())?;
             match (a.join_to_the_end(), b.join_to_the_end()) {
                 (Ok(a), Ok(b)) => Ok((a, b, c)),
-                (a, b) => give_up([error_of(&a), error_of(&b)], [any(a), any(b), any(c)]),
+                (a, b) => fail_with([error_of(&a), error_of(&b)], [boxed(a), boxed(b), boxed(c)]),
             }
         },
     )
 }
 
-/// Runs four closures at once; see [`try_join`]. The fourth runs on the calling thread. For more of them, or as many as there
-/// happen to be, there is [`try_join_all`].
+/// Runs four closures at once, as [`try_join`] runs two; the fourth runs on the calling thread.
 ///
-/// # Cancellation
-///
-/// As for [`try_join`].
-///
-/// # Errors
-///
-/// As for [`try_join`].
-///
-/// # Panics
-///
-/// As for [`try_join`].
+/// For more closures, or a number that the program computes, there is [`try_join_all`].
 ///
 /// # Examples
 ///
@@ -144,6 +119,7 @@ where
 /// assert_eq!(a + b + c + d, 999 * 500);
 /// # Ok::<(), Cancelled>(())
 /// ```
+#[expect(clippy::missing_errors_doc, reason = "those of `try_join`")]
 pub fn try_join4<A, B, C, D, E, F, G, H, I>(
     token: &CancellationToken,
     a: F,
@@ -163,30 +139,32 @@ where
 {
     ScopeBuilder::new().run_and_drop(
         token,
-        |(a, b, c, d)| panic::drop_each([any(a), any(b), any(c), any(d)]),
+        |(a, b, c, d)| panic::drop_each([boxed(a), boxed(b), boxed(c), boxed(d)]),
         |s| {
             let (a, b, c) = match (s.spawn(|s| a(s.token())), s.spawn(|s| b(s.token())), s.spawn(|s| c(s.token()))) {
                 (Ok(a), Ok(b), Ok(c)) => (a, b, c),
                 (a, b, c) => {
                     let errors = [error_of(&a), error_of(&b), error_of(&c)];
-                    return give_up(errors, [any(a), any(b), any(c), any(d)]);
+                    return fail_with(errors, [boxed(a), boxed(b), boxed(c), boxed(d)]);
                 }
             };
             let d = d(s.token())?;
             match (a.join_to_the_end(), b.join_to_the_end(), c.join_to_the_end()) {
                 (Ok(a), Ok(b), Ok(c)) => Ok((a, b, c, d)),
-                (a, b, c) => give_up([error_of(&a), error_of(&b), error_of(&c)], [any(a), any(b), any(c), any(d)]),
+                (a, b, c) => {
+                    fail_with([error_of(&a), error_of(&b), error_of(&c)], [boxed(a), boxed(b), boxed(c), boxed(d)])
+                }
             }
         },
     )
 }
 
-/// A value of any type, to be dropped beside others.
+/// A value of any type, in a list of values that are dropped one by one.
 trait Anything {}
 
 impl<T> Anything for T {}
 
-fn any<'a>(value: impl Sized + 'a) -> Box<dyn Anything + 'a> {
+fn boxed<'a>(value: impl Sized + 'a) -> Box<dyn Anything + 'a> {
     Box::new(value)
 }
 
@@ -194,9 +172,11 @@ fn error_of<T>(joined: &Result<T, Cancelled>) -> Option<Cancelled> {
     joined.as_ref().err().copied()
 }
 
-/// Ends the body with the first of the errors. The values of the other closures, or these themselves, are dropped one by
-/// one: together, two whose `Drop` panics would end the process.
-fn give_up<'a, T, E: From<Cancelled>, const N: usize, const M: usize>(
+/// Ends the body with the first of the errors.
+///
+/// The values of the other closures, or the closures themselves, are dropped one by one, because two whose `Drop` panics would
+/// abort the process together.
+fn fail_with<'a, T, E: From<Cancelled>, const N: usize, const M: usize>(
     errors: [Option<Cancelled>; N],
     rest: [Box<dyn Anything + 'a>; M],
 ) -> Result<T, E> {
@@ -209,8 +189,7 @@ fn give_up<'a, T, E: From<Cancelled>, const N: usize, const M: usize>(
 ///
 /// # Cancellation
 ///
-/// As for [`scope`](crate::scope): the closures notice it, if they look at the token they are given. (A closure that is made
-/// inside another one, as in `map`, has to name that argument's type, as below: rustc infers one lifetime for it else.)
+/// As for [`scope`](crate::scope()): the closures notice it, if they look at the token they are given.
 ///
 /// # Errors
 ///
@@ -222,6 +201,9 @@ fn give_up<'a, T, E: From<Cancelled>, const N: usize, const M: usize>(
 /// Resumes the panic of the first closure that panicked, by their order, when all have ended.
 ///
 /// # Examples
+///
+/// A closure that is made inside another closure, as in `map`, has to name the type of its argument, because rustc infers a
+/// single lifetime for it otherwise.
 ///
 /// ```
 /// use std::io;
@@ -241,58 +223,9 @@ where
     ScopeBuilder::new().try_join_all(token, closures)
 }
 
-/// Runs all closures at once, each on a thread of its own, and returns the value of the first in time that succeeds; the
-/// others are cancelled.
-///
-/// # Cancellation
-///
-/// As for [`scope`](crate::scope): the closures notice it, if they look at the token they are given.
-///
-/// # Errors
-///
-/// Every error, in the order of the closures, if none succeeds; an empty list, if there are no closures. Where the token is
-/// cancelled, the list says which closures [ended after that](Failures::cancelled) and counts the first one that could
-/// [not be started](Failures::skipped); those behind it are not tried. Where the system has no thread for a closure, its
-/// [`Cancelled`] is the last of the list, and those behind it are not tried either.
-///
-/// # Panics
-///
-/// Resumes the panic of the first closure that panicked, by their order, when all have ended, even if another succeeded.
-///
-/// # Examples
-///
-/// ```
-/// use brigade::{CancellationToken, first_ok};
-///
-/// let found = first_ok(&CancellationToken::new(), ["no such file", "Cargo.toml"].map(|name| {
-///     move |_: &CancellationToken| std::fs::read_to_string(name)
-/// }))
-/// .unwrap();
-/// assert!(found.contains("brigade"));
-/// ```
-pub fn first_ok<T, E, F>(token: &CancellationToken, closures: impl IntoIterator<Item = F>) -> Result<T, Failures<E>>
-where
-    F: FnOnce(&CancellationToken) -> Result<T, E> + Send,
-    T: Send,
-    E: From<Cancelled> + Send,
-{
-    ScopeBuilder::new().first_ok(token, closures)
-}
-
 impl<'env> ScopeBuilder<'env> {
-    /// Runs all closures as [`try_join_all`] does, with what this builder says.
-    ///
-    /// # Cancellation
-    ///
-    /// As for [`try_join_all`].
-    ///
-    /// # Errors
-    ///
-    /// As for [`try_join_all`].
-    ///
-    /// # Panics
-    ///
-    /// As for [`try_join_all`].
+    /// Runs all closures as [`try_join_all`] does, with the options of this builder.
+    #[expect(clippy::missing_errors_doc, reason = "those of the function")]
     pub fn try_join_all<T, E, F>(
         &self,
         token: &CancellationToken,
@@ -308,64 +241,5 @@ impl<'env> ScopeBuilder<'env> {
             let tasks = closures.into_iter().map(spawn).collect::<Result<Vec<_>, _>>()?;
             Ok(values_of(tasks.into_iter().map(ScopedTask::join_to_the_end))?)
         })
-    }
-
-    /// Runs all closures as [`first_ok`] does, with what this builder says. With a [`limit`](Self::limit), those that have
-    /// not been started when one succeeds never are.
-    ///
-    /// # Cancellation
-    ///
-    /// As for [`first_ok`].
-    ///
-    /// # Errors
-    ///
-    /// As for [`first_ok`].
-    ///
-    /// # Panics
-    ///
-    /// As for [`first_ok`].
-    pub fn first_ok<T, E, F>(
-        &self,
-        token: &CancellationToken,
-        closures: impl IntoIterator<Item = F>,
-    ) -> Result<T, Failures<E>>
-    where
-        F: FnOnce(&CancellationToken) -> Result<T, E> + Send + 'env,
-        T: Send + 'env,
-        E: From<Cancelled> + Send + 'env,
-    {
-        let winner = Mutex::new(None);
-        let (ended, failures) = self.list_all(token, true, |s| {
-            for f in closures {
-                let spawned = s.spawn(|s| {
-                    let value = f(s.token())?;
-                    let mut value = Some(value);
-                    // A value that is second is dropped at the end, and not under the lock.
-                    let mut first = winner.lock();
-                    if first.is_none() {
-                        *first = value.take();
-                    }
-                    drop(first);
-                    s.finish();
-                    Ok(())
-                });
-                if spawned.is_err() {
-                    break;
-                }
-            }
-            Ok(())
-        });
-        debug_assert!(ended.is_some() || failures.has_panic(), "the body returns no error");
-        match winner.into_inner() {
-            lost if failures.has_panic() => {
-                panic::discard(lost);
-                Err(failures.resume_panic())
-            }
-            Some(value) => {
-                failures.discard();
-                Ok(value)
-            }
-            None => Err(failures),
-        }
     }
 }

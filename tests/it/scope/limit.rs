@@ -5,16 +5,13 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use brigade::{CancelReason, CancellationToken, Cancelled, Pipeline, Scope, ScopeBuilder, scope};
+use brigade::{CancelReason, Cancelled, Pipeline, Scope, ScopeBuilder, scope};
 
+use super::live;
 use crate::util::{
     Census, Counter, Gate, alone, cpu_time, memory, message_of, reached, threads, until_others_sleep, until_threads,
     watched,
 };
-
-fn live() -> CancellationToken {
-    CancellationToken::new()
-}
 
 fn limited(threads: usize) -> ScopeBuilder<'static> {
     ScopeBuilder::new().limit(threads)

@@ -1,19 +1,16 @@
+//! The body of a scope and its tasks: values, names, the first failure, panics, joins, threads.
+
 use std::panic::panic_any;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use brigade::{CancelReason, CancellationToken, Cancelled, Failure, ScopeBuilder, scope};
+use anyhow::Result;
+use brigade::{CancelReason, Cancelled, ScopeBuilder, scope};
 
+use super::{Bomb, EagerBomb, live};
 use crate::util::{
-    Census, Counter, Gate, alone, cpu_time, message_of, payload_of, reached, threads, until_others_sleep,
-    until_threads, watched,
+    Census, Gate, alone, cpu_time, message_of, payload_of, reached, threads, until_others_sleep, until_threads, watched,
 };
-
-fn live() -> CancellationToken {
-    CancellationToken::new()
-}
-
-type Result<T> = std::result::Result<T, anyhow::Error>;
 
 #[test]
 fn an_empty_scope_returns_the_bodys_value() {
@@ -317,12 +314,6 @@ fn values_are_dropped_once_joined_or_not() {
 
 #[test]
 fn a_payload_whose_drop_panics_does_not_get_in_the_way() {
-    struct Bomb;
-    impl Drop for Bomb {
-        fn drop(&mut self) {
-            assert!(std::thread::panicking(), "bomb");
-        }
-    }
     watched(|| {
         let payload = payload_of(|| {
             let both = std::sync::Barrier::new(2);
@@ -331,7 +322,7 @@ fn a_payload_whose_drop_panics_does_not_get_in_the_way() {
                     let both = &both;
                     s.spawn(move |_| -> std::result::Result<(), Cancelled> {
                         both.wait();
-                        if first { panic_any("first") } else { panic_any(Bomb) }
+                        if first { panic_any("first") } else { panic_any(Bomb("bomb")) }
                     })?;
                 }
                 Ok(())
@@ -343,115 +334,25 @@ fn a_payload_whose_drop_panics_does_not_get_in_the_way() {
 
 #[test]
 fn neither_a_value_nor_an_error_whose_drop_panics_replaces_a_panic() {
-    struct Bomb;
-    impl Drop for Bomb {
-        fn drop(&mut self) {
-            panic!("bomb");
-        }
-    }
-    impl From<Cancelled> for Bomb {
+    struct Loud(#[expect(dead_code, reason = "dropped")] EagerBomb);
+    impl From<Cancelled> for Loud {
         fn from(_: Cancelled) -> Self {
-            Bomb
+            Loud(EagerBomb("bomb"))
         }
     }
     watched(|| {
         let message = message_of(|| {
             let _ = scope(&live(), |s| {
-                let panics = s.spawn(|s| -> std::result::Result<(), Bomb> {
+                let panics = s.spawn(|s| -> std::result::Result<(), Loud> {
                     s.token().wait();
                     panic!("task");
                 });
-                let fails = s.spawn(|_| Err::<(), _>(Bomb));
+                let fails = s.spawn(|_| Err::<(), _>(Loud(EagerBomb("bomb"))));
                 assert!(panics.is_ok() && fails.is_ok());
-                Ok(Bomb)
+                Ok(EagerBomb("bomb"))
             });
         });
         assert_eq!(message, "task");
-    });
-}
-
-#[test]
-fn collect_all_lets_every_task_end_and_lists_the_failures_in_spawn_order() {
-    watched(|| {
-        let ended = Counter::default();
-        let failures = ScopeBuilder::new()
-            .collect_all(&live(), |s| {
-                for task in 0..6 {
-                    let ended = ended.clone();
-                    s.named(["even", "odd"][task % 2]).spawn(move |s| {
-                        assert!(!s.token().is_cancelled());
-                        // The later ones end first.
-                        ended.wait_for(5 - task);
-                        ended.add();
-                        match task {
-                            1 => anyhow::bail!("one"),
-                            4 => panic!("four"),
-                            _ => Ok(()),
-                        }
-                    })?;
-                }
-                Ok(())
-            })
-            .unwrap_err();
-        let shown: Vec<String> = failures.iter().map(ToString::to_string).collect();
-        assert_eq!(shown, ["odd#1 failed: one", "even#4 panicked: four"]);
-        let failures: Vec<_> = failures.into_iter().collect();
-        assert_eq!(failures[0].error().unwrap().to_string(), "one");
-        assert_eq!((failures[1].component(), failures[1].index()), ("even", 4));
-        let Some(Failure::Panic(panic)) = failures.into_iter().next_back() else { panic!("a panic") };
-        assert_eq!(panic.into_payload().downcast_ref(), Some(&"four"));
-    });
-}
-
-#[test]
-fn collect_all_gives_the_value_if_nothing_failed_and_else_the_bodys_failure_last() {
-    assert_eq!(ScopeBuilder::new().collect_all(&live(), |_| Ok::<_, Cancelled>(3)).unwrap(), 3);
-    let failures = ScopeBuilder::new()
-        .collect_all(&live(), |s| {
-            s.spawn(|_| -> Result<()> { anyhow::bail!("task") })?;
-            Err::<(), _>(anyhow::anyhow!("body"))
-        })
-        .unwrap_err();
-    let shown: Vec<String> = failures.iter().map(ToString::to_string).collect();
-    assert_eq!(shown, ["task#0 failed: task", "body#0 failed: body"]);
-}
-
-#[test]
-fn a_failure_that_is_joined_is_handled_and_not_listed() {
-    watched(|| {
-        let failures = ScopeBuilder::new()
-            .collect_all(&live(), |s| {
-                let (error, panic) = (
-                    s.spawn(|_| -> Result<()> { anyhow::bail!("handled") })?,
-                    s.spawn(|_| -> Result<()> { panic!("too") })?,
-                );
-                assert_eq!(error.join().unwrap_err().to_string(), "task#0 failed: handled");
-                assert_eq!(panic.join().unwrap_err().into_panic().unwrap().message(), "too");
-                let gate = Gate::default();
-                let dropped = s.spawn({
-                    let gate = gate.clone();
-                    move |_| -> Result<()> {
-                        gate.pass();
-                        anyhow::bail!("dropped before it failed")
-                    }
-                })?;
-                drop(dropped);
-                gate.open();
-                let held = s.spawn(|_| -> Result<()> { anyhow::bail!("dropped when it had failed") })?;
-                crate::util::until(|| held.is_finished());
-                drop(held);
-                // By `?` the failure becomes the body's own.
-                s.spawn(|_| -> Result<()> { anyhow::bail!("disk full") })?.join()?;
-                Ok(())
-            })
-            .unwrap_err();
-        let shown: Vec<String> = failures.iter().map(ToString::to_string).collect();
-        let expected = [
-            "task#2 failed: dropped before it failed",
-            "task#3 failed: dropped when it had failed",
-            "body#0 failed: task#4 failed: disk full",
-        ];
-        assert_eq!(shown, expected);
     });
 }
 

@@ -5,13 +5,10 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use anyhow::{Result, anyhow};
-use brigade::{CancelReason, CancellationToken, Cancelled, Failure, Failures, Scope, ScopeBuilder, ScopedTask, scope};
+use brigade::{CancelReason, Cancelled, Failure, Failures, Scope, ScopeBuilder, ScopedTask, scope};
 
+use super::live;
 use crate::util::{Counter, Gate, message_of, payload_of, watched};
-
-fn live() -> CancellationToken {
-    CancellationToken::new()
-}
 
 // errgroup
 
