@@ -1,4 +1,4 @@
-//! What a scope and its tasks cost, beside std's.
+//! The cost of a scope and its tasks, beside std's.
 #![expect(clippy::disallowed_methods, reason = "the peer")]
 
 use brigade::{CancellationToken, Cancelled, scope};

@@ -1,4 +1,4 @@
-//! [`Hooks`]: being told of tasks as they start and end.
+//! [`Hooks`]: calls at the start and the end of each task.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,10 +6,11 @@ use std::time::Duration;
 use crate::error::CancelReason;
 use crate::failure::Panic;
 
-/// Is told when tasks of a [scope](crate::ScopeBuilder) start, end and panic: for metrics, traces and logs.
+/// Is told when tasks of a [scope](crate::scope::ScopeBuilder) start, end and panic: for metrics, traces and logs.
 ///
-/// Every method does nothing unless it is written. They run on the task's thread, before and after it, so what they take
-/// is added to the task's time; a panic in one counts as the task's. Where no hooks are set, not even the clock is read.
+/// Every method does nothing unless it is written. The methods run on the task's thread, before and
+/// after it, so their time is added to the task's. A panic in one counts as the task's. Where no
+/// hooks are set, not even the clock is read.
 ///
 /// # Examples
 ///
@@ -38,8 +39,8 @@ use crate::failure::Panic;
 /// # Ok::<(), Cancelled>(())
 /// ```
 ///
-/// Where a panic is a bug after which nothing should be saved, the process can be ended at once, before any sibling is
-/// told; the panic's message has been printed by then:
+/// Where nothing should be saved after a panic, a hook can end the process at once, before any
+/// sibling is told. The panic's message has been printed by then:
 ///
 /// ```no_run
 /// use brigade::{Hooks, Panic};
@@ -53,30 +54,34 @@ use crate::failure::Panic;
 /// }
 /// ```
 pub trait Hooks: Sync {
-    /// A task is about to start.
+    /// Is called before a task starts.
     fn started(&self, task: Task<'_>) {
         _ = task;
     }
 
-    /// A task has ended, `took` after it started. A task that was skipped has neither started nor taken any time.
+    /// Is called when a task has ended, `took` after it started.
+    ///
+    /// A task that was skipped has neither started nor taken any time.
     fn ended(&self, task: Task<'_>, outcome: Outcome, took: Duration) {
         _ = (task, outcome, took);
     }
 
-    /// A task has panicked, or the scope's body, which is named `body`; or dropping what a task returned or held has. This
-    /// comes before the siblings are told and before [`ended`](Self::ended).
+    /// Is called when a task has panicked, before the siblings are told and before [`ended`](Self::ended).
+    ///
+    /// A panic of the scope's body is told too, under the name `body`; so is a panic in the `Drop`
+    /// of a task's value or closure.
     fn panicked(&self, panic: &Panic) {
         _ = panic;
     }
 }
 
-/// Which task [`Hooks`] are told of.
+/// The task that [`Hooks`] are told of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Task<'a> {
-    /// The name it was spawned with.
+    /// The name of the task.
     pub name: &'a str,
-    /// Which task of its run it is, counted from 0.
+    /// The number of the task in its run, counted from 0.
     pub index: usize,
 }
 
@@ -90,8 +95,9 @@ pub enum Outcome {
     Failed,
     /// It panicked.
     Panicked,
-    /// It returned an error after the run had been cancelled for this reason, and most often because of that. After
-    /// [`finish`](crate::Scope::finish) the reason is [`Finished`](CancelReason::Finished).
+    /// It returned an error after the run had been cancelled for this reason, and most often because of that.
+    ///
+    /// After [`finish`](crate::scope::Scope::finish) the reason is [`Finished`](CancelReason::Finished).
     Cancelled(CancelReason),
     /// It was not started, because the run had been cancelled for this reason.
     Skipped(CancelReason),

@@ -1,8 +1,8 @@
 //! Tasks on scoped threads: fan-out and fan-in.
 //!
-//! [`scope`] runs a body, which spawns tasks that may borrow from outside. It returns when every task has ended, with the value
-//! of the body or with the first failure. Use it for different things to do at once; for many items of one kind use a
-//! [parallel map](crate::par_map) or a [`Pipeline`](crate::Pipeline).
+//! [`scope`] runs a body, which spawns tasks that may borrow from outside. It returns when every task has ended, with
+//! the value of the body or with the first failure. Use it for different things to do at once; for many items of one
+//! kind use a [parallel map](crate::par_map) or a [`Pipeline`](crate::Pipeline).
 //!
 //! | you have | use |
 //! |---|---|
@@ -11,7 +11,7 @@
 //! | a list of closures, and the first value is enough | [`first_ok`] |
 //! | tasks of different kinds, or tasks that spawn tasks | [`scope`] |
 //! | many tasks on a few threads | [`ScopeBuilder::limit`] |
-//! | tasks that shall all run, whatever fails | [`ScopeBuilder::collect_all`] |
+//! | tasks that shall all run, though some fail | [`ScopeBuilder::collect_all`] |
 //! | tasks to be watched and tried again | [`ScopeBuilder::supervise`] |
 //! | a search that may end early | [`Scope::finish`] |
 //!
@@ -19,12 +19,13 @@
 //!
 //! These words have one meaning each, here and in the code:
 //!
-//! - A task *ends* when its closure has returned or panicked. It has *completed*, *failed*, *panicked*, was *cancelled* (it
-//!   returned an error after the cancel) or *skipped* (it never started): see [`Outcome`](crate::Outcome).
-//! - A scope is *cancelled* by a failure, by the caller's token, or because it *finishes*: it has found what it wanted.
-//! - An *echo* is an error that a task returns because the scope was cancelled. It never replaces the failure that it follows.
+//! - A task *ends* when its closure has returned or panicked. It has *completed*, *failed*, *panicked*, was *cancelled*
+//!   (it returned an error after the cancel) or *skipped* (it never started): see [`Outcome`](crate::Outcome).
+//! - A scope is *cancelled* by a failure, by the caller's token, or because it *finishes*: it has its result early.
+//! - An *echo* is an error that a task returns because the scope was cancelled. It never replaces
+//!   the failure that it follows.
 //!
-//! The methods that run a body differ in what a failure does: see the table at [`ScopeBuilder`].
+//! A failure has different effects in the methods that run a body: see the table at [`ScopeBuilder`].
 
 mod error;
 mod id;
@@ -71,47 +72,52 @@ pub use self::try_join::{try_join, try_join_all, try_join3, try_join4};
 
 /// Runs `body`, which spawns tasks that may borrow from outside, and returns its value once every task has ended.
 ///
-/// Each task has a thread of its own from the moment it is spawned, so tasks may wait for each other. The first failure in
-/// time cancels the scope's token, which every task is given. It may be a task's error, a task's panic, or the body's own error
-/// or panic. Then all tasks are joined. A [`ScopeBuilder`] has more to offer: a limit, other policies, names, hooks.
+/// Each task has a thread of its own from the moment it is spawned, so tasks may wait for each other.
+/// The first failure in time cancels the scope's token, which every task is given. It may be a task's
+/// error, a task's panic, or the body's own error or panic. Then all tasks are joined. A
+/// [`ScopeBuilder`] has more to offer: a limit, other policies, names, hooks.
 ///
 /// # Cancellation
 ///
 /// The scope's token is a child of `token`. The scope itself waits for its tasks, and they end when they notice the
-/// cancellation or are done: hand [`Scope::token`] to every call in which they wait. A task is never abandoned, not even on a
-/// timeout, because it may hold borrows of the caller's values, locks and files. Give the token a
+/// cancellation or are done: hand [`Scope::token`] to every call in which they wait. A task is never abandoned, not
+/// even on a timeout, because it may hold borrows of the caller's values, locks and files. Give the token a
 /// [deadline](CancellationToken::child_with_timeout), and have the task observe it.
 ///
 /// # Errors
 ///
-/// The first error in time, of a task or of the body. An error that another task returns later, such as [`Cancelled`], is an
-/// echo and dropped. [`Cancelled`], converted, also if the body went on after a [`spawn`](Scope::spawn) was refused, and if a
-/// task was skipped. A cancelled token alone is no error: if every task and the body end well, so does the scope.
+/// The first error in time, of a task or of the body. An error that another task returns later, such
+/// as [`Cancelled`], is an echo and dropped. [`Cancelled`], converted, also if the body went on
+/// after a [`spawn`](Scope::spawn) was refused, and if a task was skipped. A cancelled token alone
+/// is no error: if every task and the body end well, so does the scope.
 ///
 /// # Panics
 ///
-/// A panic of the body or of a task is resumed, payload intact, when all tasks are joined; it counts more than an error. Of
-/// several panics, that of the body is resumed, or else that of the task spawned first. [Hooks](ScopeBuilder::hooks) are told
-/// of each. A panic in the `Drop` of a value that no caller joins counts as the task's.
+/// A panic of the body or of a task is resumed, payload intact, when all tasks are joined; it
+/// counts more than an error. Of several panics, that of the body is resumed, or else that of the
+/// task spawned first. [Hooks](ScopeBuilder::hooks) are told of each. A panic in the `Drop` of a
+/// value that no caller joins counts as the task's.
 ///
 /// Where a program is compiled with `panic = "abort"`, the first panic ends the process.
 ///
 /// # On a rayon worker
 ///
-/// A scope that is called inside a rayon job, such as the closure of [`par_map`](crate::par_map), waits for its tasks, and
-/// rayon's pool has one worker less meanwhile. If the tasks use rayon themselves, they wait for that pool: once all its workers
-/// wait in scopes, they wait for ever. Keep rayon out of such tasks, or call the scope outside of rayon.
+/// A scope that is called inside a rayon job, such as the closure of [`par_map`](crate::par_map), waits for its tasks,
+/// and rayon's pool has one worker less meanwhile. If the tasks use rayon themselves, they wait for that pool: once all
+/// its workers wait in scopes, they wait for ever. Keep rayon out of such tasks, or call the scope outside of rayon.
 ///
 /// # Costs
 ///
-/// A task costs its thread, some 20 to 80 µs; in a scope with a [limit](ScopeBuilder::limit) a fraction of a microsecond. For
-/// many small items of one kind [`par_map`](crate::par_map) or a [`Pipeline`](crate::Pipeline) is cheaper still.
+/// A task costs its thread, some 20 to 80 µs; in a scope with a [limit](ScopeBuilder::limit) a fraction of a
+/// microsecond. For many small items of one kind [`par_map`](crate::par_map) or a
+/// [`Pipeline`](crate::Pipeline) is cheaper still.
 ///
 /// # Examples
 ///
-/// The error type has to be named somewhere, as in the last line of this body, because rustc cannot infer it from `?` alone
-/// (E0283). It must be [`From<Cancelled>`](Cancelled), so it can be neither `String` nor `Box<dyn Error>` without `Send +
-/// Sync`. A task that spawns uses the scope that it is given, because the outer scope cannot be borrowed for so long.
+/// The error type has to be named somewhere, as in the last line of this body, because rustc cannot
+/// infer it from `?` alone (E0283). It must be [`From<Cancelled>`](Cancelled), so it can be neither
+/// `String` nor `Box<dyn Error>` without `Send + Sync`. A task that spawns uses the scope that it
+/// is given, because the outer scope cannot be borrowed for so long.
 ///
 /// ```
 /// use std::io;
@@ -153,7 +159,7 @@ where
 
 /// Where tasks are spawned, handed to the body of a scope and to every task.
 ///
-/// `P` says what a failure does: it cancels the scope ([`FailFast`]), or it ends the task only ([`KeepGoing`]).
+/// `P` is the effect of a failure: it cancels the scope ([`FailFast`]), or it ends the task only ([`KeepGoing`]).
 pub struct Scope<'scope, 'env: 'scope, E, P = FailFast> {
     link: Link<'scope, E>,
     name: Option<ThinName>,
@@ -167,9 +173,9 @@ where
 {
     /// Spawns a task, which is given the scope, to spawn further tasks and for its token.
     ///
-    /// [`ScopedTask::join`] returns the task's value; dropping the handle leaves the task to the scope. Without a
-    /// [limit](ScopeBuilder::limit) the task has a thread of its own, at once. With a limit it is queued: the body waits while
-    /// the queue is full, and a task never waits.
+    /// [`ScopedTask::join`] returns the task's value; dropping the handle leaves the task to the scope.
+    /// Without a [limit](ScopeBuilder::limit) the task has a thread of its own, at once. With a limit it is
+    /// queued: the body waits while the queue is full, and a task never waits.
     ///
     /// # Cancellation
     ///
@@ -177,13 +183,13 @@ where
     ///
     /// # Errors
     ///
-    /// In a cancelled scope no task is started, and `f` is dropped; a panic of its `Drop` counts as the task's. If the system
-    /// refuses to start a thread (with a limit, the first), the reason is an [`Other`](crate::CancelReason::Other) that says so, and in
-    /// a scope that fails fast it cancels the other tasks. In both cases the scope does not end well, even if this error is
-    /// ignored.
+    /// In a cancelled scope no task is started, and `f` is dropped; a panic of its `Drop` counts as the task's. If the
+    /// system refuses to start a thread (with a limit, the first), the reason is an
+    /// [`Other`](crate::CancelReason::Other) that says so, and in a scope that fails fast it cancels the other tasks.
+    /// In both cases the scope does not end well, even if this error is ignored.
     ///
-    /// After [`finish`](Self::finish) a spawn is no error, because a body that spawns on need not know. The task is skipped,
-    /// and its handle says so.
+    /// After [`finish`](Self::finish) a spawn is no error, because a body that spawns on need not
+    /// know. The task is skipped, and its handle says so.
     pub fn spawn<T, F>(&self, f: F) -> Result<ScopedTask<'scope, T, E, P>, Cancelled>
     where
         F: FnOnce(&Scope<'scope, 'env, E, P>) -> Result<T, E> + Send + 'scope,
@@ -236,22 +242,23 @@ where
         self.start_held(f, IfFull::GiveBack)
     }
 
-    /// Ends the scope early and well, because it has found what it wanted; returns whether this call did so.
+    /// Ends the scope early and well, because it has its result; returns whether this call did so.
     ///
-    /// It cancels the scope's token, with the reason [`Finished`](crate::CancelReason::Finished), so the other tasks leave as after
-    /// any cancel. But nothing has gone wrong, and the scope returns the value of its body. The body may call this, or any task.
+    /// It cancels the scope's token, with the reason [`Finished`](crate::CancelReason::Finished),
+    /// so the other tasks leave as after any cancel. But nothing has gone wrong, and the scope
+    /// returns the value of its body. The body may call this, or any task.
     ///
-    /// - No other task starts. [`spawn`](Self::spawn) gives the handle of a skipped task, [`try_spawn`](Self::try_spawn) gives
-    ///   the closure back, and tasks in the queue are skipped.
-    /// - [`join`](ScopedTask::join) gives the value of a task that has one, and else `Cancelled` with the reason `Finished`. A
-    ///   body that joins by `?` ends with that as its error; a match on the reason goes on instead.
+    /// - No other task starts. [`spawn`](Self::spawn) gives the handle of a skipped task,
+    ///   [`try_spawn`](Self::try_spawn) gives the closure back, and tasks in the queue are skipped.
+    /// - [`join`](ScopedTask::join) gives the value of a task that has one, and else `Cancelled` with the reason
+    ///   `Finished`. A body that joins by `?` ends with that as its error; a match on the reason goes on instead.
     /// - An error that a task returns from now on is dropped unread. An earlier error stands.
     /// - If the body returns an error nevertheless, the scope ends with it. A panic counts always.
-    /// - In a scope that fails fast, it changes nothing after a failure. Nor does it in a scope that is cancelled already, by
-    ///   the caller's token for example.
+    /// - It changes nothing in a scope that fails fast and has a failure, or in a scope that is
+    ///   cancelled already, by the caller's token for example.
     ///
-    /// Scopes within the tasks are cancelled by it as by any other cancel of their caller's token: they end with an error, which
-    /// their task returns.
+    /// Scopes within the tasks are cancelled by it as by any other cancel of their caller's token:
+    /// they end with an error, which their task returns.
     ///
     /// # Panics
     ///
@@ -290,11 +297,11 @@ where
         self.link.finish()
     }
 
-    /// Returns this scope with another name for the tasks that are spawned through it, and for those that they spawn.
+    /// Returns this scope with another name for the tasks that are spawned through it, and for their own tasks.
     ///
-    /// The name stands in [`Failure`]s and [`Hooks`](crate::Hooks). Where each task has a thread of its own, it stands in the
-    /// thread's name too (`name#index`; Linux shows 15 bytes), and so in panic messages. The default is that of the
-    /// [builder](ScopeBuilder::named), or `task`. A NUL becomes the replacement character in the thread's name.
+    /// The name stands in [`Failure`]s and [`Hooks`](crate::Hooks). Where each task has a thread of its own, it stands
+    /// in the thread's name too (`name#index`; Linux shows 15 bytes), and so in panic messages. The default is that of
+    /// the [builder](ScopeBuilder::named), or `task`. A NUL becomes the replacement character in the thread's name.
     #[must_use = "the name is that of the returned scope"]
     pub fn named(&self, name: impl AsRef<str>) -> Self {
         let name = Some(Arc::new(name.as_ref().into()));

@@ -1,4 +1,4 @@
-//! [`ScopeBuilder`]: what a scope can be told before it runs.
+//! [`ScopeBuilder`]: the options of a scope.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -8,7 +8,7 @@ use crate::hooks::Hooks;
 
 /// A scope with more options than [`scope`](crate::scope()) has: a limit, other policies, names, stacks, hooks.
 ///
-/// The method that runs the body says what a failure does:
+/// The method that runs the body decides the effect of a failure:
 ///
 /// | method | a failing task | the result |
 /// |---|---|---|
@@ -17,9 +17,9 @@ use crate::hooks::Hooks;
 /// | [`supervise`](Self::supervise) | disturbs no other | the body's own, and the failures beside it |
 /// | [`first_ok`](Self::first_ok) | disturbs no other; success cancels the others | the first value in time, or else every error |
 ///
-/// A panic is resumed by `run` and `first_ok` when all tasks have been joined. The other methods return it as a value that
-/// names the task, [`Failure::Panic`](crate::Failure::Panic); [`Failures::resume_panic`](crate::Failures::resume_panic) goes on
-/// with it.
+/// A panic is resumed by `run` and `first_ok` when all tasks have been joined. The other methods return it as a value
+/// that names the task, [`Failure::Panic`](crate::Failure::Panic);
+/// [`Failures::resume_panic`](crate::Failures::resume_panic) goes on with it.
 ///
 /// # Examples
 ///
@@ -56,7 +56,7 @@ impl Default for ScopeBuilder<'_> {
 }
 
 impl<'env> ScopeBuilder<'env> {
-    /// Returns the builder of a scope without a limit, whose tasks are named `task`.
+    /// Returns the builder of a scope without a limit, with tasks named `task`.
     pub fn new() -> Self {
         ScopeBuilder {
             limit: None,
@@ -71,14 +71,14 @@ impl<'env> ScopeBuilder<'env> {
 
     /// Lets at most `threads` tasks run at once, on as many threads.
     ///
-    /// The threads are started as they are needed, and run one task after the other. The default is no limit: each task has a
-    /// thread of its own.
+    /// The threads are started as they are needed, and run one task after the other. The default is
+    /// no limit: each task has a thread of its own.
     ///
-    /// Tasks then wait in a [queue](Self::queue), and start in the order in which they were spawned. Where `threads` is more
-    /// than 1 and tasks are short, a task may start up to 100 µs of work out of order. So tasks must not wait for each other by
-    /// other means than [`join`](crate::scope::ScopedTask::join), because the other task may not have started. A task that joins
-    /// such a task runs it on its own stack, of which 2 MiB hold 3,000 levels of joins within joins; a larger
-    /// [`stack_size`](Self::stack_size) holds more.
+    /// Tasks then wait in a [queue](Self::queue), and start in the order in which they were spawned. Where `threads` is
+    /// more than 1 and tasks are short, a task may start up to 100 µs of work out of order. So tasks must not wait for
+    /// each other by other means than [`join`](crate::scope::ScopedTask::join), because the other task may not have
+    /// started. A task that joins such a task runs it on its own stack, of which 2 MiB hold 3,000 levels of joins
+    /// within joins; a larger [`stack_size`](Self::stack_size) holds more.
     ///
     /// # Panics
     ///
@@ -92,14 +92,15 @@ impl<'env> ScopeBuilder<'env> {
         self
     }
 
-    /// Lets the queue of a scope with a [`limit`](Self::limit) hold `tasks` tasks beyond those for which a thread is free.
+    /// Lets the queue of a scope with a [`limit`](Self::limit) hold `tasks` tasks beyond those for
+    /// which a thread is free.
     ///
-    /// The body waits when the queue is full. The default is 512 tasks a thread. With 0 the body waits until a thread is free.
-    /// Without a limit there is no queue.
+    /// The body waits when the queue is full. The default is 512 tasks a thread. With 0 the body
+    /// waits until a thread is free. Without a limit there is no queue.
     ///
-    /// A task that spawns another never waits, because the queue may be waiting for that very task. So the number of tasks that
-    /// tasks spawn is not bounded. A thread that the program has started by other means than brigade's does not wait either,
-    /// because a task may wait for that thread.
+    /// A task that spawns another never waits, because the queue may be waiting for that very task. So the number of
+    /// tasks that tasks spawn is not bounded. A thread that the program has started by other means than brigade's
+    /// does not wait either, because a task may wait for that thread.
     pub fn queue(mut self, tasks: usize) -> Self {
         self.queue = Some(tasks);
         self
@@ -115,12 +116,12 @@ impl<'env> ScopeBuilder<'env> {
 
     /// Cancels the scope when `failures` tasks have failed, where one failure alone does not.
     ///
-    /// That is in [`collect_all`](Self::collect_all), [`supervise`](Self::supervise) and [`first_ok`](Self::first_ok). The
-    /// default is no such bound. [`run`](Self::run) ends with the first failure in any case.
+    /// That is in [`collect_all`](Self::collect_all), [`supervise`](Self::supervise) and [`first_ok`](Self::first_ok).
+    /// The default is no such bound. [`run`](Self::run) ends with the first failure in any case.
     ///
-    /// A failure that is joined counts too. Tasks that run at the same moment may fail together, so there may be a few more
-    /// failures. The token tells the tasks that run then, and they end as cancelled; tasks in the queue are skipped.
-    /// [`Failures`](crate::Failures) tells the three apart.
+    /// A failure that is joined counts too. Tasks that run at the same moment may fail together, so there may be a
+    /// few more failures. The token tells the tasks that run then, and they end as cancelled; tasks in the queue
+    /// are skipped. [`Failures`](crate::Failures) tells the three apart.
     ///
     /// # Panics
     ///
@@ -154,7 +155,8 @@ impl<'env> ScopeBuilder<'env> {
 
     /// Names the tasks that are not [named otherwise](crate::scope::Scope::named).
     ///
-    /// The threads of a scope with a limit have the same name: `name#0` and so on (Linux shows 15 bytes). The default is `task`.
+    /// The threads of a scope with a limit have the same name: `name#0` and so on (Linux shows 15
+    /// bytes). The default is `task`.
     pub fn named(mut self, name: impl AsRef<str>) -> Self {
         self.name = Some(name.as_ref().into());
         self

@@ -9,7 +9,8 @@ use crate::failures::Failures;
 use crate::panic;
 use crate::token::CancellationToken;
 
-/// Runs all closures at once, each on a thread of its own, and returns the first value in time; the others are cancelled.
+/// Runs all closures at once, each on a thread of its own, and returns the first value in time; the
+/// others are cancelled.
 ///
 /// # Cancellation
 ///
@@ -17,14 +18,15 @@ use crate::token::CancellationToken;
 ///
 /// # Errors
 ///
-/// Every error, in the order of the closures, if none succeeds; an empty list, if there are no closures. Where the token is
-/// cancelled, the list says which closures [ended after that](Failures::cancelled), and counts the first closure that
-/// [could not start](Failures::skipped); later closures are not tried. Where the system has no thread for a closure, its
-/// [`Cancelled`] is the last of the list, and later closures are not tried either.
+/// Every error, in the order of the closures, if none succeeds; an empty list, if there are no closures. Where the
+/// token is cancelled, the list says which closures [ended after that](Failures::cancelled), and counts the first
+/// closure that [could not start](Failures::skipped); later closures are not tried. Where the system has no thread for
+/// a closure, its [`Cancelled`] is the last of the list, and later closures are not tried either.
 ///
 /// # Panics
 ///
-/// Resumes the panic of the first closure that panicked, by their order, when all have ended, even if another succeeded.
+/// Resumes the panic of the first closure that panicked, by their order, when all have ended, even
+/// if another succeeded.
 ///
 /// # Examples
 ///

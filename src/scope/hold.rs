@@ -1,8 +1,8 @@
 //! [`Hold`]: where a task keeps its closure and its value, in itself or in a box.
 //!
-//! A value passes through several functions on its way from the task's closure to `join`, and each may keep a copy on its
-//! stack. A closure passes through as many on its way to its thread. So large ones are boxed: a value of 128 KiB overflowed a
-//! stack of 2 MiB without optimisation, and a value of 384 KiB did with it.
+//! A value passes through several functions on its way from the task's closure to `join`, and each may keep a copy on
+//! its stack. A closure passes through as many on its way to its thread. So large ones are boxed: a value of 128 KiB
+//! overflowed a stack of 2 MiB without optimisation, and a value of 384 KiB did with it.
 
 use std::mem::size_of;
 

@@ -1,8 +1,8 @@
 //! [`Job`]: a task, from its closure to its result.
 //!
-//! A task with a thread of its own counts as started when it is spawned, though its thread may not have run yet when the scope
-//! is cancelled. Only tasks in a queue are skipped. Otherwise a scope that is cancelled from outside, and whose tasks all end
-//! well, would end well or not by chance.
+//! A task with a thread of its own counts as started when it is spawned, though its thread may not have run yet
+//! when the scope is cancelled. Only tasks in a queue are skipped. Otherwise chance would decide whether a scope
+//! ends well that is cancelled from outside while all its tasks end well.
 
 use std::mem;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use super::hold::Hold;
 use super::id::TaskId;
 use super::ledger::NoValue;
-use super::shared::{Link, Runnable, Shared};
+use super::shared::{Link, Runnable, Shared, Unjoined};
 use crate::error::Cancelled;
 use crate::hooks::{Outcome, Task};
 use crate::panic;
@@ -55,14 +55,15 @@ pub(super) enum Status {
 
 /// A task: its closure in a `G`, and later its value in a `U`.
 ///
-/// The holder of the only reference needs no lock, such as a thread whose task's handle has been dropped. The holder that
-/// drops the last reference looks after the result.
+/// The holder of the only reference needs no lock: a thread, for example, after the task's handle has been
+/// dropped. The holder that drops the last reference looks after the result.
 ///
-/// A job is small, 56 bytes where the closure and the value have eight, because most of the cost of a trivial task are the
-/// cache lines that move with it from core to core. With 80 bytes it cost a fifth more.
+/// A job is small, 56 bytes where the closure and the value have eight, because most of the cost of a trivial task is
+/// in the cache lines that move with it from core to core. With 80 bytes it cost a fifth more.
 pub(super) struct Job<E, G, U> {
     id: TaskId,
-    /// `join` gave up. Relaxed: the handle sets it before it gives up its reference, and the holder of the last one reads it.
+    /// `join` gave up. Relaxed: the handle sets it before it gives up its reference, and the holder
+    /// of the last one reads it.
     given_up: AtomicBool,
     state: Mutex<State<G, U, E>>,
 }
@@ -114,7 +115,7 @@ impl<E, G, U> Job<E, G, U> {
         Arc::into_inner(self).map(|job| Remains {
             id: job.id,
             state: job.state.into_inner(),
-            given_up: job.given_up.into_inner(),
+            unjoined: if job.given_up.into_inner() { Unjoined::GivenUp } else { Unjoined::Dropped },
         })
     }
 }
@@ -123,11 +124,7 @@ impl<E, G, U> Job<E, G, U> {
 struct Remains<G, U, E> {
     id: TaskId,
     state: State<G, U, E>,
-    given_up: bool,
-}
-
-fn keep<T, E: From<Cancelled>>(shared: &Shared<'_, E>, id: &TaskId, result: Result<T, NoValue<E>>, given_up: bool) {
-    if given_up { shared.keep_given_up(id, result) } else { shared.keep_unjoined(id, result) }
+    unjoined: Unjoined,
 }
 
 impl<'scope, E, G, U> Runnable<'scope, E> for Job<E, G, U>
@@ -140,7 +137,7 @@ where
     fn run(self: Arc<Self>, link: &Link<'scope, E>) {
         // The only reference stays the only one.
         if Arc::strong_count(&self) == 1 {
-            if let Some(Remains { id, state, given_up }) = self.into_remains() {
+            if let Some(Remains { id, state, unjoined }) = self.into_remains() {
                 let closure = match state {
                     State::Queued(closure) => closure,
                     // The `join` that awaited it gave up, because the scope was cancelled.
@@ -148,7 +145,7 @@ where
                     _ => return,
                 };
                 let result: Result<U, _> = work(&id, closure, link);
-                keep(link, &id, result, given_up);
+                link.keep_unjoined(&id, result, unjoined);
             }
             return;
         }
@@ -207,8 +204,8 @@ where
     }
 
     fn release(self: Arc<Self>, shared: &Shared<'scope, E>) {
-        if let Some(Remains { id, state: State::Ended(result), given_up }) = self.into_remains() {
-            keep(shared, &id, result, given_up);
+        if let Some(Remains { id, state: State::Ended(result), unjoined }) = self.into_remains() {
+            shared.keep_unjoined(&id, result, unjoined);
         }
     }
 }
@@ -240,31 +237,37 @@ where
         }
     };
     let (settled, outcome) = link.settle(id, result);
-    tell_ended(id, settled, outcome, started.elapsed(), link)
+    tell_ended(link, id, settled, End { outcome, took: started.elapsed() })
 }
 
-/// Makes the result of a task that is not started, and whose closure has been dropped.
+/// Makes the result of a task that is not started. Its closure has been dropped.
 pub(super) fn skip<T, E: From<Cancelled>>(
     id: &TaskId,
     cancelled: Cancelled,
     shared: &Shared<'_, E>,
 ) -> Result<T, NoValue<E>> {
-    tell_ended(id, Err(shared.skip(cancelled)), Outcome::Skipped(cancelled.reason()), Duration::ZERO, shared)
+    let end = End { outcome: Outcome::Skipped(cancelled.reason()), took: Duration::ZERO };
+    tell_ended(shared, id, Err(shared.skip(cancelled)), end)
+}
+
+/// How a task ended, as the hooks are told.
+struct End {
+    outcome: Outcome,
+    took: Duration,
 }
 
 /// Tells the hooks how the task ended. A panic in the hook counts as the task's.
 fn tell_ended<T, E: From<Cancelled>>(
+    shared: &Shared<'_, E>,
     id: &TaskId,
     settled: Result<T, NoValue<E>>,
-    outcome: Outcome,
-    took: Duration,
-    shared: &Shared<'_, E>,
+    End { outcome, took }: End,
 ) -> Result<T, NoValue<E>> {
     let Some(hooks) = shared.hooks else { return settled };
     match panic::catch(|| hooks.ended(task(id), outcome, took)) {
         Ok(()) => settled,
         Err(payload) => {
-            shared.keep_unjoined(id, settled);
+            shared.keep_unjoined(id, settled, Unjoined::Dropped);
             shared.settle(id, Err(payload)).0
         }
     }

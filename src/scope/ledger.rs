@@ -1,12 +1,13 @@
-//! The ledgers of a scope: [`FirstFailure`] keeps the failure that the scope ends with, [`FailureList`] keeps all of them.
+//! [`Ledger`]: where a scope records failures. [`FirstFailure`] keeps the one to end with, [`FailureList`] keeps all.
 //!
-//! A task that failed, a task that was cancelled and a task that was skipped are told apart when the task ends, by one look at
-//! the token. An error that a task returns after the cancel may be an echo, and no generic `E` can say so. So the hooks and
-//! the list agree. A task whose `join` gave up has been reported, and is not listed; its panic always is.
+//! A task that failed, a task that was cancelled and a task that was skipped are told apart when the
+//! task ends, by one look at the token. An error that a task returns after the cancel may be an echo,
+//! and no generic `E` can say so. So the hooks and the list agree. A task is not listed if its `join`
+//! gave up, because that `join` has reported it; its panic always is.
 //!
-//! A ledger answers with the reason for which the scope is to be cancelled, because a failure must be recorded before it
-//! cancels the siblings: so their echoes come later. Failures that are not kept belong to the user, and are dropped outside
-//! of the lock.
+//! A ledger answers with the reason for which the scope is to be cancelled, because a failure must
+//! be recorded before it cancels the siblings: so their echoes come later. Failures that are not
+//! kept belong to the user, and are dropped outside of the lock.
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,10 +21,10 @@ use crate::panic;
 
 /// Where a scope records failures.
 ///
-/// `after` is the reason for which the scope had been cancelled before the failure, if it had. An answer of `Some` is the
-/// reason to cancel the scope now.
+/// `after` is the reason for which the scope had been cancelled before the failure, if it had. An
+/// answer of `Some` is the reason to cancel the scope now.
 pub(super) trait Ledger<E>: Sync {
-    /// Takes the failure of a task; says what the task's `join` finds.
+    /// Takes the failure of a task, and answers for the task's `join` too.
     fn settle(
         &self,
         index: usize,
@@ -37,7 +38,7 @@ pub(super) trait Ledger<E>: Sync {
     /// Records a task that got no thread, in a scope that was not cancelled. `reason` is why.
     fn record_refused(&self, index: usize, failure: Failure<E>, reason: CancelReason) -> Option<CancelReason>;
 
-    /// Takes a task that was not started because the scope is cancelled; says what the task's `join` finds.
+    /// Takes a task that was not started because the scope is cancelled, and answers for the task's `join`.
     fn skip(&self, cancelled: Cancelled) -> NoValue<E>;
 
     /// Counts a [skipped](NoValue::Skipped) task that no `join` will find.
@@ -56,8 +57,8 @@ pub(super) enum NoValue<E> {
     Cancelled,
     /// The task was not started. A scope with a list counts it, unless it is joined.
     Skipped,
-    /// The failure belongs to the caller that joins the task, or else to the scope. Boxed, because glibc frees an allocation of
-    /// more than 128 bytes under a lock of the thread that made it, and other threads free tasks.
+    /// The failure belongs to the caller that joins the task, or else to the scope. Boxed, because glibc frees an
+    /// allocation of more than 128 bytes under a lock of the thread that made it, and other threads free tasks.
     Failed(Box<Failed<E>>),
 }
 
@@ -78,8 +79,8 @@ pub(super) struct FirstFailure<E>(Mutex<First<E>>);
 pub(super) struct First<E> {
     /// The first error in time.
     pub(super) error: Option<E>,
-    /// The error of a task that was skipped. It counts only if nothing else has failed, because it is an echo of what cancelled
-    /// the scope.
+    /// The error of a task that was skipped. It counts only if nothing else has failed, because it
+    /// is an echo of the cancel.
     pub(super) skipped: Option<E>,
     /// The panic to be resumed: the body's, or else that of the task spawned first.
     pub(super) panic: Option<(Place, Panic)>,
@@ -184,7 +185,7 @@ pub(super) struct FailureList<E> {
     listed: Mutex<Listed<E>>,
 }
 
-/// What a scope that keeps going does when its body fails.
+/// The effect of a failure of the body, in a scope that keeps going.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum OnBodyFailure {
     CancelTasks,

@@ -1,25 +1,27 @@
 //! [`Limit`]: the threads and the queue of a scope with a limit.
 //!
-//! Tasks go into one queue for all threads, under one lock, which also guards who sleeps. So nothing about sleeping and
-//! waking is subtle, but for the numbered points below. A thread takes its share of the queue at a time, into a deque of its
-//! own. It pops from the deque without the lock, and a thread that finds the queue empty steals from it.
+//! Tasks go into one queue for all threads, under one lock, which also guards the count of
+//! sleepers. So sleeping and waking are simple, but for these points, which the code cites by
+//! number. A thread takes its share of the queue at a time, into a deque of its own. It pops from
+//! the deque without the lock, and a thread that finds the queue empty steals from it.
 //!
 //! 1. A task is added to the queue or to a deque under the lock, and the thread that adds it then
-//!    [calls](super::queue::Queue::call) another. So a thread that finds the queue and all deques empty under the lock may
-//!    fall asleep.
-//! 2. One sleeper is called at a time, and none while a thread is searching or is about to. A searching thread finds the
-//!    tasks there are, and calls the next thread if it leaves any.
-//! 3. The body waits for room. It sets `full`, and counts the tasks once more after a fence. A thread that pops a task, by a
-//!    sequentially consistent operation of the deque or under the lock, then looks at `full`. So does a thread that becomes
-//!    free, under the lock.
-//! 4. The queue is drained when the body has returned and all threads sleep. If a task were left, the thread holding it would
-//!    be awake.
+//!    [calls](super::queue::Queue::call) another. So a thread that finds the queue and all deques
+//!    empty under the lock may fall asleep.
+//! 2. One sleeper is called at a time, and none while a thread is searching or is about to. A searching thread finds
+//!    the tasks there are, and calls the next thread if it leaves any.
+//! 3. The body waits for room. It sets `full`, and counts the tasks once more after a fence. A thread
+//!    that pops a task, by a sequentially consistent operation of the deque or under the lock, then
+//!    looks at `full`. So does a thread that becomes free, under the lock.
+//! 4. The queue is drained when the body has returned and all threads sleep. If a task were left,
+//!    the thread holding it would be awake.
 //!
-//! A lock-free queue with a protocol of fences for the sleepers came first. It was not faster: with crossbeam's `Injector` a
-//! trivial task cost more than twice as much, because the injector takes as many atomic operations as a lock that is free, and
-//! hands out smaller shares. A trivial task costs 110 ns where its work is nothing. Most of that is the travel of its cache
-//! lines from the core that spawns to the core that runs. So it counts how few lines a task has, how few of them are shared by
-//! chance, and that a thread takes many tasks in one turn. See the heads of `pace.rs` and of `job.rs`.
+//! A lock-free queue with a protocol of fences for the sleepers came first. It was not faster: with
+//! crossbeam's `Injector` a trivial task cost more than twice as much, because the injector takes as many
+//! atomic operations as a lock that is free, and hands out smaller shares. A trivial task costs 110 ns where
+//! its work is nothing. Most of that is the travel of its cache lines from the core that spawns to the core
+//! that runs. So three things matter: a task has few lines, few of them are shared by chance, and a thread
+//! takes many tasks in one turn. See the heads of `pace.rs` and of `job.rs`.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -39,8 +41,8 @@ use crate::token::{CancellationToken, Event};
 /// How many tasks the queue holds for each thread, unless the user sets its length.
 const QUEUED_A_THREAD: usize = 512;
 
-/// How many steps of a [`Backoff`] a thread makes between two looks at the queue. They take some microseconds, so that the
-/// thread finds several trivial tasks and not each by itself. With one step, trivial tasks cost half as much again.
+/// How many steps of a [`Backoff`] a thread makes between two looks at the queue. They take some microseconds, so that
+/// the thread finds several trivial tasks and not each by itself. With one step, trivial tasks cost half as much again.
 const STEPS: usize = 8;
 
 /// The scope that a limit belongs to, as the limit sees it.
@@ -58,29 +60,29 @@ pub(super) struct Limit<J> {
     capacity: usize,
     /// The name of the threads.
     name: Option<Arc<str>>,
-    /// The lineage of the body's thread. Threads that have it wait for room, and for a task that they join. (The scope cannot
-    /// tell them from others, because the body may send it to another thread.)
+    /// The lineage of the body's thread. Threads that have it wait for room, and for a task that they join. (The scope
+    /// cannot tell them from others, because the body may send it to another thread.)
     body: u64,
     /// A thread has been started.
     begun: AtomicBool,
     /// The body waits for room.
     full: AtomicBool,
-    /// How many tasks the body may spawn before it has to look how full the queue is. Only the body uses it, so it has its own
-    /// cache line.
+    /// How many tasks the body may spawn before it has to look how full the queue is. Only the body
+    /// uses it, so it has its own cache line.
     room: CachePadded<AtomicUsize>,
     queue: CachePadded<Mutex<Queue<J>>>,
     called: Condvar,
     emptied: Arc<Event>,
 }
 
-/// To whom a scope was given, and so who spawns by it.
+/// The closure that a scope was given to, and that spawns by it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Spawner {
     Body,
     Task,
 }
 
-/// What a spawn does when the queue is full.
+/// The behaviour of a spawn when the queue is full.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum IfFull {
     Wait,
@@ -107,14 +109,14 @@ impl<J> Limit<J> {
         }
     }
 
-    /// Returns whether the calling thread is one of the limit's, works for one of its tasks, or may do so: of a thread that
-    /// was started by other means than ours nothing is known.
+    /// Returns whether the calling thread is one of the limit's, works for one of its tasks, or may do so: nothing
+    /// is known of a thread that was started by other means than ours.
     pub(super) fn is_in_task(&self) -> bool {
         thread::lineage() != self.body
     }
 
-    /// Removes a task that its joiner is about to run, if it is quickly found, and tasks that have been run so. Tasks that a
-    /// thread spawns and joins one by one leave nothing behind in this way.
+    /// Removes a task that its joiner is about to run, if it is quickly found, and tasks that have been run so. Tasks
+    /// that a thread spawns and joins one by one leave nothing behind in this way.
     pub(super) fn remove(&self, is_out: impl Fn(&J) -> bool) {
         let out = self.queue.lock().remove(is_out);
         self.tell_room();
@@ -144,8 +146,8 @@ impl<J> Limit<J> {
 
     /// Makes sure that there is a thread, and room for a task. Only the body waits for room, or is refused.
     pub(super) fn admit(&self, host: &impl Host<J>, spawner: Spawner, if_full: IfFull) -> Result<Admission, Cancelled> {
-        // Relaxed: the queue is there before any thread. If no thread has begun and none is to be called, another spawn is
-        // starting the first.
+        // Relaxed: the queue is there before any thread. If no thread has begun and none is to be
+        // called, another spawn is starting the first.
         while !self.begun.load(Ordering::Relaxed) {
             let call = self.queue.lock().call_first();
             self.answer(host, call)?;
@@ -242,8 +244,8 @@ impl<J> Limit<J> {
         }
     }
 
-    /// Finds a task outside of the thread's own deque: looks for some microseconds, then sleeps until the thread is called.
-    /// Returns `None` when the queue is drained.
+    /// Finds a task outside of the thread's own deque: looks for some microseconds, then sleeps until
+    /// the thread is called. Returns `None` when the queue is drained.
     #[inline(never)]
     fn search(&self, host: &impl Host<J>, own: &Worker<J>, pace: &mut Pace) -> Option<J> {
         let mut queue = self.queue.lock();

@@ -7,7 +7,7 @@ use crossbeam::deque::{Steal, Stealer, Worker};
 /// A thread takes all tasks of a queue that holds no more than these.
 const FEW: usize = 16;
 
-/// The tasks that no thread has taken for itself, and what each thread is doing.
+/// The tasks that no thread has taken for itself, and the number of threads in each state.
 pub(super) struct Queue<J> {
     /// The most threads that there may be.
     limit: usize,
@@ -78,8 +78,8 @@ impl<J> Queue<J> {
 
     /// Takes a task, and up to `most - 1` tasks behind it into the thread's `own` deque.
     ///
-    /// The thread takes a fair share of many tasks and most of a few, because each turn at the lock makes the body wait for it.
-    /// A thread that finds no task here takes half of another thread's deque.
+    /// The thread takes a fair share of many tasks and most of a few, because each turn at the lock makes the body wait
+    /// for it. A thread that finds no task here takes half of another thread's deque.
     pub(super) fn take(&mut self, own: &Worker<J>, most: usize) -> Option<J> {
         let Some(first) = self.tasks.pop_front() else {
             return self.stealers.iter().find_map(|other| {
@@ -133,16 +133,16 @@ impl<J> Queue<J> {
         Call::Another(self.started - 1)
     }
 
-    /// Notes that a thread has started, and is about to search. Its deque is added here and not earlier, so that a thread
-    /// that the system refused leaves nothing behind.
+    /// Notes that a thread has started, and is about to search. Its deque is added here and not earlier,
+    /// so that a thread that the system refused leaves nothing behind.
     pub(super) fn thread_started(&mut self, own: &Worker<J>) {
         self.stealers.push(own.stealer());
         // It has counted as searching since it was called.
         self.searching -= 1;
     }
 
-    /// Notes that the system refused a thread. Another thread may be needed then: while the refused one counted as searching,
-    /// no other was called.
+    /// Notes that the system refused a thread. Another thread may be needed then: while the refused
+    /// one counted as searching, no other was called.
     pub(super) fn thread_refused(&mut self) -> Call {
         self.searching -= 1;
         self.started -= 1;

@@ -18,7 +18,8 @@ use crate::thread;
 use crate::token::CancellationToken;
 
 impl<'env> ScopeBuilder<'env> {
-    /// Runs `body` as [`scope`](crate::scope()) does: the first failure in time cancels the others, and the scope returns it.
+    /// Runs `body` as [`scope`](crate::scope()) does: the first failure in time cancels the others,
+    /// and the scope returns it.
     ///
     /// # Cancellation
     ///
@@ -41,8 +42,8 @@ impl<'env> ScopeBuilder<'env> {
 
     /// Runs `body`, lets every task end by itself, and lists all failures.
     ///
-    /// A failure cancels nothing, and neither does a failure of the body. Returns the body's value if nothing failed, or if all
-    /// failures have been [joined](crate::scope::ScopedTask::join).
+    /// A failure cancels nothing, and neither does a failure of the body. Returns the body's value if nothing failed,
+    /// or if all failures have been [joined](crate::scope::ScopedTask::join).
     ///
     /// # Cancellation
     ///
@@ -51,10 +52,10 @@ impl<'env> ScopeBuilder<'env> {
     ///
     /// # Errors
     ///
-    /// Every failure that was not joined, in the order in which the tasks were spawned: errors and panics, with the task's
-    /// name and index, up to [a bound](Self::failures). The body's own error or panic comes last, as `body#0`. Often it is
-    /// the failure of a task that was joined with `?`. Tasks that were cancelled or skipped are told apart, see [`Failures`];
-    /// they make an error too, though nothing may have failed.
+    /// Every failure that was not joined, in the order in which the tasks were spawned: errors and panics, with the
+    /// task's name and index, up to [a bound](Self::failures). The body's own error or panic comes last, as `body#0`.
+    /// Often it is the failure of a task that was joined with `?`. Tasks that were cancelled or skipped are told apart,
+    /// see [`Failures`]; they make an error too, though nothing may have failed.
     ///
     /// # Examples
     ///
@@ -98,8 +99,8 @@ impl<'env> ScopeBuilder<'env> {
 
     /// Runs `body`, which looks after its tasks: a task that fails disturbs neither the others nor the body.
     ///
-    /// Returns the body's result, and the failures that were not [joined](crate::scope::ScopedTask::join). When the body itself
-    /// fails, its tasks are cancelled, because nothing looks after them any more.
+    /// Returns the body's result, and the failures that were not [joined](crate::scope::ScopedTask::join). When the
+    /// body itself fails, its tasks are cancelled, because nothing looks after them any more.
     ///
     /// # Cancellation
     ///
@@ -155,7 +156,8 @@ impl<'env> ScopeBuilder<'env> {
         (result, failures)
     }
 
-    /// Runs `body` as [`run`](Self::run) does. `drop_value` drops the value of a body that ended well in a scope that did not.
+    /// Runs `body` as [`run`](Self::run) does. `drop_value` drops the value of a body that ended
+    /// well in a scope that did not.
     pub(super) fn run_and_drop<T, E, F>(
         &self,
         token: &CancellationToken,
@@ -172,7 +174,8 @@ impl<'env> ScopeBuilder<'env> {
         if let (None, None, None) = (&panic, &error, &skipped) {
             return Ok(value.unwrap_or_else(|| unreachable!("a body without a value has failed")));
         }
-        // One by one: of a pair whose first half unwinds, the second half would be dropped while panicking.
+        // The value of `try_join` is dropped one part at a time, because a second part would
+        // otherwise be dropped while the first unwinds.
         let dropped = panic::catch(|| value.map(drop_value));
         let (first, echo) = if error.is_some() { (error, skipped) } else { (skipped, None) };
         panic::discard(echo);

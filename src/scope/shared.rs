@@ -1,10 +1,11 @@
-//! [`Shared`]: what the body and the tasks of a scope share, and [`Link`], by which they reach it.
+//! [`Shared`]: the state that the body and the tasks of a scope share, and [`Link`], by which they reach it.
 //!
-//! A scope that finishes is cancelled, with a reason of its own and a mark of its own. The reason travels to the tasks and to
-//! the scopes within them, as any other reason does. The mark tells whether it was this scope that finished: an inner scope is
-//! cancelled by the `finish` of an outer one, and ends with an error that its task passes on. Errors that come after the mark
-//! are dropped, and those before it stand. The ledger's lock decides which it is. A value that a task found lies outside of
-//! the scope, in a `OnceLock` for example, because a scope with a type for it would need that type in every signature.
+//! A scope that finishes is cancelled, with a reason of its own and a mark of its own. The reason travels to
+//! the tasks and to the scopes within them, as any other reason does. The mark tells whether it was this scope
+//! that finished: an inner scope is cancelled by the `finish` of an outer one, and ends with an error that its
+//! task passes on. Errors that come after the mark are dropped, and those before it stand. The ledger's lock
+//! decides which it is. A value that a task found lies outside of the scope, in a `OnceLock` for example,
+//! because a scope with a type for it would need that type in every signature.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -26,8 +27,8 @@ use crate::token::CancellationToken;
 
 /// A task as the threads see it that may run it.
 pub(super) trait Runnable<'scope, E>: Send + Sync {
-    /// Runs the task on the calling thread, unless another thread has taken it. Panics only if dropping the remains of the task
-    /// panics.
+    /// Runs the task on the calling thread, unless another thread has taken it. Panics only if
+    /// dropping the remains of the task panics.
     fn run(self: Arc<Self>, link: &Link<'scope, E>);
 
     /// Returns whether no thread has taken the task.
@@ -38,8 +39,8 @@ pub(super) type Queued<'scope, E> = Arc<dyn Runnable<'scope, E> + 'scope>;
 
 /// A reference to a [`Shared`].
 ///
-/// Each thread has one of its own, and clones it for the scope that a task is given. Clones of one `Arc` on several threads, or
-/// of two on one cache line, would move the count from core to core with each task.
+/// Each thread has one of its own, and clones it for the scope that a task is given. Clones of one `Arc` on several
+/// threads, or of two on one cache line, would move the count from core to core with each task.
 pub(super) struct Link<'scope, E>(Arc<CachePadded<Arc<Shared<'scope, E>>>>);
 
 impl<'scope, E> Link<'scope, E> {
@@ -85,11 +86,20 @@ impl<'scope, E: From<Cancelled> + Send + 'scope> Host<Queued<'scope, E>> for Lin
     }
 
     fn run(&self, task: Queued<'scope, E>) {
-        // The remains of a task may be a value of the closure, whose `Drop` is the user's.
+        // The remains of a task may hold a value of the user's, and its `Drop` may panic.
         if let Err(payload) = panic::catch(move || task.run(self)) {
             self.fail_beside("drop", payload);
         }
     }
+}
+
+/// Why no caller joins a task.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unjoined {
+    /// The handle was dropped.
+    Dropped,
+    /// A `join` gave up. It has reported the task as cancelled, so only a panic of the task still counts.
+    GivenUp,
 }
 
 pub(super) struct Shared<'scope, E> {
@@ -116,7 +126,7 @@ impl<'scope, E: From<Cancelled>> Shared<'scope, E> {
         Shared { token, hooks, spawned, ledger, finishing, threads, limit }
     }
 
-    /// Takes the result of a task that ran; says what its `join` finds, and what the hooks are told.
+    /// Takes the result of a task that ran, and answers for its `join` and for the hooks.
     pub(super) fn settle<T>(
         &self,
         id: &TaskId,
@@ -141,7 +151,7 @@ impl<'scope, E: From<Cancelled>> Shared<'scope, E> {
         (Err(no_value), outcome)
     }
 
-    /// Takes a task that was not started because the scope is cancelled; says what its `join` finds.
+    /// Takes a task that was not started because the scope is cancelled, and answers for its `join`.
     pub(super) fn skip(&self, cancelled: Cancelled) -> NoValue<E> {
         if self.has_finished() { NoValue::Cancelled } else { self.ledger.skip(cancelled) }
     }
@@ -157,24 +167,17 @@ impl<'scope, E: From<Cancelled>> Shared<'scope, E> {
     }
 
     /// Looks after the result of a task that no caller joins.
-    pub(super) fn keep_unjoined<T>(&self, id: &TaskId, result: Result<T, NoValue<E>>) {
-        match result {
-            Ok(value) => self.drop_for(id, value),
-            Err(NoValue::Failed(failed)) => self.fail(id.index, failed.failure, failed.after),
-            Err(NoValue::Skipped) => self.ledger.count_skipped(self.token.reason().unwrap_or(CancelReason::Failed)),
-            Err(NoValue::Cancelled) => {}
-        }
-    }
-
-    /// Looks after the result of a task whose `join` gave up, and has reported the task as cancelled. Only a panic still counts.
-    pub(super) fn keep_given_up<T>(&self, id: &TaskId, result: Result<T, NoValue<E>>) {
-        match result {
-            Ok(value) => self.drop_for(id, value),
-            Err(NoValue::Failed(failed)) => match failed.failure {
-                Failure::Error { error, .. } => self.drop_for(id, error),
-                failure => self.fail(id.index, failure, failed.after),
+    pub(super) fn keep_unjoined<T>(&self, id: &TaskId, result: Result<T, NoValue<E>>, unjoined: Unjoined) {
+        match (result, unjoined) {
+            (Ok(value), _) => self.drop_for(id, value),
+            (Err(NoValue::Failed(failed)), unjoined) => match (failed.failure, unjoined) {
+                (Failure::Error { error, .. }, Unjoined::GivenUp) => self.drop_for(id, error),
+                (failure, _) => self.fail(id.index, failure, failed.after),
             },
-            Err(NoValue::Skipped | NoValue::Cancelled) => {}
+            (Err(NoValue::Skipped), Unjoined::Dropped) => {
+                self.ledger.count_skipped(self.token.reason().unwrap_or(CancelReason::Failed));
+            }
+            (Err(NoValue::Skipped), Unjoined::GivenUp) | (Err(NoValue::Cancelled), _) => {}
         }
     }
 
@@ -230,8 +233,8 @@ impl<'scope, E: From<Cancelled>> Shared<'scope, E> {
         won
     }
 
-    /// Returns whether [`finish`](Self::finish) ended the scope. The reason alone does not say so, because it may be that of an
-    /// outer scope.
+    /// Returns whether [`finish`](Self::finish) ended the scope. The reason alone does not say so,
+    /// because it may be that of an outer scope.
     pub(super) fn has_finished(&self) -> bool {
         self.finishing.load(Ordering::SeqCst) && self.token.reason() == Some(CancelReason::Finished)
     }
@@ -256,7 +259,8 @@ impl<'scope, E: From<Cancelled>> Shared<'scope, E> {
         if let Some(limit) = &self.limit {
             limit.close();
         }
-        // A task may have spawned others before its thread is joined here: their handles were kept before the task ended.
+        // A task may have spawned others before its thread is joined here: their handles were kept
+        // before the task ended.
         while let Some(handle) = self.threads.take() {
             self.join(handle);
         }

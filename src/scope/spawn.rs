@@ -85,7 +85,7 @@ where
         Ok(ScopedTask::new(self.link.clone(), job))
     }
 
-    /// Ends a spawn whose task cannot be started.
+    /// Ends a spawn that cannot start its task.
     #[cold]
     fn refuse<T, G, U>(
         &self,
@@ -115,7 +115,7 @@ where
     }
 }
 
-/// A user's closure, whose scope is made when it is called.
+/// A user's closure. Its scope is made when it is called.
 struct WithScope<'env, F, P> {
     f: F,
     marker: PhantomData<fn(&'env (), P)>,

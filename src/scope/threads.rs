@@ -1,4 +1,4 @@
-//! The threads of a scope: starting them, and finding those that can be joined.
+//! The threads of a scope: starting them, keeping their handles, and finding threads to join.
 
 use std::mem;
 use std::thread::ScopedJoinHandle;
@@ -10,8 +10,8 @@ use crate::thread::Starter;
 
 /// The threads of a scope that have not been joined yet.
 ///
-/// A thread that has ended keeps its stack until it is joined. So the handles are searched for such threads each time their
-/// number has doubled.
+/// A thread that has ended keeps its stack until it is joined. So the handles are searched for such
+/// threads each time their number has doubled.
 pub(super) struct Threads<'scope> {
     starter: &'scope (dyn Starter<'scope> + 'scope),
     /// The size of each thread's stack, in bytes.

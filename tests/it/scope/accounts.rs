@@ -6,7 +6,7 @@ use anyhow::Result;
 use brigade::{CancelReason, CancellationToken, Cancelled, Failures, Outcome, ScopeBuilder, scope};
 
 use super::{EagerBomb, live};
-use crate::util::{Gate, until, watched};
+use crate::util::{Counter, Gate, until, watched};
 
 /// Failed, cancelled, skipped.
 fn accounts<E>(failures: &Failures<E>) -> (usize, usize, usize) {
@@ -249,7 +249,7 @@ fn hooks_say_of_a_task_what_the_list_says() {
             let number = |is: fn(&Outcome) -> bool| ended.iter().filter(|outcome| is(outcome)).count();
             assert_eq!(number(|outcome| *outcome == Outcome::Failed), failures.count());
             assert_eq!(number(|outcome| matches!(outcome, Outcome::Cancelled(_))), failures.cancelled_count());
-            // Those that were refused when they were spawned were no tasks.
+            // A spawn that was refused made no task.
             assert_eq!(number(|outcome| matches!(outcome, Outcome::Skipped(_))) + 40 - ended.len(), failures.skipped());
         }
     });
@@ -262,19 +262,57 @@ fn values_of_several_closures_whose_drop_panics_end_no_process() {
     use crate::util::message_of;
 
     type Ended<T> = std::result::Result<T, Cancelled>;
-    let bomb = |message: &'static str| move |_: &CancellationToken| Ended::Ok(EagerBomb(message));
-    let fails = |_: &CancellationToken| Ended::<EagerBomb>::Err(Cancelled::new(CancelReason::Other("real")));
-    watched(move || {
+    /// Closures of one call. The one that fails waits for the bombs of the others, because it would
+    /// keep closures from starting otherwise.
+    #[derive(Default)]
+    struct Round(Counter);
+    impl Round {
+        fn bomb(&self, message: &'static str) -> impl FnOnce(&CancellationToken) -> Ended<EagerBomb> + Send {
+            move |_| {
+                self.0.add();
+                Ok(EagerBomb(message))
+            }
+        }
+
+        fn fails(&self, bombs: usize) -> impl FnOnce(&CancellationToken) -> Ended<EagerBomb> + Send {
+            move |_| {
+                self.0.wait_for(bombs);
+                Err(Cancelled::new(CancelReason::Other("real")))
+            }
+        }
+    }
+    watched(|| {
         let t = live();
         // The real error comes first, and a panic counts more.
         let panics: [&dyn Fn(); 8] = [
-            &|| assert!(try_join(&t, fails, bomb("b")).map(std::mem::forget).is_ok()),
-            &|| assert!(try_join3(&t, fails, bomb("b"), bomb("c")).map(std::mem::forget).is_ok()),
-            &|| assert!(try_join3(&t, bomb("a"), fails, bomb("c")).map(std::mem::forget).is_ok()),
-            &|| assert!(try_join4(&t, fails, bomb("b"), bomb("c"), bomb("d")).map(std::mem::forget).is_ok()),
-            &|| assert!(try_join4(&t, bomb("a"), bomb("b"), fails, bomb("d")).map(std::mem::forget).is_ok()),
-            &|| assert!(try_join4(&t, bomb("a"), bomb("b"), bomb("c"), fails).map(std::mem::forget).is_ok()),
-            &|| assert!(try_join_all(&t, [bomb("a"), bomb("b"), bomb("c")]).map(std::mem::forget).is_ok()),
+            &|| {
+                let r = Round::default();
+                assert!(try_join(&t, r.fails(1), r.bomb("b")).map(std::mem::forget).is_ok());
+            },
+            &|| {
+                let r = Round::default();
+                assert!(try_join3(&t, r.fails(2), r.bomb("b"), r.bomb("c")).map(std::mem::forget).is_ok());
+            },
+            &|| {
+                let r = Round::default();
+                assert!(try_join3(&t, r.bomb("a"), r.fails(2), r.bomb("c")).map(std::mem::forget).is_ok());
+            },
+            &|| {
+                let r = Round::default();
+                assert!(try_join4(&t, r.fails(3), r.bomb("b"), r.bomb("c"), r.bomb("d")).map(std::mem::forget).is_ok());
+            },
+            &|| {
+                let r = Round::default();
+                assert!(try_join4(&t, r.bomb("a"), r.bomb("b"), r.fails(3), r.bomb("d")).map(std::mem::forget).is_ok());
+            },
+            &|| {
+                let r = Round::default();
+                assert!(try_join4(&t, r.bomb("a"), r.bomb("b"), r.bomb("c"), r.fails(3)).map(std::mem::forget).is_ok());
+            },
+            &|| {
+                let r = Round::default();
+                assert!(try_join_all(&t, ["a", "b", "c"].map(|message| r.bomb(message))).map(std::mem::forget).is_ok());
+            },
             &|| {
                 // A panic beside the values: that of a callback of the token.
                 let result = scope(&t, |s| {

@@ -334,7 +334,7 @@ fn a_payload_whose_drop_panics_does_not_get_in_the_way() {
 
 #[test]
 fn neither_a_value_nor_an_error_whose_drop_panics_replaces_a_panic() {
-    struct Loud(#[expect(dead_code, reason = "dropped")] EagerBomb);
+    struct Loud(#[expect(dead_code, reason = "it is there to be dropped")] EagerBomb);
     impl From<Cancelled> for Loud {
         fn from(_: Cancelled) -> Self {
             Loud(EagerBomb("bomb"))

@@ -1,5 +1,5 @@
-//! Where the parts of a scope meet: a join that gives up, threads that are refused late, threads that run no task, panics
-//! beside the tasks.
+//! Where the parts of a scope meet: a join that gives up, threads that are refused late, threads
+//! that run no task, panics beside the tasks.
 
 use std::panic::panic_any;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,7 +25,7 @@ fn a_task_whose_join_gave_up_is_skipped_as_any_other() {
             let second = s.spawn(|_| Ok(()))?;
             scope(&CancellationToken::never(), |other| {
                 other.spawn(|_| {
-                    // The join sleeps by then, or is about to.
+                    // The join sleeps by then, or is about to sleep.
                     until_others_sleep();
                     Ok(token.cancel())
                 })?;
@@ -139,7 +139,7 @@ fn threads_take_up_slow_tasks_in_the_order_in_which_they_were_spawned() {
         for limit in [2, 4] {
             for round in 0..50 {
                 reached(&format!("limit {limit}, round {round}"));
-                // The last of those that run at once ends the wait of the others; those after it wait too.
+                // The last of the first `limit` tasks ends the wait of the others; later tasks wait too.
                 let result = ScopeBuilder::new().limit(limit).run(&live(), |s| {
                     (0..40).try_for_each(|task| {
                         s.spawn(move |s| {
@@ -294,6 +294,16 @@ fn a_panic_in_a_hook_counts_as_the_tasks() {
     });
 }
 
+/// Counts the tasks that have ended.
+#[derive(Default)]
+struct Ends(Counter);
+
+impl Hooks for Ends {
+    fn ended(&self, _: Task<'_>, _: Outcome, _: Duration) {
+        self.0.add();
+    }
+}
+
 #[test]
 fn several_values_whose_drop_panics_end_no_process() {
     watched(|| {
@@ -314,15 +324,14 @@ fn several_values_whose_drop_panics_end_no_process() {
             std::mem::forget(failures);
         });
         assert_eq!(message, "the body");
-        // Errors beside a success.
-        let turn = Counter::default();
-        let value = first_ok(
+        // Errors beside a success, which waits until the errors are listed: later ones would be dropped at once.
+        let ended = Ends::default();
+        let value = ScopeBuilder::new().hooks(&ended).first_ok(
             &live(),
             [0, 1, 2].map(|at| {
-                let turn = turn.clone();
+                let ended = ended.0.clone();
                 move |_: &CancellationToken| {
-                    turn.wait_for(at);
-                    turn.add();
+                    ended.wait_for(at);
                     if at == 2 { Ok(at) } else { Err(Bomb("the drop of an error")) }
                 }
             }),

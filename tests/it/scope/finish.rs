@@ -19,7 +19,7 @@ fn builders() -> [ScopeBuilder<'static>; 4] {
     [ScopeBuilder::new(), limited(1), limited(2), limited(3)]
 }
 
-/// Runs the same body in the policies whose scope a body is given, and hands what each ends with to `check`.
+/// Runs the same body in each policy that has a body, and gives each result to `check`.
 macro_rules! in_all_policies {
     ($builder:expr, $token:expr, $body:expr, $check:expr) => {{
         $check($builder.run($token, $body).map_err(|error: anyhow::Error| error.to_string()));

@@ -1,4 +1,4 @@
-//! Random trees of tasks in scopes with a limit and without: what hooks and handles are told adds up.
+//! Random trees of tasks in scopes with a limit and without: the accounts of hooks, handles and lists agree.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -33,7 +33,7 @@ enum Act {
     },
 }
 
-/// What is done with the handle of a task by the one that spawned it.
+/// The use that a spawner makes of a task's handle.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Handle {
     Drop,
@@ -116,7 +116,7 @@ impl Node {
     }
 }
 
-/// How a task was left, or what a handle got of it.
+/// How a task was left, or the answer that its handle got.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Left {
     Well,
@@ -128,7 +128,7 @@ enum Left {
     GaveUp,
 }
 
-/// What is known of one task, from all sides.
+/// The knowledge of one task, from all sides.
 #[derive(Default)]
 struct Known {
     refused: Option<CancelReason>,
@@ -160,7 +160,7 @@ fn id_of(name: &str) -> usize {
     name.parse().expect("tasks are named by their number")
 }
 
-/// How each kind of scope hands over what a task ended with.
+/// How each kind of scope returns the result of a task.
 trait Joins: Sized {
     fn join(task: ScopedTask<'_, Item, Error, Self>) -> Result<Item, Left>;
 }
@@ -272,7 +272,7 @@ impl Run<'_> {
     }
 }
 
-/// What a list of failures says, the body's own aside.
+/// The accounts of a list of failures, without the body's own.
 #[derive(Default)]
 struct Accounts {
     /// How many failed, ended with an error after the scope was cancelled, were skipped.
@@ -281,7 +281,7 @@ struct Accounts {
     listed: BTreeMap<usize, Left>,
 }
 
-/// Where a task that ended so is counted. What ends as the scope has finished is not.
+/// The column in which a task that ended so is counted. A task that ended after the scope finished is not counted.
 fn column(outcome: Outcome) -> Option<usize> {
     match outcome {
         Outcome::Failed | Outcome::Panicked => Some(0),
@@ -310,11 +310,11 @@ fn accounts(failures: &Failures<Error>) -> Accounts {
     accounts
 }
 
-/// Checks what everybody was told of the tasks against each other.
+/// Checks the accounts of the tasks against each other.
 fn check_tasks(known: &BTreeMap<usize, Known>, accounts: Option<&Accounts>) {
     let (mut started, mut skipped, mut ended) = (0, 0, 0);
-    // The tasks that count. A task that was refused a thread is open: it counts as skipped if the scope was cancelled
-    // first.
+    // The tasks that count. A task that was refused a thread is open: it counts as skipped if the
+    // scope was cancelled first.
     let (mut counted, mut open) = ([0; 3], 0);
     for (id, task) in known {
         if task.refused.is_some() {
@@ -350,7 +350,7 @@ fn check_tasks(known: &BTreeMap<usize, Known>, accounts: Option<&Accounts>) {
             // A value may be had though the scope is cancelled, or not.
             (Some(Left::Well), None | Some(Left::Well | Left::GaveUp)) => false,
             (Some(left), Some(joined)) if left == joined => false,
-            // The scope does not count a task whose join gave up; but a panic is never lost.
+            // The scope does not count a task if its join gave up; but a panic is never lost.
             (left, Some(Left::GaveUp)) => left == Some(Left::Panicked),
             (_, None) => true,
             (left, joined) => panic!("task {id} ended as {left:?} and was joined as {joined:?}"),
@@ -368,7 +368,7 @@ fn check_tasks(known: &BTreeMap<usize, Known>, accounts: Option<&Accounts>) {
     assert!(counts.iter().zip(counted).all(|(count, least)| *count >= least), "{counts:?}, {counted:?} expected");
 }
 
-/// Checks a program. `refusal`: what a scope ends with if the system refuses it a thread.
+/// Checks a program. `refusal` is the reason with which a scope ends if the system refuses it a thread.
 pub(crate) fn check(program: &Program, census: &Census, refusal: Option<CancelReason>) {
     let root = CancellationToken::new();
     let waits = program.body.any(&|act| matches!(act, Act::Wait { .. }));
@@ -412,12 +412,12 @@ pub(crate) fn check(program: &Program, census: &Census, refusal: Option<CancelRe
     match (program.policy, end) {
         (Policy::CollectAll, end) => assert_eq!(end, Ok(())),
         (Policy::Supervise, Ok(())) => assert!(!matches!(body, Act::Fail | Act::Panic)),
-        // What the tasks do is no matter of the body's, but for the spawn that is refused.
+        // The tasks do not matter to the body, but for a spawn that is refused.
         (Policy::Supervise, Err(End::Failed(0))) => assert_eq!(body, Act::Fail),
         (Policy::Supervise, Err(End::Panicked(0))) => assert_eq!(body, Act::Panic),
         (Policy::Run, Ok(())) => {
             assert!(!matches!(body, Act::Fail | Act::Panic));
-            // What ends as the scope has finished is no failure, and its error is dropped.
+            // An error after the scope has finished is no failure, and is dropped.
             let is_well = |task: &Known| match task.ended.first() {
                 Some(Outcome::Completed) => true,
                 Some(outcome) => column(*outcome).is_none(),

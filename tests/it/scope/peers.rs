@@ -1,4 +1,4 @@
-//! What the tests of Go's errgroup, of crossbeam's scope and of rayon's say, said of ours.
+//! The claims of the tests of Go's errgroup, of crossbeam's scope and of rayon's, made of this scope.
 
 use std::panic::panic_any;
 use std::sync::Barrier;
@@ -236,7 +236,7 @@ fn beside_a_panic_the_others_still_run() {
             });
         });
         assert_eq!((message.as_str(), ran.into_inner()), ("body", true));
-        // Where a failure disturbs nobody, also those after it.
+        // Where a failure disturbs no other task, later tasks run too.
         for builder in [ScopeBuilder::new(), ScopeBuilder::new().limit(1)] {
             let ran = AtomicUsize::new(0);
             let message = message_of(|| {

@@ -1,4 +1,4 @@
-//! A cancel and a panic at every step of a scope, and whatever its tasks wait in.
+//! A cancel and a panic at every step of a scope, and in every wait of its tasks.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -29,8 +29,8 @@ impl Steps<'_> {
 
 const TASKS: usize = 6;
 
-/// A body that spawns, tasks that spawn, a join in a task and one in the body; with a step wherever something can happen.
-/// Each value counts itself.
+/// A body that spawns, tasks that spawn, a join in a task and one in the body; with a step wherever
+/// something can happen. Each value counts itself.
 fn run<'env>(
     s: &Scope<'_, 'env, Cancelled, FailFast>,
     steps: &'env Steps<'env>,
@@ -125,7 +125,7 @@ type Wait<'a> = dyn Fn(&Scope<'_, '_, Cancelled>) -> Result<(), Cancelled> + Syn
 #[test]
 fn a_panic_wakes_siblings_wherever_they_wait_with_the_token() {
     watched(|| {
-        // One waits for room, one for an item, in channels that nobody else uses.
+        // One waits for room, one for an item, in channels that no other thread uses.
         let (full_sender, _full) = bounded(0);
         let (_empty, empty_receiver) = bounded::<()>(0);
         let (first, second) = (live(), live());
@@ -174,7 +174,7 @@ fn a_panic_wakes_siblings_wherever_they_wait_with_the_token() {
                     });
                 });
                 assert_eq!(message, "a bug", "{name}");
-                // An error does the same, and is what the scope ends with.
+                // An error does the same, and the scope ends with it.
                 let result = scope(&live(), |s| {
                     (0..siblings).try_for_each(|_| s.spawn(|s| wait(s)).map(drop))?;
                     s.spawn(|_| Err::<(), _>(Cancelled::new(CancelReason::Other("the first"))))?;
@@ -223,7 +223,7 @@ fn what_panics_when_it_is_dropped_ends_no_process_wherever_it_is() {
                 drop(payload.downcast::<Bomb>().expect("one of them, as it was thrown"));
             });
             assert_eq!(message, "the bomb went off");
-            // A value that nobody joins, one that is joined too late, a closure that is skipped, an error that loses.
+            // A value that is not joined, one that is joined too late, a closure that is skipped, an error that loses.
             let dropped =
                 builder.collect_all(&live(), |s| s.spawn(|_| Ok::<_, Cancelled>(bomb())).map(drop)).unwrap_err();
             assert_eq!(dropped.as_slice()[0].panic().unwrap().message(), "the bomb went off");
@@ -257,7 +257,7 @@ fn what_panics_when_it_is_dropped_ends_no_process_wherever_it_is() {
 }
 
 /// An error with a bomb in it.
-struct Explosive(Bomb);
+struct Explosive(#[expect(dead_code, reason = "it is there to be dropped")] Bomb);
 
 impl From<Cancelled> for Explosive {
     fn from(_: Cancelled) -> Self {

@@ -304,7 +304,7 @@ proptest! {
         watched(move || {
             reached(&format!("{fates:?}, limit {limit:?}, {kept} kept"));
             let builder = limit.map_or_else(ScopeBuilder::new, |limit| ScopeBuilder::new().limit(limit)).failures(kept);
-            // What is not joined, in the order of spawning, and at most so many.
+            // The failures that are not joined, in the order of spawning, and at most `kept` of them.
             let all: Vec<String> = (0..).zip(&fates).filter(|(_, fate)| !fate.joined).filter_map(|(task, fate)| failure(task, *fate)).collect();
             let listed = &all[..all.len().min(kept)];
 
