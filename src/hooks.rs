@@ -8,9 +8,9 @@ use crate::failure::Panic;
 
 /// Is told when tasks of a [scope](crate::scope::ScopeBuilder) start, end and panic: for metrics, traces and logs.
 ///
-/// Every method does nothing unless it is written. The methods run on the task's thread, before and
-/// after it, so their time is added to the task's. A panic in one counts as the task's. Where no
-/// hooks are set, not even the clock is read.
+/// Every method does nothing unless it is written. The methods run on the task's thread, before and after it, so
+/// their time is added to the task's. A panic in one counts as the task's. Where no hooks are set, not even the
+/// clock is read.
 ///
 /// # Examples
 ///
@@ -39,8 +39,8 @@ use crate::failure::Panic;
 /// # Ok::<(), Cancelled>(())
 /// ```
 ///
-/// Where nothing should be saved after a panic, a hook can end the process at once, before any
-/// sibling is told. The panic's message has been printed by then:
+/// Where nothing should be saved after a panic, a hook can end the process at once, before any sibling is told. The
+/// panic's message has been printed by then:
 ///
 /// ```no_run
 /// use brigade::{Hooks, Panic};
@@ -68,8 +68,8 @@ pub trait Hooks: Sync {
 
     /// Is called when a task has panicked, before the siblings are told and before [`ended`](Self::ended).
     ///
-    /// A panic of the scope's body is told too, under the name `body`; so is a panic in the `Drop`
-    /// of a task's value or closure.
+    /// A panic of the scope's body is told too, under the name `body`; so is a panic in the `Drop` of a task's
+    /// value or closure.
     fn panicked(&self, panic: &Panic) {
         _ = panic;
     }

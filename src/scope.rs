@@ -22,8 +22,8 @@
 //! - A task *ends* when its closure has returned or panicked. It has *completed*, *failed*, *panicked*, was *cancelled*
 //!   (it returned an error after the cancel) or *skipped* (it never started): see [`Outcome`](crate::Outcome).
 //! - A scope is *cancelled* by a failure, by the caller's token, or because it *finishes*: it has its result early.
-//! - An *echo* is an error that a task returns because the scope was cancelled. It never replaces
-//!   the failure that it follows.
+//! - An *echo* is an error that a task returns because the scope was cancelled. It never replaces the failure that
+//!   it follows.
 //!
 //! A failure has different effects in the methods that run a body: see the table at [`ScopeBuilder`].
 
@@ -72,10 +72,10 @@ pub use self::try_join::{try_join, try_join_all, try_join3, try_join4};
 
 /// Runs `body`, which spawns tasks that may borrow from outside, and returns its value once every task has ended.
 ///
-/// Each task has a thread of its own from the moment it is spawned, so tasks may wait for each other.
-/// The first failure in time cancels the scope's token, which every task is given. It may be a task's
-/// error, a task's panic, or the body's own error or panic. Then all tasks are joined. A
-/// [`ScopeBuilder`] has more to offer: a limit, other policies, names, hooks.
+/// Each task has a thread of its own from the moment it is spawned, so tasks may wait for each other. The first
+/// failure in time cancels the scope's token, which every task is given. It may be a task's error, a task's panic,
+/// or the body's own error or panic. Then all tasks are joined. A [`ScopeBuilder`] has more to offer: a limit,
+/// other policies, names, hooks.
 ///
 /// # Cancellation
 ///
@@ -86,17 +86,17 @@ pub use self::try_join::{try_join, try_join_all, try_join3, try_join4};
 ///
 /// # Errors
 ///
-/// The first error in time, of a task or of the body. An error that another task returns later, such
-/// as [`Cancelled`], is an echo and dropped. [`Cancelled`], converted, also if the body went on
-/// after a [`spawn`](Scope::spawn) was refused, and if a task was skipped. A cancelled token alone
-/// is no error: if every task and the body end well, so does the scope.
+/// The first error in time, of a task or of the body. An error that another task returns later, such as
+/// [`Cancelled`], is an echo and dropped. [`Cancelled`], converted, also if the body went on after a
+/// [`spawn`](Scope::spawn) was refused, and if a task was skipped. A cancelled token alone is no error: if every
+/// task and the body end well, so does the scope.
 ///
 /// # Panics
 ///
-/// A panic of the body or of a task is resumed, payload intact, when all tasks are joined; it
-/// counts more than an error. Of several panics, that of the body is resumed, or else that of the
-/// task spawned first. [Hooks](ScopeBuilder::hooks) are told of each. A panic in the `Drop` of a
-/// value that no caller joins counts as the task's.
+/// A panic of the body or of a task is resumed, payload intact, when all tasks are joined; it counts more than an
+/// error. Of several panics, that of the body is resumed, or else that of the task spawned first.
+/// [Hooks](ScopeBuilder::hooks) are told of each. A panic in the `Drop` of a value that no caller joins counts as
+/// the task's.
 ///
 /// Where a program is compiled with `panic = "abort"`, the first panic ends the process.
 ///
@@ -109,15 +109,15 @@ pub use self::try_join::{try_join, try_join_all, try_join3, try_join4};
 /// # Costs
 ///
 /// A task costs its thread, some 20 to 80 µs; in a scope with a [limit](ScopeBuilder::limit) a fraction of a
-/// microsecond. For many small items of one kind [`par_map`](crate::par_map) or a
-/// [`Pipeline`](crate::Pipeline) is cheaper still.
+/// microsecond. For many small items of one kind [`par_map`](crate::par_map) or a [`Pipeline`](crate::Pipeline) is
+/// cheaper still.
 ///
 /// # Examples
 ///
-/// The error type has to be named somewhere, as in the last line of this body, because rustc cannot
-/// infer it from `?` alone (E0283). It must be [`From<Cancelled>`](Cancelled), so it can be neither
-/// `String` nor `Box<dyn Error>` without `Send + Sync`. A task that spawns uses the scope that it
-/// is given, because the outer scope cannot be borrowed for so long.
+/// The error type has to be named somewhere, as in the last line of this body, because rustc cannot infer it from `?`
+/// alone (E0283). It must be [`From<Cancelled>`](Cancelled), so it can be neither `String` nor `Box<dyn Error>`
+/// without `Send + Sync`. A task that spawns uses the scope that it is given, because the outer scope cannot be
+/// borrowed for so long.
 ///
 /// ```
 /// use std::io;
@@ -173,9 +173,9 @@ where
 {
     /// Spawns a task, which is given the scope, to spawn further tasks and for its token.
     ///
-    /// [`ScopedTask::join`] returns the task's value; dropping the handle leaves the task to the scope.
-    /// Without a [limit](ScopeBuilder::limit) the task has a thread of its own, at once. With a limit it is
-    /// queued: the body waits while the queue is full, and a task never waits.
+    /// [`ScopedTask::join`] returns the task's value; dropping the handle leaves the task to the scope. Without a
+    /// [limit](ScopeBuilder::limit) the task has a thread of its own, at once. With a limit it is queued: the body
+    /// waits while the queue is full, and a task never waits.
     ///
     /// # Cancellation
     ///
@@ -188,8 +188,8 @@ where
     /// [`Other`](crate::CancelReason::Other) that says so, and in a scope that fails fast it cancels the other tasks.
     /// In both cases the scope does not end well, even if this error is ignored.
     ///
-    /// After [`finish`](Self::finish) a spawn is no error, because a body that spawns on need not
-    /// know. The task is skipped, and its handle says so.
+    /// After [`finish`](Self::finish) a spawn is no error, because a body that spawns on need not know. The task is
+    /// skipped, and its handle says so.
     pub fn spawn<T, F>(&self, f: F) -> Result<ScopedTask<'scope, T, E, P>, Cancelled>
     where
         F: FnOnce(&Scope<'scope, 'env, E, P>) -> Result<T, E> + Send + 'scope,
@@ -244,9 +244,9 @@ where
 
     /// Ends the scope early and well, because it has its result; returns whether this call did so.
     ///
-    /// It cancels the scope's token, with the reason [`Finished`](crate::CancelReason::Finished),
-    /// so the other tasks leave as after any cancel. But nothing has gone wrong, and the scope
-    /// returns the value of its body. The body may call this, or any task.
+    /// It cancels the scope's token, with the reason [`Finished`](crate::CancelReason::Finished), so the other
+    /// tasks leave as after any cancel. But nothing has gone wrong, and the scope returns the value of its body.
+    /// The body may call this, or any task.
     ///
     /// - No other task starts. [`spawn`](Self::spawn) gives the handle of a skipped task,
     ///   [`try_spawn`](Self::try_spawn) gives the closure back, and tasks in the queue are skipped.
@@ -254,11 +254,11 @@ where
     ///   `Finished`. A body that joins by `?` ends with that as its error; a match on the reason goes on instead.
     /// - An error that a task returns from now on is dropped unread. An earlier error stands.
     /// - If the body returns an error nevertheless, the scope ends with it. A panic counts always.
-    /// - It changes nothing in a scope that fails fast and has a failure, or in a scope that is
-    ///   cancelled already, by the caller's token for example.
+    /// - It changes nothing in a scope that fails fast and has a failure, or in a scope that is cancelled already,
+    ///   by the caller's token for example.
     ///
-    /// Scopes within the tasks are cancelled by it as by any other cancel of their caller's token:
-    /// they end with an error, which their task returns.
+    /// Scopes within the tasks are cancelled by it as by any other cancel of their caller's token: they end with an
+    /// error, which their task returns.
     ///
     /// # Panics
     ///

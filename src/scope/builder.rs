@@ -71,8 +71,8 @@ impl<'env> ScopeBuilder<'env> {
 
     /// Lets at most `threads` tasks run at once, on as many threads.
     ///
-    /// The threads are started as they are needed, and run one task after the other. The default is
-    /// no limit: each task has a thread of its own.
+    /// The threads are started as they are needed, and run one task after the other. The default is no limit: each
+    /// task has a thread of its own.
     ///
     /// Tasks then wait in a [queue](Self::queue), and start in the order in which they were spawned. Where `threads` is
     /// more than 1 and tasks are short, a task may start up to 100 µs of work out of order. So tasks must not wait for
@@ -92,11 +92,11 @@ impl<'env> ScopeBuilder<'env> {
         self
     }
 
-    /// Lets the queue of a scope with a [`limit`](Self::limit) hold `tasks` tasks beyond those for
-    /// which a thread is free.
+    /// Lets the queue of a scope with a [`limit`](Self::limit) hold `tasks` tasks beyond those for which a thread
+    /// is free.
     ///
-    /// The body waits when the queue is full. The default is 512 tasks a thread. With 0 the body
-    /// waits until a thread is free. Without a limit there is no queue.
+    /// The body waits when the queue is full. The default is 512 tasks a thread. With 0 the body waits until a
+    /// thread is free. Without a limit there is no queue.
     ///
     /// A task that spawns another never waits, because the queue may be waiting for that very task. So the number of
     /// tasks that tasks spawn is not bounded. A thread that the program has started by other means than brigade's
@@ -155,8 +155,8 @@ impl<'env> ScopeBuilder<'env> {
 
     /// Names the tasks that are not [named otherwise](crate::scope::Scope::named).
     ///
-    /// The threads of a scope with a limit have the same name: `name#0` and so on (Linux shows 15
-    /// bytes). The default is `task`.
+    /// The threads of a scope with a limit have the same name: `name#0` and so on (Linux shows 15 bytes). The
+    /// default is `task`.
     pub fn named(mut self, name: impl AsRef<str>) -> Self {
         self.name = Some(name.as_ref().into());
         self

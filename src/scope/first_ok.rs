@@ -9,8 +9,8 @@ use crate::failures::Failures;
 use crate::panic;
 use crate::token::CancellationToken;
 
-/// Runs all closures at once, each on a thread of its own, and returns the first value in time; the
-/// others are cancelled.
+/// Runs all closures at once, each on a thread of its own, and returns the first value in time; the others are
+/// cancelled.
 ///
 /// # Cancellation
 ///
@@ -25,8 +25,8 @@ use crate::token::CancellationToken;
 ///
 /// # Panics
 ///
-/// Resumes the panic of the first closure that panicked, by their order, when all have ended, even
-/// if another succeeded.
+/// Resumes the panic of the first closure that panicked, by their order, when all have ended, even if another
+/// succeeded.
 ///
 /// # Examples
 ///

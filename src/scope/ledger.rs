@@ -1,13 +1,13 @@
 //! [`Ledger`]: where a scope records failures. [`FirstFailure`] keeps the one to end with, [`FailureList`] keeps all.
 //!
-//! A task that failed, a task that was cancelled and a task that was skipped are told apart when the
-//! task ends, by one look at the token. An error that a task returns after the cancel may be an echo,
-//! and no generic `E` can say so. So the hooks and the list agree. A task is not listed if its `join`
-//! gave up, because that `join` has reported it; its panic always is.
+//! A task that failed, a task that was cancelled and a task that was skipped are told apart when the task ends, by
+//! one look at the token. An error that a task returns after the cancel may be an echo, and no generic `E` can say
+//! so. So the hooks and the list agree. A task is not listed if its `join` gave up, because that `join` has
+//! reported it; its panic always is.
 //!
-//! A ledger answers with the reason for which the scope is to be cancelled, because a failure must
-//! be recorded before it cancels the siblings: so their echoes come later. Failures that are not
-//! kept belong to the user, and are dropped outside of the lock.
+//! A ledger answers with the reason for which the scope is to be cancelled, because a failure must be recorded
+//! before it cancels the siblings: so their echoes come later. Failures that are not kept belong to the user, and
+//! are dropped outside of the lock.
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,8 +21,8 @@ use crate::panic;
 
 /// Where a scope records failures.
 ///
-/// `after` is the reason for which the scope had been cancelled before the failure, if it had. An
-/// answer of `Some` is the reason to cancel the scope now.
+/// `after` is the reason for which the scope had been cancelled before the failure, if it had. An answer of `Some`
+/// is the reason to cancel the scope now.
 pub(super) trait Ledger<E>: Sync {
     /// Takes the failure of a task, and answers for the task's `join` too.
     fn settle(
@@ -79,8 +79,8 @@ pub(super) struct FirstFailure<E>(Mutex<First<E>>);
 pub(super) struct First<E> {
     /// The first error in time.
     pub(super) error: Option<E>,
-    /// The error of a task that was skipped. It counts only if nothing else has failed, because it
-    /// is an echo of the cancel.
+    /// The error of a task that was skipped. It counts only if nothing else has failed, because it is an echo of
+    /// the cancel.
     pub(super) skipped: Option<E>,
     /// The panic to be resumed: the body's, or else that of the task spawned first.
     pub(super) panic: Option<(Place, Panic)>,

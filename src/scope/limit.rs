@@ -1,27 +1,27 @@
 //! [`Limit`]: the threads and the queue of a scope with a limit.
 //!
-//! Tasks go into one queue for all threads, under one lock, which also guards the count of
-//! sleepers. So sleeping and waking are simple, but for these points, which the code cites by
-//! number. A thread takes its share of the queue at a time, into a deque of its own. It pops from
-//! the deque without the lock, and a thread that finds the queue empty steals from it.
+//! Tasks go into one queue for all threads, under one lock, which also guards the count of sleepers. So sleeping
+//! and waking are simple, but for these points, which the code cites by number. A thread takes its share of the
+//! queue at a time, into a deque of its own. It pops from the deque without the lock, and a thread that finds the
+//! queue empty steals from it.
 //!
 //! 1. A task is added to the queue or to a deque under the lock, and the thread that adds it then
-//!    [calls](super::queue::Queue::call) another. So a thread that finds the queue and all deques
-//!    empty under the lock may fall asleep.
+//!    [calls](super::queue::Queue::call) another. So a thread that finds the queue and all deques empty under the
+//!    lock may fall asleep.
 //! 2. One sleeper is called at a time, and none while a thread is searching or is about to. A searching thread finds
 //!    the tasks there are, and calls the next thread if it leaves any.
-//! 3. The body waits for room. It sets `full`, and counts the tasks once more after a fence. A thread
-//!    that pops a task, by a sequentially consistent operation of the deque or under the lock, then
-//!    looks at `full`. So does a thread that becomes free, under the lock.
-//! 4. The queue is drained when the body has returned and all threads sleep. If a task were left,
-//!    the thread holding it would be awake.
+//! 3. The body waits for room. It sets `full`, and counts the tasks once more after a fence. A thread that pops a
+//!    task, by a sequentially consistent operation of the deque or under the lock, then looks at `full`. So does a
+//!    thread that becomes free, under the lock.
+//! 4. The queue is drained when the body has returned and all threads sleep. If a task were left, the thread
+//!    holding it would be awake.
 //!
-//! A lock-free queue with a protocol of fences for the sleepers came first. It was not faster: with
-//! crossbeam's `Injector` a trivial task cost more than twice as much, because the injector takes as many
-//! atomic operations as a lock that is free, and hands out smaller shares. A trivial task costs 110 ns where
-//! its work is nothing. Most of that is the travel of its cache lines from the core that spawns to the core
-//! that runs. So three things matter: a task has few lines, few of them are shared by chance, and a thread
-//! takes many tasks in one turn. See the heads of `pace.rs` and of `job.rs`.
+//! A lock-free queue with a protocol of fences for the sleepers came first. It was not faster: with crossbeam's
+//! `Injector` a trivial task cost more than twice as much, because the injector takes as many atomic operations as
+//! a lock that is free, and hands out smaller shares. A trivial task costs 110 ns where its work is nothing. Most
+//! of that is the travel of its cache lines from the core that spawns to the core that runs. So three things
+//! matter: a task has few lines, few of them are shared by chance, and a thread takes many tasks in one turn. See
+//! the heads of `pace.rs` and of `job.rs`.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -67,8 +67,8 @@ pub(super) struct Limit<J> {
     begun: AtomicBool,
     /// The body waits for room.
     full: AtomicBool,
-    /// How many tasks the body may spawn before it has to look how full the queue is. Only the body
-    /// uses it, so it has its own cache line.
+    /// How many tasks the body may spawn before it has to look how full the queue is. Only the body uses it, so it
+    /// has its own cache line.
     room: CachePadded<AtomicUsize>,
     queue: CachePadded<Mutex<Queue<J>>>,
     called: Condvar,
@@ -146,8 +146,8 @@ impl<J> Limit<J> {
 
     /// Makes sure that there is a thread, and room for a task. Only the body waits for room, or is refused.
     pub(super) fn admit(&self, host: &impl Host<J>, spawner: Spawner, if_full: IfFull) -> Result<Admission, Cancelled> {
-        // Relaxed: the queue is there before any thread. If no thread has begun and none is to be
-        // called, another spawn is starting the first.
+        // Relaxed: the queue is there before any thread. If no thread has begun and none is to be called, another
+        // spawn is starting the first.
         while !self.begun.load(Ordering::Relaxed) {
             let call = self.queue.lock().call_first();
             self.answer(host, call)?;
@@ -244,8 +244,8 @@ impl<J> Limit<J> {
         }
     }
 
-    /// Finds a task outside of the thread's own deque: looks for some microseconds, then sleeps until
-    /// the thread is called. Returns `None` when the queue is drained.
+    /// Finds a task outside of the thread's own deque: looks for some microseconds, then sleeps until the thread is
+    /// called. Returns `None` when the queue is drained.
     #[inline(never)]
     fn search(&self, host: &impl Host<J>, own: &Worker<J>, pace: &mut Pace) -> Option<J> {
         let mut queue = self.queue.lock();

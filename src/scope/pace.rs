@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 /// The most tasks that a thread takes at a time.
 const MOST: usize = 64;
 
-/// How long the tasks of one turn should take together. So a task may start this much later than
-/// one that was spawned after it.
+/// How long the tasks of one turn should take together. So a task may start this much later than one that was
+/// spawned after it.
 const TURN: Duration = Duration::from_micros(100);
 
-/// How many short tasks a thread runs between two looks at the clock. One look each turn cost a sixth of
-/// the time of trivial tasks, because their turns often have few tasks.
+/// How many short tasks a thread runs between two looks at the clock. One look each turn cost a sixth of the time
+/// of trivial tasks, because their turns often have few tasks.
 const MEASURED: usize = 32;
 
 /// Measures how long tasks take: a thread takes long tasks one at a time, and several short ones.
@@ -31,8 +31,8 @@ impl Default for Pace {
 impl Pace {
     /// Notes that the thread has taken `tasks` tasks, and has none left of those before.
     ///
-    /// The time that it took to find the tasks counts as theirs, because a thread that waits for
-    /// tasks finds few in any case.
+    /// The time that it took to find the tasks counts as theirs, because a thread that waits for tasks finds few in
+    /// any case.
     pub(super) fn took(&mut self, tasks: usize) {
         if self.tasks >= self.turn.min(MEASURED) {
             let now = Instant::now();

@@ -13,21 +13,21 @@ use crate::failure::Failure;
 
 /// The effect of a failure in a [`Scope`](crate::scope::Scope): [`FailFast`] or [`KeepGoing`].
 ///
-/// No other type can implement this trait. The table at
-/// [`ScopeBuilder`](crate::scope::ScopeBuilder) says which method has which policy.
+/// No other type can implement this trait. The table at [`ScopeBuilder`](crate::scope::ScopeBuilder) says which
+/// method has which policy.
 pub trait Policy: sealed::Policy {
     /// The error of [`ScopedTask::join`](crate::scope::ScopedTask::join).
     type JoinError<E>;
 }
 
-/// The policy of [`scope`](crate::scope()) and [`ScopeBuilder::run`](crate::scope::ScopeBuilder::run):
-/// the first failure cancels the other tasks, and the scope returns it.
+/// The policy of [`scope`](crate::scope()) and [`ScopeBuilder::run`](crate::scope::ScopeBuilder::run): the first
+/// failure cancels the other tasks, and the scope returns it.
 #[derive(Debug)]
 pub enum FailFast {}
 
 /// The policy of [`ScopeBuilder::collect_all`](crate::scope::ScopeBuilder::collect_all) and
-/// [`ScopeBuilder::supervise`](crate::scope::ScopeBuilder::supervise): the other tasks go on, and
-/// the scope lists each failure that was not joined.
+/// [`ScopeBuilder::supervise`](crate::scope::ScopeBuilder::supervise): the other tasks go on, and the scope lists
+/// each failure that was not joined.
 #[derive(Debug)]
 pub enum KeepGoing {}
 

@@ -133,16 +133,16 @@ impl<J> Queue<J> {
         Call::Another(self.started - 1)
     }
 
-    /// Notes that a thread has started, and is about to search. Its deque is added here and not earlier,
-    /// so that a thread that the system refused leaves nothing behind.
+    /// Notes that a thread has started, and is about to search. Its deque is added here and not earlier, so that a
+    /// thread that the system refused leaves nothing behind.
     pub(super) fn thread_started(&mut self, own: &Worker<J>) {
         self.stealers.push(own.stealer());
         // It has counted as searching since it was called.
         self.searching -= 1;
     }
 
-    /// Notes that the system refused a thread. Another thread may be needed then: while the refused
-    /// one counted as searching, no other was called.
+    /// Notes that the system refused a thread. Another thread may be needed then: while the refused one counted as
+    /// searching, no other was called.
     pub(super) fn thread_refused(&mut self) -> Call {
         self.searching -= 1;
         self.started -= 1;
@@ -196,5 +196,73 @@ impl<J> Queue<J> {
     /// Returns whether the threads leave.
     pub(super) fn is_drained(&self) -> bool {
         self.phase == Phase::Drained
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A queue with one thread, which searches, and the deque of this thread.
+    fn with_one_thread(limit: usize) -> (Queue<u32>, Worker<u32>) {
+        let (mut queue, own) = (Queue::new(limit), Worker::new_fifo());
+        assert_eq!(queue.call_first(), Call::Another(0));
+        queue.thread_started(&own);
+        queue.begin_search();
+        (queue, own)
+    }
+
+    #[test]
+    fn no_thread_is_called_while_another_searches() {
+        let (mut queue, own) = with_one_thread(2);
+        assert_eq!((queue.push(1), queue.push(2)), (Call::None, Call::None));
+        assert_eq!(queue.take(&own, 1), Some(1));
+        assert_eq!(queue.end_search(), Call::Another(1), "one task is left, and one thread may be started");
+        assert_eq!(queue.push(3), Call::None, "the new thread is about to search");
+    }
+
+    #[test]
+    fn one_sleeper_is_called_at_a_time() {
+        let (mut queue, _own) = with_one_thread(1);
+        queue.fall_asleep();
+        assert_eq!((queue.push(1), queue.push(2)), (Call::Sleeper, Call::None));
+        queue.wake();
+        assert!(!queue.is_calling());
+    }
+
+    #[test]
+    fn a_thread_with_an_empty_queue_takes_half_of_the_tasks_of_another() {
+        let (mut queue, own) = with_one_thread(2);
+        (0..9).for_each(|task| _ = queue.push(task));
+        assert_eq!((queue.take(&own, 64), own.len(), queue.len()), (Some(0), 8, 8));
+        let other = Worker::new_fifo();
+        assert_eq!((queue.take(&other, 64), other.len()), (Some(1), 3));
+    }
+
+    #[test]
+    fn after_a_refusal_no_thread_is_started_but_the_first() {
+        let (mut queue, own) = with_one_thread(2);
+        assert_eq!(queue.push(1), Call::None);
+        assert_eq!(queue.take(&own, 1), Some(1));
+        assert_eq!((queue.end_search(), queue.push(2)), (Call::None, Call::Another(1)));
+        assert_eq!((queue.thread_refused(), queue.push(3), queue.free()), (Call::None, Call::None, 0));
+        let mut empty: Queue<u32> = Queue::new(1);
+        for _ in 0..2 {
+            assert_eq!(empty.call_first(), Call::Another(0));
+            assert_eq!(empty.thread_refused(), Call::None);
+        }
+    }
+
+    #[test]
+    fn the_queue_is_drained_when_it_is_closed_and_empty_and_all_sleep() {
+        let (mut queue, own) = with_one_thread(1);
+        assert_eq!(queue.push(1), Call::None);
+        queue.close();
+        assert!(!queue.drain(), "a task is left, and the thread is awake");
+        assert_eq!((queue.take(&own, 1), queue.end_search()), (Some(1), Call::None));
+        assert!(!queue.drain(), "the thread may spawn");
+        queue.begin_search();
+        queue.fall_asleep();
+        assert!(queue.drain() && queue.is_drained());
     }
 }

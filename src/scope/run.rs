@@ -18,8 +18,8 @@ use crate::thread;
 use crate::token::CancellationToken;
 
 impl<'env> ScopeBuilder<'env> {
-    /// Runs `body` as [`scope`](crate::scope()) does: the first failure in time cancels the others,
-    /// and the scope returns it.
+    /// Runs `body` as [`scope`](crate::scope()) does: the first failure in time cancels the others, and the scope
+    /// returns it.
     ///
     /// # Cancellation
     ///
@@ -156,8 +156,8 @@ impl<'env> ScopeBuilder<'env> {
         (result, failures)
     }
 
-    /// Runs `body` as [`run`](Self::run) does. `drop_value` drops the value of a body that ended
-    /// well in a scope that did not.
+    /// Runs `body` as [`run`](Self::run) does. `drop_value` drops the value of a body that ended well in a scope
+    /// that did not.
     pub(super) fn run_and_drop<T, E, F>(
         &self,
         token: &CancellationToken,
@@ -174,8 +174,8 @@ impl<'env> ScopeBuilder<'env> {
         if let (None, None, None) = (&panic, &error, &skipped) {
             return Ok(value.unwrap_or_else(|| unreachable!("a body without a value has failed")));
         }
-        // The value of `try_join` is dropped one part at a time, because a second part would
-        // otherwise be dropped while the first unwinds.
+        // The value of `try_join` is dropped one part at a time, because a second part would otherwise be dropped
+        // while the first unwinds.
         let dropped = panic::catch(|| value.map(drop_value));
         let (first, echo) = if error.is_some() { (error, skipped) } else { (skipped, None) };
         panic::discard(echo);

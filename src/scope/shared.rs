@@ -1,11 +1,11 @@
 //! [`Shared`]: the state that the body and the tasks of a scope share, and [`Link`], by which they reach it.
 //!
-//! A scope that finishes is cancelled, with a reason of its own and a mark of its own. The reason travels to
-//! the tasks and to the scopes within them, as any other reason does. The mark tells whether it was this scope
-//! that finished: an inner scope is cancelled by the `finish` of an outer one, and ends with an error that its
-//! task passes on. Errors that come after the mark are dropped, and those before it stand. The ledger's lock
-//! decides which it is. A value that a task found lies outside of the scope, in a `OnceLock` for example,
-//! because a scope with a type for it would need that type in every signature.
+//! A scope that finishes is cancelled, with a reason of its own and a mark of its own. The reason travels to the
+//! tasks and to the scopes within them, as any other reason does. The mark tells whether it was this scope that
+//! finished: an inner scope is cancelled by the `finish` of an outer one, and ends with an error that its task
+//! passes on. Errors that come after the mark are dropped, and those before it stand. The ledger's lock decides
+//! which it is. A value that a task found lies outside of the scope, in a `OnceLock` for example, because a scope
+//! with a type for it would need that type in every signature.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -27,8 +27,8 @@ use crate::token::CancellationToken;
 
 /// A task as the threads see it that may run it.
 pub(super) trait Runnable<'scope, E>: Send + Sync {
-    /// Runs the task on the calling thread, unless another thread has taken it. Panics only if
-    /// dropping the remains of the task panics.
+    /// Runs the task on the calling thread, unless another thread has taken it. Panics only if dropping the remains
+    /// of the task panics.
     fn run(self: Arc<Self>, link: &Link<'scope, E>);
 
     /// Returns whether no thread has taken the task.
@@ -233,8 +233,8 @@ impl<'scope, E: From<Cancelled>> Shared<'scope, E> {
         won
     }
 
-    /// Returns whether [`finish`](Self::finish) ended the scope. The reason alone does not say so,
-    /// because it may be that of an outer scope.
+    /// Returns whether [`finish`](Self::finish) ended the scope. The reason alone does not say so, because it may
+    /// be that of an outer scope.
     pub(super) fn has_finished(&self) -> bool {
         self.finishing.load(Ordering::SeqCst) && self.token.reason() == Some(CancelReason::Finished)
     }
@@ -259,8 +259,8 @@ impl<'scope, E: From<Cancelled>> Shared<'scope, E> {
         if let Some(limit) = &self.limit {
             limit.close();
         }
-        // A task may have spawned others before its thread is joined here: their handles were kept
-        // before the task ended.
+        // A task may have spawned others before its thread is joined here: their handles were kept before the task
+        // ended.
         while let Some(handle) = self.threads.take() {
             self.join(handle);
         }

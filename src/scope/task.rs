@@ -47,10 +47,10 @@ impl<'scope, T, E, P> ScopedTask<'scope, T, E, P> {
 impl<T, E: From<Cancelled>, P: Policy> ScopedTask<'_, T, E, P> {
     /// Waits for the task to end, and returns its value.
     ///
-    /// In a scope with a [limit](crate::scope::ScopeBuilder::limit), a task that joins another task which has
-    /// not started runs it itself, on its own stack. So tasks may join tasks, however few threads there are.
-    /// A thread that a task or the body has started by other means than brigade's, one of rayon's for
-    /// example, does the same, because brigade cannot tell it from a task.
+    /// In a scope with a [limit](crate::scope::ScopeBuilder::limit), a task that joins another task which has not
+    /// started runs it itself, on its own stack. So tasks may join tasks, however few threads there are. A thread
+    /// that a task or the body has started by other means than brigade's, one of rayon's for example, does the
+    /// same, because brigade cannot tell it from a task.
     ///
     /// The stack grows with the depth of such joins, by the tasks' own variables and some 650 bytes a level (2.5 KiB
     /// without optimisation): 2 MiB hold 3,000 levels of tasks that keep nothing. For deeper joins set a
@@ -58,19 +58,19 @@ impl<T, E: From<Cancelled>, P: Policy> ScopedTask<'_, T, E, P> {
     ///
     /// # Cancellation
     ///
-    /// Observes the scope's token. When it is cancelled, this returns at once, though the task may
-    /// still run, unless it runs on this very stack. The value of a task that has ended is returned
-    /// even so. A task that joins itself waits until the cancel.
+    /// Observes the scope's token. When it is cancelled, this returns at once, though the task may still run,
+    /// unless it runs on this very stack. The value of a task that has ended is returned even so. A task that joins
+    /// itself waits until the cancel.
     ///
     /// # Errors
     ///
     /// In a scope that [fails fast](FailFast), [`Cancelled`]: the scope was cancelled before the task ended, or the
     /// task failed. The failure of a task belongs to the scope, which returns it.
     ///
-    /// In a scope that [keeps going](crate::scope::KeepGoing), a [`Failure`]: the task's error or panic,
-    /// which is then handled, so that the scope does not list it. [`Failure::Cancelled`] if the scope was
-    /// cancelled before the task ended, or the task was skipped. The scope then does not count the task, and
-    /// drops an error that the task returns later; a panic still counts.
+    /// In a scope that [keeps going](crate::scope::KeepGoing), a [`Failure`]: the task's error or panic, which is
+    /// then handled, so that the scope does not list it. [`Failure::Cancelled`] if the scope was cancelled before
+    /// the task ended, or the task was skipped. The scope then does not count the task, and drops an error that the
+    /// task returns later; a panic still counts.
     ///
     /// # Examples
     ///
@@ -184,8 +184,8 @@ impl<T, E, P> fmt::Debug for ScopedTask<'_, T, E, P> {
     }
 }
 
-/// Collects the values, up to the first error. The values in front of an error are dropped one by
-/// one, because two panics at once would abort the process.
+/// Collects the values, up to the first error. The values in front of an error are dropped one by one, because two
+/// panics at once would abort the process.
 pub(super) fn values_of<T, X>(results: impl Iterator<Item = Result<T, X>>) -> Result<Vec<T>, X> {
     let mut values = Vec::with_capacity(results.size_hint().0);
     for result in results {

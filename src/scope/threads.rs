@@ -10,8 +10,8 @@ use crate::thread::Starter;
 
 /// The threads of a scope that have not been joined yet.
 ///
-/// A thread that has ended keeps its stack until it is joined. So the handles are searched for such
-/// threads each time their number has doubled.
+/// A thread that has ended keeps its stack until it is joined. So the handles are searched for such threads each
+/// time their number has doubled.
 pub(super) struct Threads<'scope> {
     starter: &'scope (dyn Starter<'scope> + 'scope),
     /// The size of each thread's stack, in bytes.

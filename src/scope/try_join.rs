@@ -174,8 +174,8 @@ fn error_of<T>(joined: &Result<T, Cancelled>) -> Option<Cancelled> {
 
 /// Ends the body with the first of the errors.
 ///
-/// The values of the other closures, or the closures themselves, are dropped one by one, because
-/// two panics at once would abort the process.
+/// The values of the other closures, or the closures themselves, are dropped one by one, because two panics at once
+/// would abort the process.
 fn fail_with<'a, T, E: From<Cancelled>, const N: usize, const M: usize>(
     errors: [Option<Cancelled>; N],
     rest: [Box<dyn Anything + 'a>; M],
@@ -202,8 +202,8 @@ fn fail_with<'a, T, E: From<Cancelled>, const N: usize, const M: usize>(
 ///
 /// # Examples
 ///
-/// A closure that is made inside another closure, as in `map`, has to name the type of its
-/// argument, because rustc infers a single lifetime for it otherwise.
+/// A closure that is made inside another closure, as in `map`, has to name the type of its argument, because rustc
+/// infers a single lifetime for it otherwise.
 ///
 /// ```
 /// use std::io;

@@ -262,8 +262,8 @@ fn values_of_several_closures_whose_drop_panics_end_no_process() {
     use crate::util::message_of;
 
     type Ended<T> = std::result::Result<T, Cancelled>;
-    /// Closures of one call. The one that fails waits for the bombs of the others, because it would
-    /// keep closures from starting otherwise.
+    /// Closures of one call. The one that fails waits for the bombs of the others, because it would keep closures
+    /// from starting otherwise.
     #[derive(Default)]
     struct Round(Counter);
     impl Round {

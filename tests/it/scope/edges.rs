@@ -1,5 +1,5 @@
-//! Where the parts of a scope meet: a join that gives up, threads that are refused late, threads
-//! that run no task, panics beside the tasks.
+//! Where the parts of a scope meet: a join that gives up, threads that are refused late, threads that run no task,
+//! panics beside the tasks.
 
 use std::panic::panic_any;
 use std::sync::atomic::{AtomicUsize, Ordering};

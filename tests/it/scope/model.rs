@@ -313,8 +313,8 @@ fn accounts(failures: &Failures<Error>) -> Accounts {
 /// Checks the accounts of the tasks against each other.
 fn check_tasks(known: &BTreeMap<usize, Known>, accounts: Option<&Accounts>) {
     let (mut started, mut skipped, mut ended) = (0, 0, 0);
-    // The tasks that count. A task that was refused a thread is open: it counts as skipped if the
-    // scope was cancelled first.
+    // The tasks that count. A task that was refused a thread is open: it counts as skipped if the scope was
+    // cancelled first.
     let (mut counted, mut open) = ([0; 3], 0);
     for (id, task) in known {
         if task.refused.is_some() {

@@ -29,8 +29,8 @@ impl Steps<'_> {
 
 const TASKS: usize = 6;
 
-/// A body that spawns, tasks that spawn, a join in a task and one in the body; with a step wherever
-/// something can happen. Each value counts itself.
+/// A body that spawns, tasks that spawn, a join in a task and one in the body; with a step wherever something can
+/// happen. Each value counts itself.
 fn run<'env>(
     s: &Scope<'_, 'env, Cancelled, FailFast>,
     steps: &'env Steps<'env>,
