@@ -161,11 +161,16 @@
 //! ```
 
 mod error;
-mod failure;
 mod panic;
 
+mod failure;
 mod failures;
+
 mod sync;
+
+#[cfg_attr(not(brigade_loom), allow(unreachable_pub))]
+#[cfg_attr(brigade_loom, allow(missing_docs, missing_debug_implementations))]
+mod event;
 mod thread;
 mod token;
 
@@ -197,4 +202,4 @@ pub use token::{CancelCallback, CancellationToken, DropGuard, Never};
 // For tests/loom.rs: what is not public must be modelled too.
 #[cfg(brigade_loom)]
 #[doc(hidden)]
-pub use token::{Event, Ticket};
+pub use event::{Event, Ticket};

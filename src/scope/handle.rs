@@ -8,9 +8,9 @@ use super::cell::{Joined, Look};
 use super::shared::{Ending, Link};
 use super::{FailFast, KeepGoing};
 use crate::error::{CancelReason, Cancelled};
+use crate::event::Event;
 use crate::failure::Failure;
 use crate::panic;
-use crate::token::Event;
 
 /// A task of a [`scope`](crate::scope), to be joined for its value.
 ///
@@ -118,7 +118,7 @@ impl<T, E: From<Cancelled>> ScopedTask<'_, T, E, KeepGoing> {
             Ending::Failed(failed) => failed.failure,
             Ending::Cancelled | Ending::Skipped => {
                 let label = self.task().label();
-                Failure::Cancelled { component: label.component(), index: label.index, cancelled: self.cancelled() }
+                Failure::Cancelled { name: label.component(), index: label.index, cancelled: self.cancelled() }
             }
         })
     }

@@ -163,7 +163,7 @@ fn a_failure_goes_into_anyhow_and_keeps_name_index_and_payload() {
     };
     assert_eq!(
         format!("{panic:?}"),
-        "Panic { component: \"count\", index: 0, message: \"(the payload is not a string)\", location: None, .. }"
+        "Panic { name: \"count\", index: 0, message: \"(the payload is not a string)\", location: None, .. }"
     );
     assert_eq!(panic.into_payload().downcast_ref(), Some(&7_u8));
     let Err(failures) =
