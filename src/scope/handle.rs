@@ -12,7 +12,7 @@ use crate::event::Event;
 use crate::failure::Failure;
 use crate::panic;
 
-/// A task of a [`scope`](crate::scope), to be joined for its value.
+/// A task of a [`scope`](crate::scope()), to be joined for its value.
 ///
 /// Dropping it leaves the task to the scope, which waits for it in any case.
 pub struct ScopedTask<'scope, T, E, P = FailFast> {

@@ -3,7 +3,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use brigade::{CancelReason, CancellationToken, Cancelled, RecvError, SendError, Until, merge, scope};
+use brigade::channel::{RecvError, SendError};
+use brigade::{CancelReason, CancellationToken, Cancelled, Until, merge, scope};
 use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
 use proptest::prelude::*;
 

@@ -8,10 +8,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use brigade::{
-    CancellationToken, Cancelled, FailFast, Failure, Failures, KeepGoing, ParBuilder, Pipeline, Scope, ScopeBuilder,
-    ScopedTask, Source, Stage, try_join, try_join_all, try_join3, try_join4,
-};
+use brigade::pipeline::{Source, Stage};
+use brigade::scope::{FailFast, KeepGoing, Scope, ScopedTask, try_join_all, try_join3, try_join4};
+use brigade::{CancellationToken, Cancelled, Failure, Failures, ParBuilder, Pipeline, ScopeBuilder, try_join};
 use crossbeam::channel::unbounded;
 use proptest::prelude::*;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};

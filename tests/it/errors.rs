@@ -3,10 +3,8 @@ use std::error::Error;
 use std::panic::resume_unwind;
 use std::{io, thread};
 
-use brigade::{
-    CancelReason, CancellationToken, Cancelled, Failure, KeepGoing, Panic, Pipeline, Scope, ScopeBuilder, scope,
-    try_par_map,
-};
+use brigade::scope::{KeepGoing, Scope};
+use brigade::{CancelReason, CancellationToken, Cancelled, Failure, Panic, Pipeline, ScopeBuilder, scope, try_par_map};
 
 use crate::util::{alone, message_of, payload_of, watched};
 

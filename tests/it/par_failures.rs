@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use brigade::{CancelReason, CancellationToken, Cancelled, Failure, ParBuilder, Progress};
+use brigade::par::Progress;
+use brigade::{CancelReason, CancellationToken, Cancelled, Failure, ParBuilder};
 use proptest::prelude::*;
 
 use crate::util::{Census, message_of, watched};

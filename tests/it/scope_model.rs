@@ -5,10 +5,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use brigade::{
-    CancelReason, CancellationToken, FailFast, Failure, Failures, Hooks, KeepGoing, Outcome, Scope, ScopeBuilder,
-    ScopedTask, Task,
-};
+use brigade::hooks::{Hooks, Outcome, Task};
+use brigade::scope::{FailFast, KeepGoing, Scope, ScopedTask};
+use brigade::{CancelReason, CancellationToken, Failure, Failures, ScopeBuilder};
 use proptest::prelude::*;
 
 use crate::model::{End, Error, Item, ending, throw, try_programs};

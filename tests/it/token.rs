@@ -3,7 +3,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use brigade::{CancelReason, CancellationToken, Cancelled, Never, scope};
+use brigade::token::Never;
+use brigade::{CancelReason, CancellationToken, Cancelled, scope};
 use crossbeam::channel::{Receiver, TryRecvError, select, unbounded};
 use proptest::prelude::*;
 
@@ -219,8 +220,8 @@ fn tokens_are_equal_by_identity() {
 fn tokens_are_send_and_sync() {
     fn both<T: Send + Sync>() {}
     both::<CancellationToken>();
-    both::<brigade::CancelCallback>();
-    both::<brigade::DropGuard>();
+    both::<brigade::token::CancelCallback>();
+    both::<brigade::token::DropGuard>();
 }
 
 #[test]
