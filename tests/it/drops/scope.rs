@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use brigade::scope::{FailFast, KeepGoing, Scope, ScopedTask, try_join_all, try_join3, try_join4};
-use brigade::{CancellationToken, Cancelled, ScopeBuilder, try_join};
+use brigade::{CancellationToken, ScopeBuilder, try_join};
 use proptest::prelude::*;
 
 use super::{Act, Armed, Arsenal, Bomb, Defuse, Error, acts, armed, ends_well};
