@@ -16,7 +16,8 @@ use crate::failure::Panic;
 /// ```
 /// use std::sync::atomic::{AtomicUsize, Ordering};
 /// use std::time::Duration;
-/// use brigade::{CancellationToken, Cancelled, Hooks, Outcome, ScopeBuilder, Task};
+/// use brigade::hooks::{Hooks, Outcome, Task};
+/// use brigade::{CancellationToken, Cancelled, ScopeBuilder};
 ///
 /// #[derive(Default)]
 /// struct Count(AtomicUsize);
@@ -42,7 +43,8 @@ use crate::failure::Panic;
 /// told; the panic's message has been printed by then:
 ///
 /// ```no_run
-/// use brigade::{Hooks, Panic};
+/// use brigade::hooks::Hooks;
+/// use brigade::Panic;
 ///
 /// struct Crash;
 ///
@@ -91,7 +93,7 @@ pub enum Outcome {
     /// It panicked.
     Panicked,
     /// It returned an error after the run had been cancelled for this reason, and most often because of that. After
-    /// [`finish`](crate::Scope::finish) the reason is [`Finished`](CancelReason::Finished).
+    /// [`finish`](crate::scope::Scope::finish) the reason is [`Finished`](CancelReason::Finished).
     Cancelled(CancelReason),
     /// It was not started, because the run had been cancelled for this reason.
     Skipped(CancelReason),

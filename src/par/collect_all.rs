@@ -12,7 +12,7 @@ use rayon::iter::{IndexedParallelIterator, IntoParallelIterator};
 use super::builder::ParBuilder;
 use super::run::{Ended, Run, Stopped};
 use crate::error::CancelReason;
-use crate::failure::Failure;
+use crate::failure::{Failure, Panic};
 use crate::failures::{Failures, Listing};
 use crate::panic;
 use crate::token::CancellationToken;
@@ -94,7 +94,7 @@ impl ParBuilder<'_> {
             panic::discard(lost);
             Ok::<_, Infallible>(None)
         };
-        let component = || Arc::clone(&self.name);
+        let name = || Arc::clone(&self.name);
         let outputs = self.outputs(
             &run,
             items,
@@ -104,8 +104,8 @@ impl ParBuilder<'_> {
                 tally.own += 1;
                 match result {
                     Ok(Ok(output)) => Ok(Some(output)),
-                    Ok(Err(error)) => fail(index, Failure::new(component(), index, error), token.reason()),
-                    Err(payload) => fail(index, Failure::Panic(panic::value(component(), index, payload)), None),
+                    Ok(Err(error)) => fail(index, Failure::new(name(), index, error), token.reason()),
+                    Err(payload) => fail(index, Failure::Panic(Panic::new(name(), index, payload)), None),
                 }
             },
         );

@@ -12,13 +12,13 @@ use crate::hooks::Hooks;
 use crate::panic;
 use crate::token::CancellationToken;
 
-/// A scope with more to say than [`scope`](crate::scope) has: how many tasks at once, what a failure does, names, stacks, hooks.
+/// A scope with more to say than [`scope`](crate::scope()) has: how many tasks at once, what a failure does, names, stacks, hooks.
 ///
 /// What a failure does is said by the method that runs it:
 ///
 /// | method | a failing task | the result |
 /// |---|---|---|
-/// | [`run`](Self::run), and [`scope`](crate::scope) | cancels the others | the first error in time |
+/// | [`run`](Self::run), and [`scope`](crate::scope()) | cancels the others | the first error in time |
 /// | [`collect_all`](Self::collect_all) | disturbs nobody | every failure, in the order of spawning |
 /// | [`supervise`](Self::supervise) | disturbs nobody | the body's own, and the failures beside it |
 /// | [`first_ok`](Self::first_ok) | disturbs nobody; success cancels the others | the first value in time, else every error |
@@ -79,7 +79,7 @@ impl<'env> ScopeBuilder<'env> {
     ///
     /// Tasks wait in a queue then, and are started in the order in which they were spawned, give or take 100 µs of work where
     /// they are short and `threads` is more than 1. So they must not wait for each other by other means than
-    /// [`join`](crate::ScopedTask::join): the task that is waited for may not have been started. A task that joins runs such a
+    /// [`join`](crate::scope::ScopedTask::join): the task that is waited for may not have been started. A task that joins runs such a
     /// task on its own stack, of which 2 MiB hold 3,000 levels of joins within joins; a larger
     /// [`stack_size`](Self::stack_size) holds more.
     ///
@@ -170,19 +170,19 @@ impl<'env> ScopeBuilder<'env> {
         self
     }
 
-    /// Runs `body` as [`scope`](crate::scope) does: the first failure in time cancels the others, and is what the scope ends with.
+    /// Runs `body` as [`scope`](crate::scope()) does: the first failure in time cancels the others, and is what the scope ends with.
     ///
     /// # Cancellation
     ///
-    /// As for [`scope`](crate::scope). Tasks that are still in the queue are skipped.
+    /// As for [`scope`](crate::scope()). Tasks that are still in the queue are skipped.
     ///
     /// # Errors
     ///
-    /// As for [`scope`](crate::scope).
+    /// As for [`scope`](crate::scope()).
     ///
     /// # Panics
     ///
-    /// As for [`scope`](crate::scope).
+    /// As for [`scope`](crate::scope()).
     pub fn run<T, E, F>(&self, token: &CancellationToken, body: F) -> Result<T, E>
     where
         F: for<'scope> FnOnce(&Scope<'scope, 'env, E, FailFast>) -> Result<T, E>,
@@ -194,7 +194,7 @@ impl<'env> ScopeBuilder<'env> {
     /// Runs `body`, lets every task end by itself, and lists all that failed.
     ///
     /// A failure cancels nothing, nor does one of the body. Returns the body's value if nothing failed, or all that failed
-    /// has been [joined](crate::ScopedTask::join).
+    /// has been [joined](crate::scope::ScopedTask::join).
     ///
     /// # Cancellation
     ///
@@ -250,7 +250,7 @@ impl<'env> ScopeBuilder<'env> {
 
     /// Runs `body`, which looks after its tasks: one that fails disturbs neither the others nor the body.
     ///
-    /// Returns what the body returned, and what failed and was not [joined](crate::ScopedTask::join). When the body itself fails,
+    /// Returns what the body returned, and what failed and was not [joined](crate::scope::ScopedTask::join). When the body itself fails,
     /// nobody looks after the tasks any more, and they are cancelled.
     ///
     /// # Cancellation

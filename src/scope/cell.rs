@@ -12,9 +12,9 @@ use super::Scope;
 use super::hold::Hold;
 use super::shared::{Ending, Label, Link, Shared};
 use crate::error::Cancelled;
+use crate::event::Event;
 use crate::hooks::{Outcome, Task};
 use crate::panic;
-use crate::token::Event;
 
 /// A task as those who run it see it.
 pub(super) trait Job<'scope, E>: Send + Sync {

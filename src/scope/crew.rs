@@ -30,9 +30,9 @@ use super::cell::Job;
 use super::pace::Pace;
 use super::shared::{Link, TASK};
 use crate::error::Cancelled;
+use crate::event::Event;
 use crate::panic;
 use crate::thread;
-use crate::token::Event;
 
 type Queued<'scope, E> = Arc<dyn Job<'scope, E> + 'scope>;
 

@@ -15,7 +15,7 @@ use crate::token::CancellationToken;
 ///
 /// # Cancellation
 ///
-/// As for [`scope`](crate::scope): the closures notice it, if they look at the token.
+/// As for [`scope`](crate::scope()): the closures notice it, if they look at the token.
 ///
 /// # Errors
 ///
@@ -81,7 +81,8 @@ where
 /// # Examples
 ///
 /// ```
-/// use brigade::{CancellationToken, Cancelled, try_join3};
+/// use brigade::scope::try_join3;
+/// use brigade::{CancellationToken, Cancelled};
 ///
 /// let words = ["to", "be", "or", "not", "to", "be"];
 /// let (count, longest, first) = try_join3(
@@ -137,7 +138,8 @@ where
 /// # Examples
 ///
 /// ```
-/// use brigade::{CancellationToken, Cancelled, try_join4};
+/// use brigade::scope::try_join4;
+/// use brigade::{CancellationToken, Cancelled};
 ///
 /// let sum = |from: u64| move |_: &CancellationToken| Ok::<u64, Cancelled>((from..from + 250).sum());
 /// let (a, b, c, d) = try_join4(&CancellationToken::new(), sum(0), sum(250), sum(500), sum(750))?;
@@ -209,7 +211,7 @@ fn give_up<'a, T, E: From<Cancelled>, const N: usize, const M: usize>(
 ///
 /// # Cancellation
 ///
-/// As for [`scope`](crate::scope): the closures notice it, if they look at the token they are given. (A closure that is made
+/// As for [`scope`](crate::scope()): the closures notice it, if they look at the token they are given. (A closure that is made
 /// inside another one, as in `map`, has to name that argument's type, as below: rustc infers one lifetime for it else.)
 ///
 /// # Errors
@@ -225,7 +227,8 @@ fn give_up<'a, T, E: From<Cancelled>, const N: usize, const M: usize>(
 ///
 /// ```
 /// use std::io;
-/// use brigade::{CancellationToken, try_join_all};
+/// use brigade::scope::try_join_all;
+/// use brigade::CancellationToken;
 ///
 /// let reads = ["README.md", "Cargo.toml"].map(|name| move |_: &CancellationToken| std::fs::read_to_string(name));
 /// let texts = try_join_all(&CancellationToken::new(), reads)?;
@@ -246,7 +249,7 @@ where
 ///
 /// # Cancellation
 ///
-/// As for [`scope`](crate::scope): the closures notice it, if they look at the token they are given.
+/// As for [`scope`](crate::scope()): the closures notice it, if they look at the token they are given.
 ///
 /// # Errors
 ///
@@ -262,7 +265,8 @@ where
 /// # Examples
 ///
 /// ```
-/// use brigade::{CancellationToken, first_ok};
+/// use brigade::scope::first_ok;
+/// use brigade::CancellationToken;
 ///
 /// let found = first_ok(&CancellationToken::new(), ["no such file", "Cargo.toml"].map(|name| {
 ///     move |_: &CancellationToken| std::fs::read_to_string(name)

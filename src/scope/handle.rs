@@ -8,11 +8,11 @@ use super::cell::{Joined, Look};
 use super::shared::{Ending, Link};
 use super::{FailFast, KeepGoing};
 use crate::error::{CancelReason, Cancelled};
+use crate::event::Event;
 use crate::failure::Failure;
 use crate::panic;
-use crate::token::Event;
 
-/// A task of a [`scope`](crate::scope), to be joined for its value.
+/// A task of a [`scope`](crate::scope()), to be joined for its value.
 ///
 /// Dropping it leaves the task to the scope, which waits for it in any case.
 pub struct ScopedTask<'scope, T, E, P = FailFast> {
@@ -118,7 +118,7 @@ impl<T, E: From<Cancelled>> ScopedTask<'_, T, E, KeepGoing> {
             Ending::Failed(failed) => failed.failure,
             Ending::Cancelled | Ending::Skipped => {
                 let label = self.task().label();
-                Failure::Cancelled { component: label.component(), index: label.index, cancelled: self.cancelled() }
+                Failure::Cancelled { name: label.component(), index: label.index, cancelled: self.cancelled() }
             }
         })
     }

@@ -218,7 +218,7 @@ impl<'scope, E: From<Cancelled>> Shared<'scope, E> {
 
     /// Keeps a panic as a value, and tells the hooks.
     fn panicked(&self, component: Arc<str>, index: usize, payload: Payload) -> Failure<E> {
-        let panic = panic::value(component, index, payload);
+        let panic = Panic::new(component, index, payload);
         if let Some(hooks) = self.hooks {
             if let Err(second) = panic::catch(|| hooks.panicked(&panic)) {
                 panic::discard(second);

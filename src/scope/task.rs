@@ -258,7 +258,7 @@ where
 
     /// Returns this scope with another name for the tasks that are spawned through it, and for those that they spawn.
     ///
-    /// The name stands in [`Failure`]s and [`Hooks`](crate::Hooks), and where each task has a thread of its own in the
+    /// The name stands in [`Failure`]s and [`Hooks`](crate::hooks::Hooks), and where each task has a thread of its own in the
     /// thread's name (`name#index`; Linux shows 15 bytes) and so in panic messages. The default is that of the
     /// [builder](crate::ScopeBuilder::named), or `task`. A NUL becomes the replacement character in the thread's name.
     #[must_use = "the name is that of the returned scope"]

@@ -1,9 +1,7 @@
 //! What brigade promises, a module a part. A test's name is its claim.
 
 mod abort;
-mod callback;
 mod channel;
-mod deadline;
 mod drops;
 mod errors;
 mod feedback_model;
@@ -36,5 +34,4 @@ mod scope_phases;
 mod scope_policy;
 mod tidy;
 mod token;
-mod token_chains;
 mod util;

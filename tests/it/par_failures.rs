@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use brigade::{CancelReason, CancellationToken, Cancelled, Failure, ParBuilder, Progress};
+use brigade::par::Progress;
+use brigade::{CancelReason, CancellationToken, Cancelled, Failure, ParBuilder};
 use proptest::prelude::*;
 
 use crate::util::{Census, message_of, watched};
@@ -48,7 +49,7 @@ fn every_fallible_form_says_which_item_failed_first() {
         });
         for ended in shown {
             let failure = ended.unwrap_err();
-            assert_eq!((failure.component(), failure.index(), failure.label()), ("line", 700, Some("file 700")));
+            assert_eq!((failure.name(), failure.index(), failure.label()), ("line", 700, Some("file 700")));
             assert_eq!(failure.to_string(), "line#700 (file 700) failed: bad 700");
             assert_eq!(failure.into_error(), Some(Bad(700)));
         }

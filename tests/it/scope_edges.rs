@@ -6,10 +6,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use brigade::{
-    CancelReason, CancellationToken, Cancelled, Failures, Hooks, Outcome, Panic, Pipeline, ScopeBuilder, ScopedTask,
-    Task, first_ok, scope, try_join, try_join_all,
-};
+use brigade::hooks::{Hooks, Outcome, Task};
+use brigade::scope::{ScopedTask, first_ok, try_join_all};
+use brigade::{CancelReason, CancellationToken, Cancelled, Failures, Panic, Pipeline, ScopeBuilder, scope, try_join};
 
 use crate::util::{Counter, Gate, alone, message_of, payload_of, reached, until_others_sleep, watched};
 

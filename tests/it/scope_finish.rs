@@ -4,9 +4,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use brigade::{
-    CancelReason, CancellationToken, Cancelled, Failures, Hooks, Outcome, ScopeBuilder, Task, first_ok, scope,
-};
+use brigade::hooks::{Hooks, Outcome, Task};
+use brigade::scope::first_ok;
+use brigade::{CancelReason, CancellationToken, Cancelled, Failures, ScopeBuilder, scope};
 
 use crate::util::{Census, Gate, message_of, reached, until, watched};
 

@@ -5,7 +5,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use brigade::{CancelReason, CancellationToken, Cancelled, Pipeline, Scope, ScopeBuilder, scope};
+use brigade::scope::Scope;
+use brigade::{CancelReason, CancellationToken, Cancelled, Pipeline, ScopeBuilder, scope};
 
 use crate::util::{
     Census, Counter, Gate, alone, cpu_time, memory, message_of, reached, threads, until_others_sleep, until_threads,

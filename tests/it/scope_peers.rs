@@ -5,7 +5,8 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use anyhow::{Result, anyhow};
-use brigade::{CancelReason, CancellationToken, Cancelled, Failure, Failures, Scope, ScopeBuilder, ScopedTask, scope};
+use brigade::scope::{Scope, ScopedTask};
+use brigade::{CancelReason, CancellationToken, Cancelled, Failure, Failures, ScopeBuilder, scope};
 
 use crate::util::{Counter, Gate, message_of, payload_of, watched};
 
