@@ -292,12 +292,13 @@ impl<E> Listing<E> {
         self.reason = self.reason.or(Some(reason).filter(|_| number > 0));
     }
 
-    /// Keeps the first `most` failures alone, the last of which has the index `last`; returns the others.
-    pub(crate) fn truncate(&mut self, most: usize, last: usize) -> Vec<Failure<E>> {
-        self.failed.listed = self.failed.listed.min(most);
-        let lost = self.failed.list.split_off(&(last, usize::MAX));
+    /// Keeps what has an index up to `last` alone: the first `most` failures, and `cancelled` of those that came after the
+    /// cancel. Returns the others.
+    pub(crate) fn truncate(&mut self, last: usize, most: usize, cancelled: usize) -> Vec<Failure<E>> {
+        let lost = self.failed.truncate(last, most).into_values();
+        let lost = lost.chain(self.cancelled.truncate(last, cancelled).into_values());
         let panic = self.panic.take_if(|(index, _)| *index > last);
-        lost.into_values().chain(panic.map(|(_, panic)| Failure::Panic(panic))).collect()
+        lost.chain(panic.map(|(_, panic)| Failure::Panic(panic))).collect()
     }
 
     pub(crate) fn into_failures(self) -> Failures<E> {
@@ -316,6 +317,12 @@ impl<E> Listing<E> {
 }
 
 impl<E> Bounded<E> {
+    /// Keeps what has an index up to `last` alone, of which there were `listed`; returns the others.
+    fn truncate(&mut self, last: usize, listed: usize) -> BTreeMap<(usize, usize), Failure<E>> {
+        self.listed = self.listed.min(listed);
+        self.list.split_off(&(last, usize::MAX))
+    }
+
     /// Keeps the failure, and returns the last one, with its index, if there are more than `most`.
     fn keep(&mut self, index: usize, failure: Failure<E>, most: usize) -> Option<(usize, Failure<E>)> {
         self.list.insert((index, self.listed), failure);

@@ -104,7 +104,8 @@ impl<'a> ParBuilder<'a> {
     ///
     /// It stops where the plain loop would: the failures are those of the first `failures` items that fail, and all items
     /// before the last of them have been run. What ran behind that is dropped, and counts as
-    /// [skipped](crate::Failures::skipped).
+    /// [skipped](crate::Failures::skipped). Only where the token is cancelled before these items have been run, all failures
+    /// that were met are listed, and there may be more.
     ///
     /// # Panics
     ///
