@@ -104,8 +104,7 @@ impl<'a> ParBuilder<'a> {
     ///
     /// It stops where the plain loop would: the failures are those of the first `failures` items that fail, and all items
     /// before the last of them have been run. What ran behind that is dropped, and counts as
-    /// [skipped](crate::Failures::skipped). Only where the token is cancelled before these items have been run, all failures
-    /// that were met are listed, and there may be more.
+    /// [skipped](crate::Failures::skipped). If a cancel of `token` comes before that, there may be more failures.
     ///
     /// # Panics
     ///
