@@ -296,12 +296,13 @@ impl<E> Listing<E> {
         self.reason = self.reason.or(Some(reason).filter(|_| number > 0));
     }
 
-    /// Keeps only the first `most` failures, the last of which has the index `last`; returns the others.
-    pub(crate) fn truncate(&mut self, most: usize, last: usize) -> Vec<Failure<E>> {
-        self.failed.listed = self.failed.listed.min(most);
-        let lost = self.failed.list.split_off(&(last, usize::MAX));
+    /// Keeps the failures with an index up to `last`: the first `most`, and `cancelled` of those that came after the
+    /// cancel. Returns the others.
+    pub(crate) fn truncate(&mut self, last: usize, most: usize, cancelled: usize) -> Vec<Failure<E>> {
+        let lost = self.failed.truncate(last, most).into_values();
+        let lost = lost.chain(self.cancelled.truncate(last, cancelled).into_values());
         let panic = self.panic.take_if(|(index, _)| *index > last);
-        lost.into_values().chain(panic.map(|(_, panic)| Failure::Panic(panic))).collect()
+        lost.chain(panic.map(|(_, panic)| Failure::Panic(panic))).collect()
     }
 
     pub(crate) fn into_failures(self) -> Failures<E> {
@@ -320,6 +321,12 @@ impl<E> Listing<E> {
 }
 
 impl<E> Bounded<E> {
+    /// Keeps the failures with an index up to `last`, of which there were `listed`; returns the others.
+    fn truncate(&mut self, last: usize, listed: usize) -> BTreeMap<(usize, usize), Failure<E>> {
+        self.listed = self.listed.min(listed);
+        self.list.split_off(&(last, usize::MAX))
+    }
+
     /// Keeps a failure; returns the last one, with its index, if there are now more than `most`.
     fn keep(&mut self, index: usize, failure: Failure<E>, most: usize) -> Option<(usize, Failure<E>)> {
         self.list.insert((index, self.listed), failure);

@@ -105,7 +105,7 @@ impl<'a> ParBuilder<'a> {
     ///
     /// It stops where the plain loop would: the failures are those of the first `failures` items that fail, and all items
     /// before the last of them have been run. What ran behind that is dropped, and counts as
-    /// [skipped](crate::Failures::skipped).
+    /// [skipped](crate::Failures::skipped). If a cancel of `token` comes before that, there may be more failures.
     ///
     /// # Panics
     ///

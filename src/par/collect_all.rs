@@ -80,11 +80,15 @@ impl ParBuilder<'_> {
         let items = items.into_par_iter();
         let (len, ended) = (items.len(), AtomicUsize::new(0));
         let run = Run::new(token, len);
-        let failed = Mutex::new(Failed { listing: Listing::new(self.failures), first: BTreeSet::new() });
+        let failed =
+            Mutex::new(Failed { listing: Listing::new(self.failures), first: BTreeSet::new(), cancelled: Vec::new() });
         let fail = |index, failure: Failure<E>, after: Option<CancelReason>| {
             let mut failed = failed.lock();
             let counts = after.is_none() || failure.panic().is_some();
             let lost = failed.listing.keep(index, failure, after);
+            if !counts {
+                failed.cancelled.push(index);
+            }
             if let Some(most) = self.fail_after.filter(|_| counts) {
                 if let Some(last) = failed.note(index, most.get()) {
                     run.skip_behind(last);
@@ -109,14 +113,15 @@ impl ParBuilder<'_> {
                 }
             },
         );
-        let Failed { mut listing, first } = failed.into_inner();
+        let Failed { mut listing, first, cancelled } = failed.into_inner();
         let skipped = run.skipped();
         let ending = run.ending(outputs);
         match (self.fail_after.map(NonZeroUsize::get), first.last()) {
             // All items before the last failure have been run, so what the plain loop would not have met is left out, though
             // it may all have been run as well.
             (Some(most), Some(last)) if first.len() == most && skipped > *last => {
-                panic::discard_all(listing.truncate(most, *last));
+                let cancelled = cancelled.iter().filter(|index| *index < last).count();
+                panic::discard_all(listing.truncate(*last, most, cancelled));
                 listing.skip(len - 1 - last, CancelReason::Failed);
             }
             _ if matches!(ending, Err(Ended::Stopped(_) | Ended::Enough)) => {
@@ -147,6 +152,8 @@ struct Failed<E> {
     listing: Listing<E>,
     /// The lowest indices that failed, as many as the call bears.
     first: BTreeSet<usize>,
+    /// The items that returned an error after the cancel: no more than ran when it came.
+    cancelled: Vec<usize>,
 }
 
 impl<E> Failed<E> {

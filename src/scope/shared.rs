@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::ScopedJoinHandle;
 
 use crossbeam::utils::CachePadded;
@@ -76,8 +76,8 @@ pub(super) struct Shared<'scope, E> {
     policy: Policy,
     /// How many tasks have failed, where failures are listed.
     failed: AtomicUsize,
-    /// [`finish`](Self::finish) was called, and may have ended the scope.
-    finishing: AtomicBool,
+    /// How many calls of [`finish`](Self::finish) have ended the scope, or are about to.
+    finishing: AtomicUsize,
     record: Mutex<Record<E>>,
     pub(super) threads: Threads<'scope>,
     /// Where there is a limit.
@@ -148,7 +148,7 @@ impl<'scope, E: From<Cancelled>> Shared<'scope, E> {
             spawned: CachePadded::default(),
             policy,
             failed: AtomicUsize::new(0),
-            finishing: AtomicBool::new(false),
+            finishing: AtomicUsize::new(0),
             record: Mutex::new(Record::new(policy.most_failures)),
             threads,
             crew,
@@ -198,22 +198,25 @@ impl<'scope, E: From<Cancelled>> Shared<'scope, E> {
 
     /// Ends the scope early and well; returns whether this call did.
     pub(super) fn finish(&self) -> bool {
-        if self.finishing.swap(true, Ordering::SeqCst) {
+        if self.token.is_cancelled() {
             // As for any `cancel` that loses, all read cancelled when it returns.
             self.cancel(CancelReason::Finished);
             return false;
         }
+        // Each call counts for itself: of two at once the one that cancels the token ends the scope, and the other takes
+        // nothing back but its own.
+        self.finishing.fetch_add(1, Ordering::SeqCst);
         let has_failed = self.policy.fail_fast && self.record.lock().has_failed();
         let won = !has_failed && self.cancel(CancelReason::Finished);
         if !won {
-            self.finishing.store(false, Ordering::SeqCst);
+            self.finishing.fetch_sub(1, Ordering::SeqCst);
         }
         won
     }
 
     /// Whether [`finish`](Self::finish) ended the scope. The reason alone does not say so: it may be that of an outer scope.
     pub(super) fn has_finished(&self) -> bool {
-        self.finishing.load(Ordering::SeqCst) && self.token.reason() == Some(CancelReason::Finished)
+        self.finishing.load(Ordering::SeqCst) > 0 && self.token.reason() == Some(CancelReason::Finished)
     }
 
     /// Keeps a panic as a value, and tells the hooks.

@@ -141,6 +141,28 @@ fn of_a_cancelled_map_what_failed_was_cancelled_and_was_skipped_adds_up() {
     });
 }
 
+#[test]
+fn an_item_behind_the_last_failure_counts_as_skipped_though_it_ended_after_the_cancel() {
+    watched(|| {
+        for most in [1_000, 0] {
+            let (token, builder) = (live(), ParBuilder::new().limit(2).fail_after(1).failures(most));
+            let result = pool(2).install(|| {
+                builder.collect_all(&token, 0..2_usize, |item| {
+                    if item == 0 {
+                        token.wait();
+                        panic!("a panic counts after the cancel too");
+                    }
+                    token.cancel();
+                    Err::<(), _>(Bad(item))
+                })
+            });
+            let failures = result.unwrap_err();
+            assert_eq!((failures.count(), failures.cancelled_count(), failures.skipped()), (1, 0, 1), "{failures}");
+            assert!(failures.cancelled().is_empty());
+        }
+    });
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
 

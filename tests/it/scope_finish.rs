@@ -447,7 +447,7 @@ fn the_first_value_finishes_the_scope_of_the_closures() {
     });
 }
 
-/// How often each race is run; there are four.
+/// How often each race is run, at least; there are five.
 const RACES: usize = 2_500;
 
 #[test]
@@ -548,6 +548,28 @@ fn a_finish_that_races_with_the_last_join_ends_well() {
                 }
             });
             assert!(result.is_ok(), "{result:?}");
+        }
+    });
+}
+
+#[test]
+fn of_two_finishes_that_race_one_ends_the_scope() {
+    watched(|| {
+        for race in 0..4 * RACES {
+            let (winners, line) = (AtomicUsize::new(0), std::sync::Barrier::new(2));
+            let result = ScopeBuilder::new().limit(2).run(&live(), |s| {
+                let (winners, line) = (&winners, &line);
+                for wait in [race % 64, 32] {
+                    s.spawn(move |s| {
+                        line.wait();
+                        (0..wait).for_each(|_| std::hint::spin_loop());
+                        winners.fetch_add(usize::from(s.finish()), Ordering::SeqCst);
+                        s.token().check()
+                    })?;
+                }
+                Ok(())
+            });
+            assert_eq!((result, winners.into_inner()), (Ok(()), 1));
         }
     });
 }
