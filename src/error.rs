@@ -1,4 +1,4 @@
-//! [`Cancelled`] and [`CancelReason`]: how a run ends that was told to.
+//! [`Cancelled`] and [`CancelReason`]: the error of a call whose token was cancelled.
 
 use std::fmt;
 use std::io;
@@ -9,7 +9,7 @@ use std::io;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CancelReason {
-    /// Somebody called [`cancel`](crate::CancellationToken::cancel).
+    /// The program called [`cancel`](crate::CancellationToken::cancel).
     Requested,
     /// A deadline passed.
     Deadline,
@@ -17,13 +17,13 @@ pub enum CancelReason {
     Failed,
     /// A sibling task panicked.
     Panicked,
-    /// The scope has what it wanted: [`finish`](crate::Scope::finish) was called.
+    /// The scope ended early and well, because [`finish`](crate::scope::Scope::finish) was called.
     Finished,
     /// The process received the signal of this number.
     Signal(i32),
-    /// A [`DropGuard`](crate::DropGuard) was dropped.
+    /// A [`DropGuard`](crate::token::DropGuard) was dropped.
     Dropped,
-    /// A reason of the program's own, or one of brigade's that no other variant names.
+    /// Another reason, the program's own or one of brigade's that no other variant names.
     Other(&'static str),
 }
 
@@ -44,9 +44,9 @@ impl fmt::Display for CancelReason {
 
 /// The error of a call that stopped because its token was cancelled.
 ///
-/// Calls that run fallible closures return the closure's own error type `E` and ask for `E: From<Cancelled>`, so that
-/// `?` works inside the closure and outside the call alike. `anyhow::Error`, `Box<dyn Error + Send + Sync>` and
-/// [`std::io::Error`] qualify as they are; an enum of one's own needs a variant:
+/// A call that runs fallible closures returns the closure's own error type `E` and asks for `E: From<Cancelled>`. So `?`
+/// works both inside the closure and outside the call. `anyhow::Error`, `Box<dyn Error + Send + Sync>` and
+/// [`std::io::Error`] implement that already; an enum of your own needs a variant:
 ///
 /// ```
 /// use brigade::Cancelled;
@@ -86,9 +86,10 @@ impl Cancelled {
     }
 }
 
-/// The kind is [`TimedOut`](io::ErrorKind::TimedOut) for a deadline, else [`Other`](io::ErrorKind::Other). It is not
-/// `Interrupted`: the loops of [`std::io`] retry an interrupted call, so a reader that reported its cancellation as
-/// `Interrupted` would be called again for ever.
+/// Makes an error of the kind [`TimedOut`](io::ErrorKind::TimedOut) for a deadline, otherwise [`Other`](io::ErrorKind::Other).
+///
+/// The kind is not `Interrupted`, because the loops of [`std::io`] retry an interrupted call: they would call a reader that
+/// reports its cancellation so again for ever.
 ///
 /// # Examples
 ///

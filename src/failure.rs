@@ -1,6 +1,6 @@
-//! [`Failure`] and [`Panic`]: how a task or an item failed, kept as a value.
+//! [`Failure`] and [`Panic`]: how a task or an item failed, as a value.
 
-use std::any::{Any, TypeId};
+use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt;
 use std::sync::Arc;
@@ -8,51 +8,52 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::error::Cancelled;
+use crate::panic::{self, Origin, Payload};
 
-/// How a task or an item failed, kept as a value: with its name, its index, and its label if it has one.
+/// How a task or an item failed, as a value: with its name, its index, and its label if it has one.
 ///
-/// This is what the forms list that go on past a failure, such as
-/// [`ScopeBuilder::collect_all`](crate::ScopeBuilder::collect_all), and what [`located`](crate::Pipeline::located) makes of the
-/// error that a run ends with. The other forms that end with the first failure return the bare `E`.
+/// The forms that go on past a failure, such as [`ScopeBuilder::collect_all`](crate::ScopeBuilder::collect_all), list
+/// failures. [`Pipeline::located`](crate::Pipeline::located) turns the error of a run into one. The other forms that end
+/// with the first failure return the bare `E`.
 ///
-/// It is shown on one line, as `name#index failed: error`, or `name#index (label) failed: error`. Of an error that has a
-/// chain of causes and shows it in the alternate form, such as `anyhow::Error`, `{:#}` shows the chain here too.
+/// It is shown on one line, as `name#index failed: error` or `name#index (label) failed: error`. An error such as
+/// `anyhow::Error` shows its chain of causes in the alternate form `{:#}`, and then shows it here too.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Failure<E> {
     /// The task or the item returned an error.
     Error {
         /// The name of the part that failed.
-        component: Arc<str>,
-        /// Which task or item of its run it was, counted from 0.
+        name: Arc<str>,
+        /// The number of the task or item in its run, counted from 0.
         index: usize,
-        /// What the program calls the item, such as the name of a file.
+        /// The program's name for the item, such as that of a file.
         label: Option<Box<str>>,
-        /// What was returned.
+        /// The error that was returned.
         error: E,
     },
     /// The task or the item panicked.
     Panic(Panic),
-    /// It was not run to its end, because the run was cancelled.
+    /// The task or the item did not run to its end, because the run was cancelled.
     Cancelled {
         /// The name of the part.
-        component: Arc<str>,
-        /// Which task of its run it was, counted from 0.
+        name: Arc<str>,
+        /// The number of the task in its run, counted from 0.
         index: usize,
-        /// Why.
+        /// The cancellation, with its reason.
         cancelled: Cancelled,
     },
 }
 
 impl<E> Failure<E> {
-    pub(crate) fn new(component: Arc<str>, index: usize, error: E) -> Self {
-        Failure::Error { component, index, label: None, error }
+    pub(crate) fn new(name: Arc<str>, index: usize, error: E) -> Self {
+        Failure::Error { name, index, label: None, error }
     }
 
     /// Gives the failure a label.
     pub(crate) fn labelled(self, label: Option<Box<str>>) -> Self {
         match self {
-            Failure::Error { component, index, error, .. } => Failure::Error { component, index, label, error },
+            Failure::Error { name, index, error, .. } => Failure::Error { name, index, label, error },
             Failure::Panic(panic) => Failure::Panic(Panic { label, ..panic }),
             cancelled @ Failure::Cancelled { .. } => cancelled,
         }
@@ -60,14 +61,14 @@ impl<E> Failure<E> {
 
     /// Returns the name of the part that failed.
     #[must_use]
-    pub fn component(&self) -> &str {
+    pub fn name(&self) -> &str {
         match self {
-            Failure::Error { component, .. } | Failure::Cancelled { component, .. } => component,
-            Failure::Panic(panic) => panic.component(),
+            Failure::Error { name, .. } | Failure::Cancelled { name, .. } => name,
+            Failure::Panic(panic) => panic.name(),
         }
     }
 
-    /// Returns which task or item of its run failed, counted from 0.
+    /// Returns the number of the task or item in its run, counted from 0.
     #[must_use]
     pub fn index(&self) -> usize {
         match self {
@@ -76,8 +77,10 @@ impl<E> Failure<E> {
         }
     }
 
-    /// Returns what the program calls the item that failed, if it has said so, by
-    /// [`Pipeline::located_by`](crate::Pipeline::located_by) or [`ParBuilder::labelled`](crate::ParBuilder::labelled).
+    /// Returns the program's name for the item that failed, or `None` if the program has given none.
+    ///
+    /// [`Pipeline::located_by`](crate::Pipeline::located_by) and [`ParBuilder::labelled`](crate::ParBuilder::labelled) give
+    /// labels.
     #[must_use]
     pub fn label(&self) -> Option<&str> {
         match self {
@@ -87,7 +90,7 @@ impl<E> Failure<E> {
         }
     }
 
-    /// Returns the error, or `None` if it was a panic or a cancellation.
+    /// Returns the error, or `None` for a panic or a cancellation.
     #[must_use]
     pub fn error(&self) -> Option<&E> {
         match self {
@@ -96,7 +99,7 @@ impl<E> Failure<E> {
         }
     }
 
-    /// Returns the panic, or `None` if it was an error or a cancellation.
+    /// Returns the panic, or `None` for an error or a cancellation.
     #[must_use]
     pub fn panic(&self) -> Option<&Panic> {
         match self {
@@ -105,7 +108,7 @@ impl<E> Failure<E> {
         }
     }
 
-    /// Returns the cancellation, or `None` if it was an error or a panic.
+    /// Returns the cancellation, or `None` for an error or a panic.
     #[must_use]
     pub fn cancelled(&self) -> Option<Cancelled> {
         match self {
@@ -114,7 +117,9 @@ impl<E> Failure<E> {
         }
     }
 
-    /// Returns the error by value, or `None` if it was a panic or a cancellation. To keep either, match on the variants.
+    /// Returns the error by value, or `None` for a panic or a cancellation.
+    ///
+    /// To keep a panic or a cancellation, match on the variants.
     ///
     /// # Examples
     ///
@@ -139,7 +144,7 @@ impl<E> Failure<E> {
         }
     }
 
-    /// Returns the panic by value, to [resume](Panic::resume) it or to look at its payload, or `None` if it was an error or a
+    /// Returns the panic by value, to [resume](Panic::resume) it or to look at its payload, or `None` for an error or a
     /// cancellation.
     #[must_use]
     pub fn into_panic(self) -> Option<Panic> {
@@ -150,74 +155,101 @@ impl<E> Failure<E> {
     }
 }
 
-/// A run that was cancelled, as `run#0`.
+/// Makes a failure with the name `run` and the index 0.
 impl<E> From<Cancelled> for Failure<E> {
     fn from(cancelled: Cancelled) -> Self {
-        Failure::Cancelled { component: "run".into(), index: 0, cancelled }
+        Failure::Cancelled { name: "run".into(), index: 0, cancelled }
     }
 }
 
-// By hand, because a format string would not hand the alternate flag on.
+// By hand, because a format string does not pass the alternate flag on to the error.
 impl<E: fmt::Display> fmt::Display for Failure<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Failure::Error { component, index, label, error } => {
-                show_place(f, component, *index, label.as_deref())?;
+            Failure::Error { name, index, label, error } => {
+                show_place(f, name, *index, label.as_deref())?;
                 f.write_str(" failed: ")?;
                 error.fmt(f)
             }
             Failure::Panic(panic) => panic.fmt(f),
-            Failure::Cancelled { component, index, cancelled } => write!(f, "{component}#{index} {cancelled}"),
+            Failure::Cancelled { name, index, cancelled } => write!(f, "{name}#{index} {cancelled}"),
         }
     }
 }
 
-fn show_place(f: &mut fmt::Formatter<'_>, component: &str, index: usize, label: Option<&str>) -> fmt::Result {
-    write!(f, "{component}#{index}")?;
+fn show_place(f: &mut fmt::Formatter<'_>, name: &str, index: usize, label: Option<&str>) -> fmt::Result {
+    write!(f, "{name}#{index}")?;
     label.map_or(Ok(()), |label| write!(f, " ({label})"))
 }
 
 impl<E: fmt::Debug + fmt::Display> std::error::Error for Failure<E> {}
 
-/// A panic kept as a value: what was thrown, and by which component.
+/// A panic as a value: its payload, and the name and index of the task or item that panicked.
 ///
-/// The panic hook has already run when one of these is made. With [`install_hook`](Self::install_hook) it also says where it
-/// happened.
+/// The panic hook has run before a value of this type is made. After [`install_hook`](Self::install_hook) the value also has
+/// the place and the backtrace of the panic.
 pub struct Panic {
-    component: Arc<str>,
+    name: Arc<str>,
     index: usize,
     label: Option<Box<str>>,
     message: String,
-    // A payload is `Send` and no more; the mutex makes the error `Sync`, which `anyhow` and `Box<dyn Error + Send +
-    // Sync>` ask for.
+    // A payload is `Send` only. The mutex makes the error `Sync`, because `anyhow` and `Box<dyn Error + Send + Sync>` ask
+    // for that.
     payload: Mutex<Box<dyn Any + Send>>,
     origin: Option<Box<Origin>>,
 }
 
 impl Panic {
-    pub(crate) fn new(
-        component: Arc<str>,
-        index: usize,
-        message: String,
-        payload: Box<dyn Any + Send>,
-        origin: Option<Box<Origin>>,
-    ) -> Self {
-        Panic { component, index, label: None, message, payload: Mutex::new(payload), origin }
+    pub(crate) fn new(name: Arc<str>, index: usize, payload: Payload) -> Self {
+        let message = payload.message().to_owned();
+        let (thrown, origin) = payload.into_parts();
+        Panic { name, index, label: None, message, payload: Mutex::new(thrown), origin }
+    }
+
+    /// Records the place and the backtrace of every panic from now on, for [`location`](Self::location) and
+    /// [`backtrace`](Self::backtrace).
+    ///
+    /// Only a panic hook is told of them, and a process has one hook. So a program asks for them by this call, at its
+    /// start. The hook that is installed then is kept, and runs after this one. Calls after the first do nothing. A hook
+    /// that the program sets later replaces this one, unless it calls the hook before it.
+    ///
+    /// # Panics
+    ///
+    /// If the calling thread is panicking, as [`std::panic::set_hook`] does.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use brigade::{CancellationToken, Cancelled, Panic, ScopeBuilder};
+    ///
+    /// Panic::install_hook();
+    /// let failures = ScopeBuilder::new()
+    ///     .collect_all(&CancellationToken::new(), |s| {
+    ///         s.spawn(|_| -> Result<(), Cancelled> { panic!("a bug") })?;
+    ///         Ok(())
+    ///     })
+    ///     .unwrap_err();
+    /// let panic = failures.as_slice()[0].panic().unwrap();
+    /// // Such as `src/main.rs:8:51`.
+    /// assert!(panic.location().is_some_and(|place| place.contains(".rs:")));
+    /// ```
+    pub fn install_hook() {
+        panic::record_origins();
     }
 
     /// Returns the name of the part that panicked.
     #[must_use]
-    pub fn component(&self) -> &str {
-        &self.component
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
-    /// Returns which task or item of its run panicked, counted from 0.
+    /// Returns the number of the task or item in its run, counted from 0.
     #[must_use]
     pub fn index(&self) -> usize {
         self.index
     }
 
-    /// Returns what the program calls the item that panicked, if it has said so; see [`Failure::label`].
+    /// Returns the program's name for the item that panicked, or `None`; see [`Failure::label`].
     #[must_use]
     pub fn label(&self) -> Option<&str> {
         self.label.as_deref()
@@ -231,15 +263,16 @@ impl Panic {
 
     /// Returns file, line and column of the panic, as in `src/main.rs:8:51`.
     ///
-    /// `None` unless [`install_hook`](Self::install_hook) had been called before, and for what was resumed without a panic, as
-    /// by [`std::panic::resume_unwind`] with a payload of the program's own.
+    /// `None` if [`install_hook`](Self::install_hook) was not called before the panic. `None` also if the program unwound
+    /// without a panic, by [`std::panic::resume_unwind`] with a payload of its own.
     #[must_use]
     pub fn location(&self) -> Option<&str> {
         self.origin.as_ref().map(|origin| origin.location.as_str())
     }
 
-    /// Returns the backtrace of the panic, where there is a [`location`](Self::location) and `RUST_BACKTRACE` or
-    /// `RUST_LIB_BACKTRACE` ask for backtraces, as [`Backtrace::capture`] has it.
+    /// Returns the backtrace of the panic, or `None` if it has no [`location`](Self::location) or no backtrace was asked for.
+    ///
+    /// The variables `RUST_BACKTRACE` and `RUST_LIB_BACKTRACE` ask for backtraces; see [`Backtrace::capture`].
     #[must_use]
     pub fn backtrace(&self) -> Option<&Backtrace> {
         let backtrace = self.origin.as_ref().map(|origin| &origin.backtrace);
@@ -252,14 +285,19 @@ impl Panic {
         self.payload.into_inner()
     }
 
-    pub(crate) fn into_parts(self) -> (Box<dyn Any + Send>, Option<Box<Origin>>) {
-        (self.payload.into_inner(), self.origin)
+    /// Resumes the panic with its payload as it was thrown; the panic hook does not run again.
+    ///
+    /// # Panics
+    ///
+    /// Always.
+    pub fn resume(self) -> ! {
+        panic::resume(Payload::new(self.payload.into_inner(), self.origin))
     }
 }
 
 impl fmt::Display for Panic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        show_place(f, &self.component, self.index, self.label())?;
+        show_place(f, &self.name, self.index, self.label())?;
         write!(f, " panicked: {}", self.message)
     }
 }
@@ -269,18 +307,10 @@ impl std::error::Error for Panic {}
 impl fmt::Debug for Panic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Panic")
-            .field("component", &self.component)
+            .field("name", &self.name)
             .field("index", &self.index)
             .field("message", &self.message)
             .field("location", &self.location())
             .finish_non_exhaustive()
     }
-}
-
-/// Where a panic came from, which only the panic hook is told, and which panic that was.
-pub(crate) struct Origin {
-    pub(crate) kind: TypeId,
-    pub(crate) message: Option<String>,
-    pub(crate) location: String,
-    pub(crate) backtrace: Backtrace,
 }

@@ -1,4 +1,4 @@
-//! [`Failures`]: what failed, as a list.
+//! [`Failures`]: the list of what failed in a run, and of what was cancelled or skipped.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,23 +8,23 @@ use crate::error::{CancelReason, Cancelled};
 use crate::failure::{Failure, Panic};
 use crate::panic;
 
-/// The failures of a run that goes on past them, in the order of the items, or in that in which the tasks were spawned.
+/// The failures of a run that goes on past them, in the order of the items, or in the order in which tasks were spawned.
 ///
-/// Three kinds of end are told apart, because only the first of them is a fault of the task or the item:
+/// Three kinds are told apart, because only the first is a fault of the task or the item:
 ///
-/// | kind | what happened | |
+/// | kind | the task or the item | see |
 /// |---|---|---|
-/// | failed | it returned an error, or it panicked | [`count`](Self::count), [`iter`](Self::iter) |
-/// | cancelled | it returned an error after the run had been cancelled, most often because of that | [`cancelled_count`](Self::cancelled_count), [`cancelled`](Self::cancelled) |
-/// | skipped | it never started, because the run had been cancelled | [`skipped`](Self::skipped) |
+/// | failed | returned an error, or panicked | [`count`](Self::count), [`iter`](Self::iter) |
+/// | cancelled | returned an error after the run had been cancelled, most often because of that | [`cancelled_count`](Self::cancelled_count), [`cancelled`](Self::cancelled) |
+/// | skipped | never started, because the run had been cancelled | [`skipped`](Self::skipped) |
 ///
-/// As many of the first two kinds are kept as [`failures`](crate::ScopeBuilder::failures) says, the first of each;
-/// [`omitted`](Self::omitted) counts the failed ones that are not. The list is shown on one line: the first failure and how
-/// many there are of each kind.
+/// The list keeps the first failures of the first two kinds, up to the bound that
+/// [`failures`](crate::ScopeBuilder::failures) sets for each kind. [`omitted`](Self::omitted) counts the failed ones that
+/// are not kept. The list is shown on one line: the first failure, and the number of each kind.
 ///
 /// # Examples
 ///
-/// The exit status of a batch program, which is the number of failed jobs but at most 101, as GNU parallel has it:
+/// The exit status of a batch program is the number of failed jobs, but at most 101, as in GNU parallel:
 ///
 /// ```
 /// use brigade::{CancellationToken, ScopeBuilder};
@@ -45,21 +45,21 @@ use crate::panic;
 /// assert_eq!(failures.count().min(101), 3);
 /// assert!(failures.to_string().starts_with("job#1 failed: broken, and 2 other failures; "));
 /// ```
-#[must_use = "what failed is known from here only"]
+#[must_use = "only this list tells of the failures"]
 pub struct Failures<E> {
     list: Vec<Failure<E>>,
     omitted: usize,
-    /// The first panic of those that were not kept. Boxed, as all of this is the error of a call.
+    /// The first panic that was not kept. It is boxed, because this list is the error of a call and should be small.
     panic: Option<Box<Panic>>,
     cancelled: Vec<Failure<E>>,
     cancelled_omitted: usize,
     skipped: usize,
-    /// Why the run was cancelled, if a task or an item met that.
+    /// The reason of the cancel, if a task or an item was cancelled or skipped.
     reason: Option<CancelReason>,
 }
 
 impl<E> Failures<E> {
-    /// Drops the list, even if what is in it panics then.
+    /// Drops the list; panics of its errors' `Drop` are lost.
     pub(crate) fn discard(self) {
         panic::discard_all(self.list);
         panic::discard_all(self.cancelled);
@@ -78,7 +78,7 @@ impl<E> Failures<E> {
         Failures { list: give(self.list), cancelled: give(self.cancelled), ..self }
     }
 
-    /// Adds a failure behind the others. `after`: the run had been cancelled for that.
+    /// Adds a failure behind the others; `after` is the reason if the run had been cancelled before.
     pub(crate) fn push(&mut self, failure: Failure<E>, after: Option<CancelReason>) {
         if after.is_some() && failure.panic().is_none() {
             self.reason = after;
@@ -98,13 +98,13 @@ impl<E> Failures<E> {
         self.count() == 0 && self.cancelled_count() == 0 && self.skipped == 0
     }
 
-    /// Returns how many failed, those included that were not kept.
+    /// Returns how many tasks or items failed, including those whose failures were not kept.
     #[must_use]
     pub fn count(&self) -> usize {
         self.list.len() + self.omitted
     }
 
-    /// Returns how many failures were not kept: those of the last items, or of the tasks that were spawned last.
+    /// Returns how many failures were not kept; they are those of the last items, or of the tasks spawned last.
     #[must_use]
     pub fn omitted(&self) -> usize {
         self.omitted
@@ -121,22 +121,25 @@ impl<E> Failures<E> {
         self.list.iter()
     }
 
-    /// Returns the errors of tasks or items that had started and ended after the run was cancelled, as many as were kept.
+    /// Returns the errors that were returned after the run had been cancelled, as far as they were kept.
     ///
-    /// Most often such an error says only that. But it may be a real one, which came a moment too late to be told apart.
+    /// Most often such an error only says that the run was cancelled. But it may be a real error that came a moment too late
+    /// to be told apart.
     #[must_use]
     pub fn cancelled(&self) -> &[Failure<E>] {
         &self.cancelled
     }
 
-    /// Returns how many tasks or items ended with an error after the run was cancelled, those included that were not kept.
+    /// Returns how many tasks or items returned an error after the run had been cancelled, including those whose errors were
+    /// not kept.
     #[must_use]
     pub fn cancelled_count(&self) -> usize {
         self.cancelled.len() + self.cancelled_omitted
     }
 
-    /// Returns how many tasks or items never started, because the run had been cancelled. A task that the scope refused to
-    /// spawn for that reason counts.
+    /// Returns how many tasks or items never started, because the run had been cancelled.
+    ///
+    /// A task that the scope refused to spawn because of the cancel counts.
     #[must_use]
     pub fn skipped(&self) -> usize {
         self.skipped
@@ -148,11 +151,11 @@ impl<E> Failures<E> {
         self.reason
     }
 
-    /// Goes on with the first panic of the list, if there is one; else gives the list back.
+    /// Resumes the first panic of the list, or returns the list if it has none.
     ///
     /// # Panics
     ///
-    /// If one of the failures is a panic, kept or not, with its payload as it was thrown. The hook does not run again.
+    /// If one of the failures is a panic, kept or not. The payload is as it was thrown, and the hook does not run again.
     ///
     /// # Examples
     ///
@@ -181,8 +184,7 @@ impl<E> Failures<E> {
     }
 }
 
-/// Over the failures that were kept, as [`Failures::iter`]. The errors that came [after the cancel](Failures::cancelled) are
-/// dropped at once.
+/// Iterates over the failures that were kept, and at once drops the errors that came [after the cancel](Failures::cancelled).
 impl<E> IntoIterator for Failures<E> {
     type Item = Failure<E>;
     type IntoIter = vec::IntoIter<Failure<E>>;
@@ -214,7 +216,7 @@ impl<E: fmt::Debug> fmt::Debug for Failures<E> {
     }
 }
 
-// The alternate flag goes on to the error, which may show its causes by it.
+// The alternate flag is passed on to the error, because some errors show their causes by it.
 impl<E: fmt::Display> fmt::Display for Failures<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.list.first(), self.reason) {
@@ -242,21 +244,22 @@ impl<E: fmt::Display> fmt::Display for Failures<E> {
 
 impl<E: fmt::Debug + fmt::Display> std::error::Error for Failures<E> {}
 
-/// A list of failures in the making, whose number is bounded.
+/// A [`Failures`] in the making, whose length is bounded.
 pub(crate) struct Listing<E> {
     failed: Bounded<E>,
     cancelled: Bounded<E>,
     skipped: usize,
     reason: Option<CancelReason>,
     most: usize,
-    /// The first panic of those that are not kept.
+    /// The first panic that is not kept, with its index.
     panic: Option<(usize, Panic)>,
 }
 
-/// Failures by the task or item, and the order of time.
+/// The first failures of one kind.
 struct Bounded<E> {
+    /// By the index of the task or item, then by the order in time.
     list: BTreeMap<(usize, usize), Failure<E>>,
-    /// How many there were.
+    /// How many failures there were, kept or not.
     listed: usize,
 }
 
@@ -266,8 +269,9 @@ impl<E> Listing<E> {
         Listing { failed: bounded(), cancelled: bounded(), skipped: 0, reason: None, most, panic: None }
     }
 
-    /// Lists the failure, if it is among the first; returns the one that is not. The first panic is kept even so. `after`:
-    /// the run had been cancelled for that.
+    /// Lists a failure; returns the last one if there are now more than the bound. The first panic is kept in any case.
+    ///
+    /// `after` is the reason if the run had been cancelled before.
     pub(crate) fn keep(
         &mut self,
         index: usize,
@@ -286,18 +290,19 @@ impl<E> Listing<E> {
         }
     }
 
-    /// Counts tasks or items that were not started.
+    /// Counts `number` tasks or items that were not started.
     pub(crate) fn skip(&mut self, number: usize, reason: CancelReason) {
         self.skipped += number;
         self.reason = self.reason.or(Some(reason).filter(|_| number > 0));
     }
 
-    /// Keeps the first `most` failures alone, the last of which has the index `last`; returns the others.
-    pub(crate) fn truncate(&mut self, most: usize, last: usize) -> Vec<Failure<E>> {
-        self.failed.listed = self.failed.listed.min(most);
-        let lost = self.failed.list.split_off(&(last, usize::MAX));
+    /// Keeps the failures with an index up to `last`: the first `most`, and `cancelled` of those that came after the
+    /// cancel. Returns the others.
+    pub(crate) fn truncate(&mut self, last: usize, most: usize, cancelled: usize) -> Vec<Failure<E>> {
+        let lost = self.failed.truncate(last, most).into_values();
+        let lost = lost.chain(self.cancelled.truncate(last, cancelled).into_values());
         let panic = self.panic.take_if(|(index, _)| *index > last);
-        lost.into_values().chain(panic.map(|(_, panic)| Failure::Panic(panic))).collect()
+        lost.chain(panic.map(|(_, panic)| Failure::Panic(panic))).collect()
     }
 
     pub(crate) fn into_failures(self) -> Failures<E> {
@@ -316,7 +321,13 @@ impl<E> Listing<E> {
 }
 
 impl<E> Bounded<E> {
-    /// Keeps the failure, and returns the last one, with its index, if there are more than `most`.
+    /// Keeps the failures with an index up to `last`, of which there were `listed`; returns the others.
+    fn truncate(&mut self, last: usize, listed: usize) -> BTreeMap<(usize, usize), Failure<E>> {
+        self.listed = self.listed.min(listed);
+        self.list.split_off(&(last, usize::MAX))
+    }
+
+    /// Keeps a failure; returns the last one, with its index, if there are now more than `most`.
     fn keep(&mut self, index: usize, failure: Failure<E>, most: usize) -> Option<(usize, Failure<E>)> {
         self.list.insert((index, self.listed), failure);
         self.listed += 1;

@@ -17,7 +17,8 @@ use crate::failure::Panic;
 /// ```
 /// use std::sync::atomic::{AtomicUsize, Ordering};
 /// use std::time::Duration;
-/// use brigade::{CancellationToken, Cancelled, Hooks, Outcome, ScopeBuilder, Task};
+/// use brigade::hooks::{Hooks, Outcome, Task};
+/// use brigade::{CancellationToken, Cancelled, ScopeBuilder};
 ///
 /// #[derive(Default)]
 /// struct Count(AtomicUsize);
@@ -43,7 +44,8 @@ use crate::failure::Panic;
 /// panic's message has been printed by then:
 ///
 /// ```no_run
-/// use brigade::{Hooks, Panic};
+/// use brigade::hooks::Hooks;
+/// use brigade::Panic;
 ///
 /// struct Crash;
 ///

@@ -1,22 +1,22 @@
 //! The sequential loop, in parallel.
 //!
-//! brigade is for CPU-bound batch programs and command-line tools. Whoever replaces a `for` loop by one of its calls gets
-//! the same outputs in the same order, the same first error and the same panic, in bounded memory, on all the cores, and
-//! can stop it at any moment. It is threads throughout: no async, no runtime, no `unsafe`.
+//! brigade is for CPU-bound batch programs and command-line tools. Replace a `for` loop by one of its calls, and the program
+//! gives the same outputs in the same order, the same first error and the same panic, in bounded memory, on all the cores,
+//! and can be stopped at any moment. It uses threads throughout: no async, no runtime, no `unsafe`.
 //!
 //! # Which part for which job
 //!
 //! | you have | use |
 //! |---|---|
-//! | a stream: lines, files, a directory walk; outputs to be written in order | [`Pipeline`] |
-//! | a collection in memory, and you want another, or one value | [`par_map`], [`par_for_each`], [`par_reduce`], [`par_fold`], each with a `try_` form; [`par_map_init`] with a state a thread |
-//! | the same, with a limit, a progress count, or all that failed | [`ParBuilder`] |
+//! | a stream (lines, files, a directory walk), and outputs to be written in order | [`Pipeline`]; see [`pipeline`] |
+//! | a collection in memory, and want another, or one value | [`par_map`], [`par_for_each`] and the other maps and folds of [`par`], each with a `try_` form |
+//! | the same, with a limit, a progress count, or a list of all failures | [`ParBuilder`] |
 //! | a chain of rayon's that must be able to stop | [`ParallelIteratorExt`] |
-//! | some different things to do at once | [`scope`] |
-//! | two or some closures at once, and all their values, or the first | [`try_join`], [`try_join_all`], [`first_ok`] |
-//! | many tasks on a few threads; every failure, not the first; names, stacks, hooks | [`ScopeBuilder`] |
-//! | something that must be able to stop, or to end in time | [`CancellationToken`], which every call above takes |
-//! | threads that pass messages, written by hand | crossbeam's channels with [`Until`], and [`merge`] |
+//! | some different things to do at once | [`scope()`]; see the module [`scope`](mod@scope) |
+//! | two or some closures at once, and want all their values, or the first | [`try_join`], [`scope::try_join_all`], [`scope::first_ok`] |
+//! | many tasks on a few threads, every failure and not only the first, names, stacks, hooks | [`ScopeBuilder`], [`hooks`] |
+//! | a thing that must be able to stop, or to end in time | [`CancellationToken`], which every call above takes; see [`token`] |
+//! | threads that pass messages, written by hand | crossbeam's channels with [`Until`], and [`merge`]; see [`channel`] |
 //!
 //! # Pipelines
 //!
@@ -37,8 +37,8 @@
 //! # Ok::<(), anyhow::Error>(())
 //! ```
 //!
-//! A `StdinLock` cannot be sent to another thread; `BufReader::new(io::stdin())` can. A stage that prints waits for
-//! ever while the calling thread holds `stdout().lock()`.
+//! A `StdinLock` cannot be sent to another thread; `BufReader::new(io::stdin())` can. Do not print in a stage while the calling
+//! thread holds `stdout().lock()`: the stage would wait for ever.
 //!
 //! # Parallel maps
 //!
@@ -76,7 +76,7 @@
 //! let longest = scope(&CancellationToken::new(), |s| {
 //!     let (sender, receiver) = bounded(16);
 //!     s.named("read").spawn(move |s| match sender.until(s.token()).send_all(["three", "little", "words"]) {
-//!         // That nobody receives any more is for the receiver to explain.
+//!         // If the receiver is gone, it has failed, and the scope reports its error.
 //!         Err(error) if !error.is_disconnected() => Err(error.into()),
 //!         _ => Ok(()),
 //!     })?;
@@ -93,13 +93,13 @@
 //! # Ok::<(), anyhow::Error>(())
 //! ```
 //!
-//! See [`Until`] for who closes a channel, results handed over once, worker pools, and `select!`.
+//! The module [`channel`] tells how a channel is closed, and shows worker pools, single results and `select!`.
 //!
 //! # Cancellation
 //!
-//! A [`CancellationToken`] is passed to each call that may wait, as a context is in Go, and each of them returns soon
-//! after it is cancelled: between two items, or at once where it waits. Waiting is woken by notification; nothing polls,
-//! and idle threads cost no CPU time. What is blocked in a system call can be left only when that call returns.
+//! Pass a [`CancellationToken`] to each call that may wait, as a context is passed in Go. Each call returns soon after the
+//! token is cancelled: between two items, or at once while it waits. A cancel wakes waiting threads by notification: no thread
+//! polls, and idle threads use no CPU time. A thread that is blocked in a system call stops only when that call returns.
 //!
 //! ```
 //! use brigade::{CancelReason, CancellationToken, Cancelled, Pipeline};
@@ -114,87 +114,93 @@
 //! ```
 //!
 //! A [deadline](CancellationToken::child_with_timeout) is a child token; so is [any of](CancellationToken::any_of) several.
-//! What knows nothing of tokens is stopped by a [callback](CancellationToken::on_cancel). A call that is not to be stopped
-//! takes [`CancellationToken::never`].
+//! A [callback](CancellationToken::on_cancel) stops a thing that knows no token. A call that is not to be stopped takes
+//! [`CancellationToken::never`].
 //!
 //! # Errors
 //!
-//! A fallible call returns your own error type `E`, which needs no more than `E: From<Cancelled>`; see [`Cancelled`].
-//! The real error beats its echo: when one task fails and others then end as cancelled, the failure is what you get. (A
-//! channel whose other end is gone is an echo too, but only you know that: see [`Until`].)
+//! A fallible call returns your own error type `E`, which only needs `E: From<Cancelled>`; see [`Cancelled`]. A real error
+//! beats its echoes: if one task fails, and others then return [`Cancelled`] because of that, the call returns the failure. (An
+//! error because the other end of a channel is gone is an echo too, but only your code can know that; see [`channel`].)
 //!
 //! # Panics
 //!
-//! A panic in a closure of yours stops the call it belongs to, waits for every thread of that call, and is then resumed
-//! on the calling thread with its payload as it was thrown. [`ScopeBuilder::collect_all`] returns it as a value instead, a
-//! [`Panic`], which names the task and, [on request](Panic::install_hook), place and backtrace. Where a program is compiled with `panic = "abort"`, nothing of this applies: the
-//! process is gone at the first panic.
+//! A panic in a closure of yours stops the call that runs it. The call waits for all its threads, then resumes the panic on
+//! the calling thread, with its payload as it was thrown. [`ScopeBuilder::collect_all`] returns it as a value instead: a
+//! [`Panic`] names the task and, [on request](Panic::install_hook), the place and the backtrace. If a program is compiled with
+//! `panic = "abort"`, nothing of this applies: the process ends at the first panic.
 //!
-//! # Order
+//! # Ordering
 //!
-//! A pipeline gives its outputs in the order of their inputs unless it is told not to, and a map always does. Where
-//! several items fail, the lowest counts. In a scope, whose tasks have no order, the first failure in time counts, and
+//! A map gives its outputs in the order of its items, and so does a pipeline unless you say otherwise. If several items fail,
+//! the failure of the earliest item counts. The tasks of a scope have no order: there the first failure in time counts, and
 //! of several panics that of the task spawned first.
 //!
 //! # Costs
 //!
-//! On two cores of a virtual machine: polling a token costs what an atomic load does, a message through a channel what
-//! crossbeam's own calls cost. An item of a pipeline costs some
-//! 3 ns over its work if it comes from data or a ready iterator, some 25 ns if it comes from an arbitrary one; items of
-//! 275 ns run 1.9 and 1.8 times as fast as in the plain loop. A map costs what rayon's own does. A task of a scope costs
-//! its thread, 20 to 80 µs, or some 0.1 µs on the threads of a scope with a limit. `cargo bench --bench scoreboard` prints
-//! these figures for your machine.
+//! `cargo bench --bench scoreboard` prints these figures for your machine. They were taken on two cores of a virtual machine.
+//!
+//! - Polling a token costs as much as an atomic load; a message through a channel as much as crossbeam's own calls.
+//! - An item of a pipeline costs some 3 ns over its work from data or a ready iterator, and some 25 ns from an arbitrary
+//!   iterator. Items of 275 ns run 1.9 and 1.8 times as fast as in the plain loop.
+//! - A map costs as much as rayon's own.
+//! - A task of a scope costs its thread, 20 to 80 µs, or some 0.1 µs in a scope with a limit.
 //!
 //! # What this is not
 //!
-//! No async, and no bridge to it. No detached threads: a thread is owned by a call, which joins it before it returns (but
-//! for the clock, one thread that is there while a deadline is armed). No work-stealing scheduler of its own: the maps
-//! run on rayon's. No timeouts that abandon a running closure.
+//! - No async, and no bridge to it.
+//! - No detached threads: each thread is owned by a call, which joins it before it returns. The one exception is the clock, a
+//!   thread that exists while a deadline is armed.
+//! - No work-stealing scheduler of its own: the maps run on rayon's.
+//! - No timeouts that abandon a running closure.
 //!
 //! # Keeping unowned threads out of your own code
 //!
-//! Clippy can forbid what brigade replaces. This is brigade's own `clippy.toml`; copy it, and allow the lint
-//! `clippy::disallowed_methods` where you mean it.
+//! Clippy can forbid the calls that brigade replaces. This is brigade's own `clippy.toml`. Copy it, and allow the lint
+//! `clippy::disallowed_methods` at each exception.
 //!
 //! ```toml
 #![doc = include_str!("../clippy.toml")]
 //! ```
 
 mod error;
-mod failure;
 mod panic;
 
+mod failure;
 mod failures;
+
 mod sync;
+
+// Public for the models of `tests/loom.rs` only.
+#[cfg_attr(not(brigade_loom), allow(unreachable_pub))]
+#[cfg_attr(brigade_loom, allow(missing_docs, missing_debug_implementations))]
+mod event;
 mod thread;
-mod token;
 
-mod channel;
+pub mod token;
 
-mod hooks;
-mod scope;
+pub mod channel;
 
-mod par;
+pub mod hooks;
+pub mod scope;
 
-mod pipeline;
+pub mod par;
 
-pub use channel::{Merge, ReceiverUntil, RecvError, RecvIter, SendError, SenderUntil, TryRecvIter, Until, merge};
+pub mod pipeline;
+
+pub use channel::{Until, merge};
 pub use error::{CancelReason, Cancelled};
-pub use failure::{Failure, Panic};
-pub use failures::Failures;
-pub use hooks::{Hooks, Outcome, Task};
-pub use par::{
-    Located, OrCancelled, ParBuilder, ParallelIteratorExt, Progress, UntilCancelled, par_fold, par_for_each, par_map,
-    par_map_init, par_reduce, try_par_fold, try_par_for_each, try_par_map, try_par_map_init, try_par_reduce,
-};
-pub use pipeline::{Pipeline, Source, Stage};
-pub use scope::{
-    FailFast, KeepGoing, Policy, Scope, ScopeBuilder, ScopedTask, TrySpawnError, first_ok, scope, try_join,
-    try_join_all, try_join3, try_join4,
-};
-pub use token::{CancelCallback, CancellationToken, DropGuard, Never};
-
-// For tests/loom.rs: what is not public must be modelled too.
 #[cfg(brigade_loom)]
 #[doc(hidden)]
-pub use token::{Event, Ticket};
+pub use event::{Event, Ticket};
+pub use failure::{Failure, Panic};
+pub use failures::Failures;
+pub use par::{ParBuilder, ParallelIteratorExt, par_for_each, par_map, try_par_for_each, try_par_map};
+pub use pipeline::Pipeline;
+pub use scope::{ScopeBuilder, scope, try_join};
+pub use token::CancellationToken;
+
+/// The examples of the README, as doc tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,26 +1,55 @@
-//! The only module that catches a panic and the only one that resumes it.
+//! The only module that catches a panic, and the only one that resumes it.
 //!
-//! `AssertUnwindSafe` holds because every caller either resumes the payload once all threads are joined, or never touches
-//! again what the closure was working on.
+//! `AssertUnwindSafe` holds, because each caller either resumes the payload when all threads are joined, or never again
+//! touches the values that the closure worked on.
+//!
+//! **Place and backtrace.** Only a panic hook sees the stack before it is unwound. The hook that
+//! [`record_origins`] installs leaves place and backtrace in a thread-local, and [`catch`] takes them along with the
+//! payload. The program asks for this hook, because a library that replaced the hook of the process by itself would
+//! surprise.
+//!
+//! **Two panicking drops.** Two values whose `Drop` panics abort the process if they are dropped together. So each value
+//! that a call gives up is dropped alone, under a catch: [`discard`], [`drop_each`], [`Unmet`].
 
-use std::any::Any;
+use std::any::{Any, TypeId};
 use std::backtrace::Backtrace;
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo, catch_unwind, resume_unwind};
-use std::sync::{Arc, Once};
+use std::sync::Once;
 
-use crate::failure::{Origin, Panic};
-
-/// What a panic carries, and where it came from.
+/// The payload of a caught panic, with its origin if the hook has recorded it.
 pub(crate) struct Payload {
     thrown: Box<dyn Any + Send>,
     origin: Option<Box<Origin>>,
 }
 
+/// Where a panic came from, and the marks by which a payload is recognised as that panic's.
+pub(crate) struct Origin {
+    pub(crate) location: String,
+    pub(crate) backtrace: Backtrace,
+    kind: TypeId,
+    message: Option<String>,
+}
+
+impl Payload {
+    pub(crate) fn new(thrown: Box<dyn Any + Send>, origin: Option<Box<Origin>>) -> Self {
+        Payload { thrown, origin }
+    }
+
+    /// Returns the panic's message, or a placeholder if the payload is not a string.
+    pub(crate) fn message(&self) -> &str {
+        message(&*self.thrown).unwrap_or("(the payload is not a string)")
+    }
+
+    pub(crate) fn into_parts(self) -> (Box<dyn Any + Send>, Option<Box<Origin>>) {
+        (self.thrown, self.origin)
+    }
+}
+
 /// Runs `f`; a panic comes back as its payload.
 pub(crate) fn catch<R>(f: impl FnOnce() -> R) -> Result<R, Payload> {
     catch_unwind(AssertUnwindSafe(f)).map_err(|thrown| {
-        // The panic seen last may be another one, which the user has caught.
+        // The hook may have seen another panic last, one that the user has caught.
         let origin = swap_last(None).filter(|last| last.is_of(&*thrown));
         Payload { thrown, origin }
     })
@@ -32,30 +61,32 @@ impl Origin {
     }
 }
 
-/// Goes on with a panic that was caught, without running the panic hook.
+/// Resumes a panic that was caught, without running the panic hook.
 pub(crate) fn resume(payload: Payload) -> ! {
-    // For whoever catches it next, perhaps on another thread.
+    // For the next catch, perhaps on another thread.
     swap_last(payload.origin);
     resume_unwind(payload.thrown)
 }
 
-/// What left a thread, all of whose panics are caught: the `Drop` of something that outlived its closure.
+/// The payload of a panic that left a thread although its closure's panics are caught: it came from the `Drop` of a value
+/// that outlived the closure.
 impl From<Box<dyn Any + Send>> for Payload {
     fn from(thrown: Box<dyn Any + Send>) -> Self {
         Payload { thrown, origin: None }
     }
 }
 
-/// Drops what lost against a panic, be it a later payload or a value, even if its `Drop` panics.
+/// Drops a value or a payload that another panic has beaten; a panic of its `Drop` is lost.
 pub(crate) fn discard<T>(lost: T) {
     if let Err(second) = catch(move || drop(lost)) {
-        // Dropping this one could panic again, and so on without end.
+        // Dropping this payload could panic again, and so on without end.
         std::mem::forget(second);
     }
 }
 
-/// Drops each of several, and then goes on with the first panic among their `Drop`s, as dropping a vector does; but two such
-/// would abort the process there.
+/// Drops each item alone, then resumes the first panic among their `Drop`s.
+///
+/// Dropping a vector resumes the first panic too, but a second one aborts the process there.
 pub(crate) fn drop_each<T>(items: impl IntoIterator<Item = T>) {
     let mut panics = items.into_iter().filter_map(|item| catch(move || drop(item)).err());
     let first = panics.next();
@@ -65,12 +96,12 @@ pub(crate) fn drop_each<T>(items: impl IntoIterator<Item = T>) {
     }
 }
 
-/// [`discard`] for each of several: dropped together, two whose `Drop` panics would abort the process.
+/// [Discards](discard) each item alone, because two whose `Drop` panics would abort the process if dropped together.
 pub(crate) fn discard_all<T>(lost: impl IntoIterator<Item = T>) {
     lost.into_iter().for_each(discard);
 }
 
-/// The panics that a call meets while it ends: it goes on with the first, and the others are lost.
+/// The panics that a call meets while it ends: the first is resumed, the others are lost.
 #[derive(Default)]
 pub(crate) struct Panics(Option<Payload>);
 
@@ -82,7 +113,7 @@ impl Panics {
         }
     }
 
-    /// Drops a value; if its `Drop` panics, that is one more.
+    /// Drops a value, and adds the panic of its `Drop` if there is one.
     pub(crate) fn drop<T>(&mut self, value: T) {
         if let Err(payload) = catch(move || drop(value)) {
             self.add(payload);
@@ -95,7 +126,7 @@ impl Panics {
         }
     }
 
-    /// Goes on with the first panic, and drops `result` before; returns that if there was none.
+    /// Returns `result` if there was no panic; otherwise drops it and resumes the first panic.
     pub(crate) fn resume_or<T>(self, result: T) -> T {
         match self.0 {
             None => result,
@@ -107,7 +138,8 @@ impl Panics {
     }
 }
 
-/// A value whose `Drop` may panic while another panic unwinds, which would abort the process: the second one is lost.
+/// A value that is [discarded](discard) if it is dropped while another panic unwinds, because a second panic would abort
+/// the process.
 #[derive(Debug)]
 pub(crate) struct Guarded<T>(Option<T>);
 
@@ -137,8 +169,7 @@ impl<T> Drop for Guarded<T> {
     }
 }
 
-/// A vector of items that the plain loop would not have met: they are dropped one by one, and panics of their `Drop`
-/// are lost.
+/// Items that the plain loop would not have met: each is dropped alone, and panics of their `Drop` are lost.
 #[derive(Debug)]
 pub(crate) struct Unmet<T>(pub(crate) Vec<T>);
 
@@ -150,25 +181,18 @@ impl<T> Drop for Unmet<T> {
     }
 }
 
-/// Panics because a source has ended before it gave the `promised` number of items: an indexed source of rayon's that is not
-/// as long as its `len`. Every part says so in the same words.
+/// Panics because an indexed source of rayon's has fewer items than its `len` promised, in the same words in every part.
 #[cold]
 #[inline(never)]
 pub(crate) fn short_source(promised: usize) -> ! {
     panic!("the source has fewer items than the {promised} that its len promised")
 }
 
-/// The same, where it has more.
+/// Panics because such a source has more items than its `len` promised.
 #[cold]
 #[inline(never)]
 pub(crate) fn long_source(promised: usize) -> ! {
     panic!("the source has more items than the {promised} that its len promised")
-}
-
-/// Keeps a panic as a value.
-pub(crate) fn value(component: Arc<str>, index: usize, payload: Payload) -> Panic {
-    let message = message(&*payload.thrown).unwrap_or("(the payload is not a string)").to_owned();
-    Panic::new(component, index, message, payload.thrown, payload.origin)
 }
 
 fn message(payload: &(dyn Any + Send)) -> Option<&str> {
@@ -176,7 +200,7 @@ fn message(payload: &(dyn Any + Send)) -> Option<&str> {
 }
 
 thread_local! {
-    /// The panic that the hook saw last on this thread.
+    /// The origin of the panic that the hook saw last on this thread.
     static LAST: Cell<Option<Box<Origin>>> = const { Cell::new(None) };
 }
 
@@ -196,63 +220,25 @@ fn swap_last(origin: Option<Box<Origin>>) -> Option<Box<Origin>> {
     LAST.try_with(|last| last.replace(origin)).unwrap_or(None)
 }
 
-impl Panic {
-    /// Has the place and the backtrace of panics recorded, for [`location`](Self::location) and
-    /// [`backtrace`](Self::backtrace).
-    ///
-    /// Only a panic hook is told of them, and there is one for the whole process: so a program says by this call, at its
-    /// start, that it wants them. The hook that is there is kept, and runs after ours. Calls after the first do nothing. A
-    /// hook that the program sets later takes the place of ours, unless it calls the one before it.
-    ///
-    /// # Panics
-    ///
-    /// If the calling thread is panicking, as [`std::panic::set_hook`] does.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use brigade::{CancellationToken, Cancelled, Panic, ScopeBuilder};
-    ///
-    /// Panic::install_hook();
-    /// let failures = ScopeBuilder::new()
-    ///     .collect_all(&CancellationToken::new(), |s| {
-    ///         s.spawn(|_| -> Result<(), Cancelled> { panic!("a bug") })?;
-    ///         Ok(())
-    ///     })
-    ///     .unwrap_err();
-    /// let panic = failures.as_slice()[0].panic().unwrap();
-    /// // Such as `src/main.rs:8:51`.
-    /// assert!(panic.location().is_some_and(|place| place.contains(".rs:")));
-    /// ```
-    pub fn install_hook() {
-        static INSTALLED: Once = Once::new();
-        INSTALLED.call_once(|| {
-            let before = panic::take_hook();
-            panic::set_hook(Box::new(move |info| {
-                observe(info);
-                before(info);
-            }));
-        });
-    }
-
-    /// Goes on panicking with the payload as it was thrown; the panic hook does not run again.
-    ///
-    /// # Panics
-    ///
-    /// Always.
-    pub fn resume(self) -> ! {
-        let (thrown, origin) = self.into_parts();
-        resume(Payload { thrown, origin })
-    }
+/// Installs the hook that records the origin of each panic, once; the hook that was there runs after it.
+pub(crate) fn record_origins() {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            observe(info);
+            before(info);
+        }));
+    });
 }
 
-/// Unwinds out of a rayon job without a panic: no hook runs, and only rayon's frames see it.
+/// Unwinds out of a rayon job without a panic: no hook runs, and only rayon's frames unwind.
 #[cfg(panic = "unwind")]
 pub(crate) fn leave() -> ! {
     resume_unwind(Box::new(Leave))
 }
 
-/// What [`leave`] throws.
+/// The payload of [`leave`].
 #[cfg(panic = "unwind")]
 struct Leave;
 

@@ -71,7 +71,7 @@ pub use reduce::{par_fold, par_reduce, try_par_fold, try_par_reduce};
 /// # Within other parts
 ///
 /// Within another map, and in a pipeline's stage, this is a job of the same pool, of a pool of one thread too. In a
-/// [`scope`](crate::scope) it is no problem either. A closure of a map must not wait for what another one does, by a lock that is
+/// [`scope`](crate::scope()) it is no problem either. A closure of a map must not wait for what another one does, by a lock that is
 /// held across a call of rayon or by a channel: the worker that waits may be the one that would do it.
 ///
 /// # Costs
@@ -245,7 +245,8 @@ where
 /// # Examples
 ///
 /// ```
-/// use brigade::{CancellationToken, par_map_init};
+/// use brigade::par::par_map_init;
+/// use brigade::CancellationToken;
 ///
 /// // One buffer a thread, not one an item.
 /// let (hexes, buffers) = par_map_init(&CancellationToken::new(), 0..1_000_u32, String::new, |buffer, number| {
@@ -291,7 +292,8 @@ where
 /// # Examples
 ///
 /// ```
-/// use brigade::{CancellationToken, try_par_map_init};
+/// use brigade::par::try_par_map_init;
+/// use brigade::CancellationToken;
 ///
 /// let parse = |count: &mut usize, word: &str| {
 ///     *count += 1;

@@ -20,7 +20,7 @@
 //! These words have one meaning each, here and in the code:
 //!
 //! - A task *ends* when its closure has returned or panicked. It has *completed*, *failed*, *panicked*, was *cancelled*
-//!   (it returned an error after the cancel) or *skipped* (it never started): see [`Outcome`](crate::Outcome).
+//!   (it returned an error after the cancel) or *skipped* (it never started): see [`Outcome`](crate::hooks::Outcome).
 //! - A scope is *cancelled* by a failure, by the caller's token, or because it *finishes*: it has its result early.
 //! - An *echo* is an error that a task returns because the scope was cancelled. It never replaces the failure that
 //!   it follows.
@@ -299,9 +299,10 @@ where
 
     /// Returns this scope with another name for the tasks that are spawned through it, and for their own tasks.
     ///
-    /// The name stands in [`Failure`]s and [`Hooks`](crate::Hooks). Where each task has a thread of its own, it stands
-    /// in the thread's name too (`name#index`; Linux shows 15 bytes), and so in panic messages. The default is that of
-    /// the [builder](ScopeBuilder::named), or `task`. A NUL becomes the replacement character in the thread's name.
+    /// The name stands in [`Failure`]s and [`Hooks`](crate::hooks::Hooks). Where each task has a thread of its own,
+    /// it stands in the thread's name too (`name#index`; Linux shows 15 bytes), and so in panic messages. The
+    /// default is that of the [builder](ScopeBuilder::named), or `task`. A NUL becomes the replacement character in
+    /// the thread's name.
     #[must_use = "the name is that of the returned scope"]
     pub fn named(&self, name: impl AsRef<str>) -> Self {
         let name = Some(Arc::new(name.as_ref().into()));

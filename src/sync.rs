@@ -1,7 +1,7 @@
-//! What the token and its waiters synchronise with: `parking_lot`'s and std's, or loom's models of them.
+//! The locks, condvars and atomics of the token and of `Event`: `parking_lot`'s and std's, or loom's models of them.
 //!
-//! `tests/loom.rs` explores every order of their steps under `--cfg brigade_loom`. Loom's own `cfg(loom)` would not do: it
-//! switches the dependencies over as well.
+//! `tests/loom.rs` explores every order of their steps under `--cfg brigade_loom`. Loom's own `cfg(loom)` is not used,
+//! because it switches the dependencies over as well.
 
 #[cfg(not(brigade_loom))]
 pub(crate) use real::*;
@@ -27,7 +27,7 @@ mod model {
     pub(crate) use loom::sync::atomic::{AtomicU8, AtomicU64};
     pub(crate) use loom::thread::{ThreadId, current};
 
-    /// Loom's, with std's syntax for a constant.
+    /// Loom's `thread_local!`, with std's syntax for a constant.
     macro_rules! model_thread_local {
         (static $name:ident: $type:ty = const $value:block;) => {
             loom::thread_local! { static $name: $type = $value; }
@@ -35,7 +35,7 @@ mod model {
     }
     pub(crate) use model_thread_local as thread_local;
 
-    /// Spins not at all: to a model it would be the same state again and again.
+    /// A backoff that never spins, because a model would see the same state at each turn.
     pub(crate) struct Backoff;
 
     impl Backoff {
@@ -54,7 +54,7 @@ mod model {
     #[derive(Debug)]
     pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
 
-    /// Empty only while [`Condvar::wait`] has it.
+    /// Empty only while [`Condvar::wait`] holds the guard.
     pub(crate) struct MutexGuard<'a, T>(Option<loom::sync::MutexGuard<'a, T>>);
 
     impl<T> Mutex<T> {
@@ -104,7 +104,7 @@ mod model {
             guard.0 = Some(self.0.wait(held).expect("no model panics under a lock"));
         }
 
-        /// Models have no time: no deadline comes.
+        /// Waits without a deadline, because models have no time.
         pub(crate) fn wait_until<T>(&self, guard: &mut MutexGuard<'_, T>, _deadline: Instant) {
             self.wait(guard);
         }

@@ -1,15 +1,58 @@
 //! [`CancellationToken`]: one flag that every blocking call observes.
+//!
+//! Pass a token to each call that may wait, as Go's context is passed. Do not keep it in a struct.
+//!
+//! | you want | use |
+//! |---|---|
+//! | to make a token | [`new`](CancellationToken::new), or [`never`](CancellationToken::never) for a call that is not to be stopped |
+//! | a part that can be stopped alone | [`child_token`](CancellationToken::child_token) |
+//! | a part that ends in time | [`child_with_timeout`](CancellationToken::child_with_timeout), [`child_with_deadline`](CancellationToken::child_with_deadline) |
+//! | to be stopped by any of several tokens | [`any_of`](CancellationToken::any_of) |
+//! | to cancel | [`cancel`](CancellationToken::cancel), [`cancel_with`](CancellationToken::cancel_with) a reason, or a [`drop_guard`](CancellationToken::drop_guard) |
+//! | to stop in a loop of your own | [`check`](CancellationToken::check) with `?`, or [`is_cancelled`](CancellationToken::is_cancelled) |
+//! | to wait, or to sleep until then | [`wait`](CancellationToken::wait), [`wait_timeout`](CancellationToken::wait_timeout), [`wait_deadline`](CancellationToken::wait_deadline), [`sleep`](CancellationToken::sleep) |
+//! | to stop a thing that knows no token, such as a socket | [`on_cancel`](CancellationToken::on_cancel) |
+//! | to observe it in a `select!` | [`done`](CancellationToken::done) |
+//!
+//! # Deadlines
+//!
+//! A token with a deadline cancels itself when the time has come, never before, and on an idle machine less than a
+//! millisecond after. One thread of the process, `brigade-clock`, watches over all deadlines. The first deadline starts it,
+//! and it ends about 100 ms after the last one has gone.
+//!
+//! If the system refuses to start that thread, each caller that polls such a token or waits for it looks at the time
+//! instead. A pipeline with such a token then runs on the calling thread. [`done`](CancellationToken::done) and
+//! [`on_cancel`](CancellationToken::on_cancel) are told only when a thread looks at the token.
+//!
+//! A [callback](CancellationToken::on_cancel) may take long at a deadline, and may wait for other deadlines. Before it runs,
+//! another thread becomes the clock; the thread that runs the callback ends after it. So callbacks of different deadlines may
+//! run at the same time. If the system refuses to start that other thread, a callback that takes long delays the other
+//! deadlines.
+//!
+//! A child process that is made by a bare `fork` has none of its parent's threads, so it has no clock. If a deadline was
+//! armed at the fork, or in the 100 ms before, no deadline fires in the child process, and arming one may block, because the
+//! clock's lock may have been held at the fork. Fork before the first deadline, or call `exec` after the fork.
+//! [`std::process::Command`] does that.
+//!
+//! # Costs
+//!
+//! [`is_cancelled`](CancellationToken::is_cancelled) is one atomic load at any depth of the tree: no lock, no clock, no walk.
+//! Making and dropping a child locks its parent for a moment each time, and costs about as much as allocating three small
+//! boxes; a deadline costs three times that.
+//!
+//! A child keeps in memory the ancestors that can still cancel it: those with a token, callback, channel or deadline of their
+//! own. The others are freed as generations are made, so `token = token.child_token()` can go on without end. Some hundred of
+//! them stay at most, or some 30 for each token that the program holds. (A chain that makes no more children stays as it is.)
 
+mod call;
 mod callback;
 mod cancel;
 mod clock;
-// Public for the models of `tests/loom.rs` only.
-#[cfg_attr(not(brigade_loom), allow(unreachable_pub))]
-#[cfg_attr(brigade_loom, allow(missing_docs, missing_debug_implementations))]
-mod event;
 mod family;
 mod guard;
 mod nest;
+mod never;
+mod node;
 mod splice;
 mod tree;
 mod wait;
@@ -23,54 +66,23 @@ use std::time::{Duration, Instant};
 use crate::error::{CancelReason, Cancelled};
 
 pub use callback::CancelCallback;
-#[cfg(brigade_loom)]
-pub use event::{Event, Ticket};
-#[cfg(not(brigade_loom))]
-pub(crate) use event::{Event, Ticket};
 pub use guard::DropGuard;
-use tree::Node;
-pub(crate) use tree::Watch;
+pub use never::Never;
+use node::Node;
+pub(crate) use node::Watch;
 
-/// A flag that is set once, by anybody, and observed by every call that may wait.
+/// A flag that is set once, by any thread, and that every call that may wait observes.
 ///
-/// Clones share the flag, and are equal, as are all [`never`](Self::never)s; other tokens differ. A [child](Self::child_token) is cancelled with its
-/// parent, and never cancels it. Pass a token to the call that may wait, as Go's context is passed; do not keep it in a
-/// struct.
+/// Clones share the flag and are equal, as are all [`never`](Self::never)s; other tokens differ. A
+/// [child](Self::child_token) is cancelled with its parent, and never cancels it. The [module](self) says which method does
+/// what, and has the costs.
 ///
 /// # Cancellation
 ///
 /// Cancellation is final and has one reason, that of the first call. Once a call of [`cancel`](Self::cancel) has
 /// returned, whether it won or lost, the token and every descendant read cancelled. A child made from a cancelled token
-/// is cancelled from the start. Dropping a token cancels nothing, and a descendant stays connected to its ancestors even
-/// if every token between them has been dropped.
-///
-/// # Deadlines
-///
-/// A token [with a deadline](Self::child_with_deadline) cancels itself when the time has come, never before, and on an
-/// idle machine less than a millisecond after. One thread of the process, `brigade-clock`, watches over all deadlines; it
-/// is started for the first and ends about 100 ms after the last has gone. Where the system refuses to start it, whoever
-/// polls such a token or waits for it looks at the clock instead, and a pipeline that is given one runs on the calling
-/// thread; but [`done`](Self::done) and [`on_cancel`](Self::on_cancel) are then told only when a thread does so.
-///
-/// A [callback](Self::on_cancel) may take long at a deadline, and may wait for other deadlines: before it runs, the clock
-/// goes to another thread, and the one that runs it ends with it. So callbacks of different deadlines may run at the same
-/// time. Only where the system refuses to start that thread, a callback that takes long makes the other deadlines late.
-///
-/// A child process that is made by a bare `fork` has none of its parent's threads, so it has no clock. If a deadline was
-/// armed at the fork, or in the 100 ms before, no deadline fires in the child process, and arming one may block: the clock's
-/// state was copied as it was, its lock perhaps held. Fork before the first deadline, or call `exec` after the fork.
-/// [`std::process::Command`] does that.
-///
-/// # Costs
-///
-/// [`is_cancelled`](Self::is_cancelled) is one atomic load at any depth of the tree: no lock, no clock, no walk. Making
-/// and dropping a child locks its parent for a moment each time, and costs about what allocating three small boxes does;
-/// a deadline three times that.
-///
-/// A child keeps in memory the ancestors that can still cancel it: those with a token, callback, channel or deadline of
-/// their own. The others are let go as generations are made, so `token = token.child_token()` can go on without end: some
-/// hundred of them stay at most, or some 30 for each that the program holds. (A chain that makes no more children stays as
-/// it is.)
+/// is cancelled from the start. Dropping a token cancels nothing. A descendant stays connected to its ancestors even if
+/// every token between them has been dropped.
 ///
 /// # Examples
 ///
@@ -98,10 +110,10 @@ impl CancellationToken {
         CancellationToken { node: Some(Node::root()) }
     }
 
-    /// Returns a token that is never cancelled, for calls that are not to be stopped. It costs nothing: no memory, and no
-    /// load when it is polled.
+    /// Returns a token that is never cancelled, for calls that are not to be stopped.
     ///
-    /// [`cancel`](Self::cancel) does nothing to it and answers `false`. Its children are tokens like any other.
+    /// It costs nothing: no memory, and no load when it is polled. [`cancel`](Self::cancel) does nothing to it and returns
+    /// `false`. Its children are tokens like any other.
     ///
     /// # Examples
     ///
@@ -135,7 +147,9 @@ impl CancellationToken {
     }
 
     /// Creates a child that is also cancelled, with the reason [`Deadline`](CancelReason::Deadline), when `timeout` has
-    /// passed from now. A timeout too long for the clock to hold is no timeout.
+    /// passed from now.
+    ///
+    /// A timeout too long for the clock to hold is no timeout.
     ///
     /// # Examples
     ///
@@ -155,7 +169,7 @@ impl CancellationToken {
     /// Creates a child that is also cancelled, with the reason [`Deadline`](CancelReason::Deadline), when `deadline` is
     /// reached.
     ///
-    /// Of its own deadline and those of its ancestors the earliest counts. One that has passed cancels the child at once.
+    /// The earliest of its own deadline and its ancestors' counts. A deadline that has passed cancels the child at once.
     ///
     /// # Examples
     ///
@@ -171,8 +185,9 @@ impl CancellationToken {
         CancellationToken { node: Some(Node::child_of(self.node.as_slice(), Some(deadline))) }
     }
 
-    /// Creates a token that is cancelled when any of `tokens` is, with its reason: a child of all of them. It can be
-    /// cancelled alone.
+    /// Creates a child of several tokens: it is cancelled when any of `tokens` is, with the same reason.
+    ///
+    /// It can be cancelled alone.
     ///
     /// # Examples
     ///
@@ -194,14 +209,14 @@ impl CancellationToken {
     /// Cancels the token and its descendants, with the reason [`Requested`](CancelReason::Requested).
     ///
     /// Returns whether this call won, that is, whether the token was live. Either way every descendant reads cancelled
-    /// when this returns. If it won, those who wait for the token have been woken too, its [`done`](Self::done) channel is
-    /// disconnected and its [callbacks](Self::on_cancel) have run, and so for each descendant, save those that another
-    /// `cancel`, still under way, has reached first.
+    /// when this returns. If the call won, the token's waiters have also been woken, its [`done`](Self::done) channel is
+    /// disconnected and its [callbacks](Self::on_cancel) have run. The same holds for each descendant, except those that
+    /// another `cancel`, still under way, has reached first.
     ///
     /// A callback may cancel another token, whose callback cancels a third, and so on. Up to 64 deep such calls run on the
     /// stack, and each returns when its callbacks have run. A deeper `cancel` sets flags and wakes waiters, and returns; its
     /// callbacks go to a queue, which the call at depth 64 empties before it returns. So tokens can be linked to a chain of
-    /// any length, and when the outermost `cancel` returns, the callbacks of all have run.
+    /// any length, and when the outermost `cancel` returns, all callbacks have run.
     ///
     /// Do not call this in a raw signal handler, because it takes locks and allocates. Have a thread of your own wait for the
     /// signal, with `signal-hook`'s iterator or a pipe, and call
@@ -209,16 +224,15 @@ impl CancellationToken {
     ///
     /// # Panics
     ///
-    /// If a callback panics. All others have been told before; of several panics the first is resumed, and the others are
-    /// dropped. The panic of a callback that was queued is resumed in the `cancel` at depth 64, where it counts as one of
-    /// that call's own.
+    /// If a callback panics. All other callbacks have run before. The first of several panics is resumed, and the others are
+    /// dropped. The panic of a queued callback is resumed in the `cancel` at depth 64, as one of that call's own.
     pub fn cancel(&self) -> bool {
         self.cancel_with(CancelReason::Requested)
     }
 
     /// Cancels the token and its descendants, with a reason.
     ///
-    /// Returns whether this call won; if it lost, the earlier reason stays. Otherwise it is [`cancel`](Self::cancel).
+    /// Returns whether this call won; if it lost, the earlier reason stays. In all else it is [`cancel`](Self::cancel).
     ///
     /// # Panics
     ///
@@ -248,10 +262,10 @@ impl CancellationToken {
     /// Returns a view of the token for a loop that polls it for each of many items.
     #[inline]
     pub(crate) fn watch(&self) -> Watch<'_> {
-        Watch(self.node.as_deref().map(Node::state))
+        self.node.as_deref().map_or(Watch(None), Node::watch)
     }
 
-    /// Returns an error if the token has been cancelled, for `?` in a loop of one's own.
+    /// Returns an error if the token has been cancelled, for `?` in a loop of your own.
     ///
     /// # Errors
     ///
@@ -290,26 +304,7 @@ impl CancellationToken {
     /// Returns when the token cancels itself: the earliest of its own deadline and its ancestors', or `None`.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        self.node.as_ref().and_then(|node| node.deadline())
-    }
-
-    /// Returns a guard that cancels this token when it is dropped, with the reason [`Dropped`](CancelReason::Dropped).
-    ///
-    /// It keeps helpers from outliving an early return or a panic.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use brigade::{CancelReason, CancellationToken};
-    ///
-    /// let token = CancellationToken::new();
-    /// {
-    ///     let _guard = token.drop_guard();
-    /// }
-    /// assert_eq!(token.reason(), Some(CancelReason::Dropped));
-    /// ```
-    pub fn drop_guard(&self) -> DropGuard {
-        DropGuard::new(self.clone())
+        self.node.as_ref().and_then(|node| node.deadline)
     }
 }
 
@@ -319,7 +314,7 @@ impl Default for CancellationToken {
     }
 }
 
-/// By identity: a token equals its clones.
+/// Compares by identity: a token equals its clones.
 impl PartialEq for CancellationToken {
     fn eq(&self, other: &Self) -> bool {
         self.node.as_ref().map(Arc::as_ptr) == other.node.as_ref().map(Arc::as_ptr)
@@ -334,7 +329,7 @@ impl Hash for CancellationToken {
     }
 }
 
-/// A panic leaves no token in a bad state.
+// A panic leaves no token in a bad state.
 impl UnwindSafe for CancellationToken {}
 impl RefUnwindSafe for CancellationToken {}
 
@@ -348,7 +343,3 @@ impl fmt::Debug for CancellationToken {
         out.finish()
     }
 }
-
-/// The message type of [`CancellationToken::done`]: it has no values, so none can be received.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Never {}

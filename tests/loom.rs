@@ -7,7 +7,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use brigade::{CancelCallback, CancelReason, CancellationToken, Event};
+use brigade::token::CancelCallback;
+use brigade::{CancelReason, CancellationToken, Event};
 use loom::model;
 use loom::model::Builder;
 use loom::sync::Mutex;

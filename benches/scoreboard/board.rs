@@ -61,17 +61,25 @@ impl Target {
 
 pub(crate) struct Board {
     group: Option<String>,
+    /// The groups that have had no claim so far.
+    claimless: Vec<&'static str>,
     lines: usize,
     short: usize,
 }
 
 impl Board {
-    pub(crate) fn new(group: Option<String>) -> Self {
+    /// Makes a board for claims of `groups`, of which only `group` is measured if there is one.
+    pub(crate) fn new(groups: &[&'static str], group: Option<String>) -> Self {
         println!(
             "{:<9} {:<66} {:>10} {:>10} {:>7} {:<17} {:>8} {:>8}",
             "group", "claim", "ours", "peer", "ratio", "(quartiles)", "target", "cpu/wall"
         );
-        Board { group, lines: 0, short: 0 }
+        Board { group, claimless: groups.to_vec(), lines: 0, short: 0 }
+    }
+
+    /// Returns the groups that were to be measured and have no claim.
+    pub(crate) fn claimless(&self) -> Vec<&'static str> {
+        self.claimless.iter().copied().filter(|group| !self.skips(group)).collect()
     }
 
     /// Prints the sum; returns whether every claim holds.
@@ -119,6 +127,7 @@ impl Board {
         mut ours: impl FnMut() -> Times,
         mut peer: impl FnMut() -> Times,
     ) {
+        self.claimless.retain(|claimless| *claimless != group);
         if self.skips(group) {
             return;
         }

@@ -4,9 +4,9 @@ use std::hint::black_box;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use brigade::par::{Progress, par_reduce};
 use brigade::{
-    CancelReason, CancellationToken, Cancelled, ParBuilder, ParallelIteratorExt, Progress, par_map, par_reduce,
-    try_par_for_each, try_par_map,
+    CancelReason, CancellationToken, Cancelled, ParBuilder, ParallelIteratorExt, par_map, try_par_for_each, try_par_map,
 };
 use rayon::iter::{IntoParallelIterator, IntoParallelRefIterator, ParallelIterator};
 

@@ -12,11 +12,11 @@ use crate::hash::{Hash, hash};
 use crate::list::{Entry, Line, List};
 use crate::{WINDOW, complain, finish, name, output};
 
-/// Verifies the files that a list names. Returns whether there were any and all are as the list says.
+/// Verifies the files that a list names; returns whether it names any and all match.
 ///
 /// # Errors
 ///
-/// If the output cannot be written. That somebody closed it is an error, too: what they did not see is not verified.
+/// If the output cannot be written. A closed pipe is an error too, because its reader has not seen every verdict.
 pub(crate) fn check(list: &Path, jobs: usize, token: &CancellationToken) -> io::Result<bool> {
     if list == "-" {
         return verify(List::new(BufReader::new(io::stdin()), true), b"'standard input'", jobs, token);
@@ -50,11 +50,11 @@ where
             verdict.print(&mut output)
         });
     finish(output, run, token)?;
-    // The rest is about the list as a whole, of which a cancelled run has seen a part.
+    // The rest is about the list as a whole, and a cancelled run has seen only a part of it.
     Ok(!token.is_cancelled() && tally.conclude(label))
 }
 
-/// What became of a line of the list.
+/// The verdict on a line of the list.
 enum Verdict {
     Malformed,
     Match(Vec<u8>),
@@ -92,7 +92,7 @@ impl Verdict {
     }
 }
 
-/// How many lines had which verdict.
+/// How many lines had each verdict.
 #[derive(Default)]
 struct Tally {
     matched: u64,
@@ -113,8 +113,9 @@ impl Tally {
         } += 1;
     }
 
-    /// Says what was wrong with the list as a whole, and returns whether nothing was. Malformed lines alone are no
-    /// failure, since a list may be part of a longer text, as in a signed message.
+    /// Complains about the list as a whole; returns whether there was no failure.
+    ///
+    /// Malformed lines alone are no failure, because a list may be part of a longer text, such as a signed message.
     fn conclude(&self, label: &[u8]) -> bool {
         if self.broke_off {
             complain(&name::labelled(label, "read error"));

@@ -12,18 +12,18 @@ pub(crate) type Hash = [u8; 32];
 /// How many hexadecimal digits a [`Hash`] has.
 pub(crate) const DIGITS: usize = 64;
 
-/// How much is read at once: large enough that system calls do not count, small enough for the second-level cache.
+/// The size of a read: large enough that system calls do not count, small enough for the second-level cache.
 const BLOCK: usize = 128 << 10;
 
 thread_local! {
-    /// One block a thread and not one a file: most files are much smaller than it.
+    /// One block for each thread and not for each file, because most files are much smaller than a block.
     static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; BLOCK]);
 }
 
-/// Hashes what `reader` holds.
+/// Hashes the bytes of `reader`.
 ///
-/// The token is looked at before each block, so that a file of any size is left at once. The error is then of no
-/// interest, since a cancelled pipeline does not call its sink again.
+/// The worker checks the token before each block, so that it leaves a file of any size at once. The error is then of no
+/// interest, because a cancelled pipeline does not call its sink again.
 pub(crate) fn hash(mut reader: impl Read, token: &CancellationToken) -> io::Result<Hash> {
     BUFFER.with_borrow_mut(|block| {
         let mut hasher = Sha256::new();

@@ -12,41 +12,45 @@ use std::io::{self, BufRead, Read};
 use crate::hash::{DIGITS, Hash, from_hex};
 use crate::name;
 
-/// The longest line that is read. The longest name the system takes fits several times, each of its bytes escaped; a
-/// list without line ends, which is none, must not fill the memory.
+/// The longest line that is read.
+///
+/// The longest name of the system fits several times, with each of its bytes escaped. A file without line ends, which is no
+/// list, must not fill the memory.
 const LONGEST: u64 = 64 << 10;
 
 /// A line of a list.
 pub(crate) enum Line {
     Entry(Entry),
-    /// Something else.
+    /// A line that is no entry.
     Malformed,
 }
 
-/// A file, and the hash that it ought to have.
+/// The name of a file, and the hash that it should have.
 pub(crate) struct Entry {
     pub(crate) hash: Hash,
     pub(crate) name: Vec<u8>,
 }
 
-/// The lines of a list, read as they are asked for. An error of the reader's is the last item.
+/// An iterator over the lines of a list; an error of the reader is the last item.
 pub(crate) struct List<R> {
     reader: R,
-    /// The list comes from the standard input, which cannot be hashed as well.
+    /// The list comes from the standard input, so that the standard input cannot be hashed too.
     is_stdin: bool,
     form: Form,
     line: Vec<u8>,
     broke_off: bool,
 }
 
-/// Which of the two forms that begin with the hash the list is in. The first such line decides for all: were it decided
-/// by each, then in `HASH  NAME` the second blank could be part of the name, and a file renamed so would pass.
+/// Which of the two forms that begin with the hash the list has.
+///
+/// The first such line decides for all lines. If each line decided, the second blank of `HASH  NAME` could be part of the
+/// name, and a file renamed so would pass.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Form {
     Undecided,
     /// A blank or `*` stands before the name.
     Marked,
-    /// Nothing does.
+    /// The name follows at once.
     Bare,
 }
 
@@ -55,7 +59,7 @@ impl<R: BufRead> List<R> {
         List { reader, is_stdin, form: Form::Undecided, line: Vec::new(), broke_off: false }
     }
 
-    /// Reads a line; `None` at the end, `Some(false)` if it is too long to be an entry.
+    /// Reads a line; returns `None` at the end, and `Some(false)` if the line is too long to be an entry.
     fn read(&mut self) -> io::Result<Option<bool>> {
         self.line.clear();
         let length = (&mut self.reader).take(LONGEST).read_until(b'\n', &mut self.line)?;
@@ -119,7 +123,7 @@ fn split_plain<'a>(text: &'a [u8], form: &mut Form) -> Option<(Hash, &'a [u8])> 
     let hash = from_hex(digits)?;
     let marked = match rest {
         [] => return None,
-        // Nothing but the mark: then it is the name.
+        // A mark alone is the name.
         [_] => None,
         [b' ' | b'*', name @ ..] => Some(name),
         _ => None,
@@ -143,7 +147,7 @@ fn skip_blanks(text: &[u8]) -> &[u8] {
     &text[blanks..]
 }
 
-/// What C would see of a string.
+/// Returns the bytes before the first NUL, where C ends a string.
 fn until_nul(text: &[u8]) -> &[u8] {
     text.split(|&byte| byte == 0).next().unwrap_or(text)
 }

@@ -6,13 +6,12 @@
 //! ```
 //!
 //! This is what a command-line tool on brigade looks like: a source that walks or reads a list, one stage that hashes,
-//! and a sink that prints in the order of the source. So the output is the same at any `-j`, one file that cannot be
-//! read costs one message and not the run, and whatever ends the run early leaves whole lines behind, a prefix of the
-//! right output.
+//! and a sink that prints in the order of the source. So the output is the same at any `-j`, and a file that cannot be read
+//! costs one message and not the run. A run that ends early leaves whole lines behind, a prefix of the right output.
 //!
 //! Paths are bytes and signals are Unix's, so this example is for Unix.
 //!
-//! Exit status: 0 if all went well, 1 if anything failed, 2 for a command line that makes no sense.
+//! Exit status: 0 if all files were read and match, 1 if one does not, 2 for a command line that makes no sense.
 
 mod check;
 mod hash;
@@ -32,9 +31,9 @@ use clap::Parser;
 
 /// How far the hashing may run ahead of the printing, in files.
 ///
-/// The default window is a few batches, which is right for items that take about the same time. One large file at the
-/// head of a tree would then stop the others as soon as those batches are done. Here they go on for 32,768 files, for
-/// the price of keeping as many lines: some 5 MB where names are of the usual length.
+/// The default window is a few batches, which is right for items that take about the same time. With it, one large file at
+/// the head of a tree would stop the workers as soon as those batches are done. With this window they go on for 32,768
+/// files, and keep as many lines in memory: some 5 MB for names of the usual length.
 const WINDOW: usize = 1 << 15;
 
 /// A pipe takes a write of up to this many bytes (`PIPE_BUF` on Linux) whole or not at all.
@@ -68,7 +67,7 @@ fn main() -> ExitCode {
         Ok(Ok(true)) => ExitCode::SUCCESS,
         Ok(Ok(false)) => ExitCode::FAILURE,
         Ok(Err(error)) => {
-            // A reader that has seen enough, such as `head`, is nothing to complain about.
+            // A reader that has seen enough, such as `head`, is no reason for a complaint.
             if error.kind() != io::ErrorKind::BrokenPipe {
                 complain(format!("write error: {}", name::reason(&error)).as_bytes());
             }

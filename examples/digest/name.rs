@@ -3,17 +3,17 @@
 use std::borrow::Cow;
 use std::io;
 
-/// Whether a name has to be escaped in a list of checksums.
+/// Tells whether a name has to be escaped in a list of checksums.
 pub(crate) fn is_special(name: &[u8]) -> bool {
     name.iter().any(|byte| matches!(byte, b'\\' | b'\n' | b'\r'))
 }
 
-/// Whether a name has to be escaped in a message or a verdict: only what would break the line is.
+/// Tells whether a name has to be escaped in a message or a verdict: only if it would break the line.
 pub(crate) fn breaks_line(name: &[u8]) -> bool {
     name.contains(&b'\n')
 }
 
-/// Appends a name, escaped if it has to be. The line it stands in then starts with a backslash.
+/// Appends a name, escaped if `escape`. The caller starts such a line with a backslash.
 pub(crate) fn push(line: &mut Vec<u8>, name: &[u8], escape: bool) {
     if !escape {
         line.extend_from_slice(name);

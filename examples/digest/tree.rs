@@ -11,19 +11,19 @@ use walkdir::{DirEntry, WalkDir};
 use crate::hash::{hash, push_hex};
 use crate::{WINDOW, complain, finish, name, output};
 
-/// What could not be read, and why.
+/// A message that names a file that could not be read, and the reason.
 type Complaint = Vec<u8>;
 
-/// Prints a line for each file, and a complaint for what could not be read. Returns whether there was none.
+/// Prints a line for each file, and a complaint for each that could not be read; returns whether all could be read.
 ///
 /// # Errors
 ///
-/// If the output cannot be written. A reader who closes it has got what they wanted: that is no error.
+/// If the output cannot be written. A reader that closes the pipe has seen enough, and that is no error.
 pub(crate) fn print(paths: Vec<PathBuf>, jobs: usize, token: &CancellationToken) -> io::Result<bool> {
     let mut all_read = true;
     let mut output = output();
-    // What cannot be read is a value, not the failure of a stage: the run goes on, and the complaint comes in its place.
-    // A walk waits for the disk, but never for what is printed.
+    // A file that cannot be read is a value, not the failure of a stage: the run goes on, and the complaint comes in the
+    // file's place. `from_ready` is right, because a walk waits for the disk, but never for the output.
     let run = Pipeline::from_ready(files(paths))
         .threads(jobs)
         .window(WINDOW)
@@ -51,8 +51,8 @@ fn files(paths: Vec<PathBuf>) -> impl Iterator<Item = Result<PathBuf, Complaint>
     })
 }
 
-/// Whether an entry is to be hashed: a path that was named, whatever it leads to, and of those below it the regular
-/// files.
+/// Tells whether an entry is to be hashed: each path of the command line that is no directory, and the regular files in its
+/// directories.
 fn is_file(entry: &DirEntry) -> bool {
     if entry.depth() == 0 { !entry.path().is_dir() } else { entry.file_type().is_file() }
 }
@@ -60,7 +60,7 @@ fn is_file(entry: &DirEntry) -> bool {
 fn unwalkable(error: &walkdir::Error) -> Complaint {
     match (error.path(), error.io_error()) {
         (Some(path), Some(error)) => unreadable(path, error),
-        // A directory whose entries cease to be readable halfway has no path here.
+        // The error has no path if a directory ceases to be readable halfway.
         (None, Some(error)) => name::reason(error).into_bytes(),
         (_, None) => error.to_string().into_bytes(),
     }

@@ -1,14 +1,18 @@
-//! [`RecvError`] and [`SendError`]: why nothing was received or sent.
+//! [`RecvError`] and [`SendError`]: why a call received or sent nothing.
+//!
+//! There is one error for each direction, where crossbeam has three. With one error for each call, a call without a time
+//! limit would have to name a variant for a timeout, or have another type. These errors have predicates instead, such as
+//! [`RecvError::is_timeout`].
 
 use std::fmt;
 
 use crate::error::Cancelled;
 
-/// Why a call of a [`ReceiverUntil`](crate::ReceiverUntil) received nothing.
+/// Why a call of a [`ReceiverUntil`](crate::channel::ReceiverUntil) received nothing.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct RecvError(Why);
 
-/// Why a call of a [`SenderUntil`](crate::SenderUntil) did not send, and the value that was not sent.
+/// Why a call of a [`SenderUntil`](crate::channel::SenderUntil) did not send, and the value that was not sent.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct SendError<T> {
     why: Why,
@@ -20,7 +24,7 @@ pub(super) enum Why {
     Cancelled(Cancelled),
     Disconnected,
     Timeout,
-    /// There was nothing to receive, or no room to send.
+    /// The channel had no message, or no room.
     WouldBlock,
 }
 
@@ -35,7 +39,7 @@ impl RecvError {
         self.cancelled().is_some()
     }
 
-    /// Returns the cancellation, with its reason, if that is what it was.
+    /// Returns the cancellation, with its reason, or `None` for another error.
     #[must_use]
     pub fn cancelled(&self) -> Option<Cancelled> {
         self.0.cancelled()
@@ -47,13 +51,13 @@ impl RecvError {
         self.0 == Why::Disconnected
     }
 
-    /// Tells whether the time was up.
+    /// Tells whether the call ended by its timeout or deadline.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
         self.0 == Why::Timeout
     }
 
-    /// Tells whether there was nothing to receive, in a call that does not wait.
+    /// Tells whether the channel was empty, in a call that does not wait.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0 == Why::WouldBlock
@@ -76,7 +80,7 @@ impl<T> SendError<T> {
         self.cancelled().is_some()
     }
 
-    /// Returns the cancellation, with its reason, if that is what it was.
+    /// Returns the cancellation, with its reason, or `None` for another error.
     #[must_use]
     pub fn cancelled(&self) -> Option<Cancelled> {
         self.why.cancelled()
@@ -88,14 +92,15 @@ impl<T> SendError<T> {
         self.why == Why::Disconnected
     }
 
-    /// Tells whether the time was up.
+    /// Tells whether the call ended by its timeout or deadline.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
         self.why == Why::Timeout
     }
 
-    /// Tells whether the channel was full, in a call that does not wait. One of capacity 0 is full unless somebody is
-    /// receiving.
+    /// Tells whether the channel was full, in a call that does not wait.
+    ///
+    /// A channel of capacity 0 is full unless a receiver is waiting.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.why == Why::WouldBlock
@@ -108,7 +113,7 @@ impl Why {
     }
 }
 
-/// For closures that are generic over their error, `E: From<Cancelled>`.
+/// Makes the error of a cancelled call, for closures that are generic over their error, `E: From<Cancelled>`.
 impl From<Cancelled> for RecvError {
     fn from(cancelled: Cancelled) -> Self {
         RecvError(Why::Cancelled(cancelled))
@@ -134,7 +139,7 @@ impl fmt::Display for RecvError {
 
 impl std::error::Error for RecvError {}
 
-// The value need not be `Debug`, as with crossbeam's errors.
+// By hand, because the value need not be `Debug`, as with crossbeam's errors.
 impl<T> fmt::Debug for SendError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SendError").field("why", &self.why).finish_non_exhaustive()

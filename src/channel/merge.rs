@@ -11,22 +11,21 @@ use crate::token::CancellationToken;
 
 /// Receives from several channels in one iterator: fan-in.
 ///
-/// It takes turns, so that no channel waits for another: one that is busy does not keep the others' messages back, nor
-/// does one that is empty. The messages of each channel come in their order; those of different channels come in no order
-/// that is promised. It ends when every channel is empty and disconnected.
+/// The channels take turns, so that neither a busy channel nor an empty one holds back the messages of the others. The
+/// messages of one channel come in their order; the order between channels is not specified. The iterator ends when every
+/// channel is empty and disconnected.
 ///
-/// Where all senders send the same thing, one channel whose sender is cloned does the same at less cost. This is for
-/// channels that exist already, or that are to have a bound each.
+/// Use this for channels that exist already, or that need a bound each. If all senders send the same type, one channel whose
+/// sender is cloned does the same at less cost.
 ///
 /// # Cancellation
 ///
-/// When `token` is cancelled, also if there are messages, the next item is [`Cancelled`] and the last. The receivers are
-/// dropped with the iterator; keep clones of them to have what is left.
+/// When `token` is cancelled, even if there are messages, the next item is [`Cancelled`], and it is the last. The receivers
+/// are dropped with the iterator; keep clones of them to receive the messages that are left.
 ///
 /// # Costs
 ///
-/// While messages are there, a look at each channel from the last productive one on; to wait, a registration at every
-/// channel.
+/// A message costs a look at each channel from the last productive one on. A wait costs a registration at every channel.
 ///
 /// # Examples
 ///
@@ -50,19 +49,21 @@ pub fn merge<T>(token: &CancellationToken, receivers: impl IntoIterator<Item = R
     Merge { token, receivers: receivers.into_iter().collect(), next: 0, ended: false }
 }
 
-/// The messages of several channels. Made by [`merge`].
+/// An iterator over the messages of several channels.
+///
+/// [`merge`] makes it.
 #[must_use = "an iterator does nothing until it is asked"]
 pub struct Merge<'a, T> {
     token: &'a CancellationToken,
-    /// Those that are not known to be disconnected.
+    /// The receivers that are not known to be disconnected.
     receivers: Vec<Receiver<T>>,
-    /// Whose turn it is; may be the length, which means the first.
+    /// The index of the receiver whose turn it is; the length means the first.
     next: usize,
     ended: bool,
 }
 
 impl<T> Merge<'_, T> {
-    /// Looks at each channel once, from the one whose turn it is.
+    /// Looks at each channel once, starting with the one whose turn it is.
     fn look(&mut self) -> Option<T> {
         let mut unseen = self.receivers.len();
         while unseen > 0 {
@@ -76,7 +77,7 @@ impl<T> Merge<'_, T> {
                     return Some(message);
                 }
                 Err(TryRecvError::Empty) => self.next += 1,
-                // The one behind it takes its place.
+                // The next receiver takes its place.
                 Err(TryRecvError::Disconnected) => drop(self.receivers.remove(self.next)),
             }
         }
@@ -98,7 +99,7 @@ impl<T> Merge<'_, T> {
             Some(time) => select.select_deadline(time).ok()?,
         };
         if selected.index() == cancelled {
-            // Disconnected, as `look` will find by the token.
+            // The caller looks at the token next.
             let _ = selected.recv(&done);
             return None;
         }
@@ -122,8 +123,8 @@ impl<T> Iterator for Merge<'_, T> {
             let mut message = self.look();
             self.ended = message.is_none() && self.receivers.is_empty();
             if self.ended {
-                // The senders may have been dropped because of a cancellation, which is then what happened.
-                return self.token.check_above().err().map(Err);
+                // The senders may have been dropped because of a cancel, which is then reported.
+                return self.token.check_ancestors().err().map(Err);
             }
             if message.is_none() {
                 if backoff.is_completed() {

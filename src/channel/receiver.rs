@@ -1,4 +1,4 @@
-//! [`ReceiverUntil`]: receiving, until a token is cancelled.
+//! [`ReceiverUntil`]: receiving until a token is cancelled.
 
 use std::fmt;
 use std::iter::FusedIterator;
@@ -8,10 +8,13 @@ use crossbeam::channel::{Receiver, TryRecvError, select_biased};
 use crossbeam::utils::Backoff;
 
 use super::error::{RecvError, Why};
+use super::pause::pause;
 use crate::error::Cancelled;
 use crate::token::CancellationToken;
 
-/// A receiver whose blocking calls observe a token. Made by [`Until::until`](crate::Until::until).
+/// A receiver whose blocking calls observe a token.
+///
+/// [`Until::until`](crate::Until::until) makes it.
 pub struct ReceiverUntil<'a, T> {
     receiver: &'a Receiver<T>,
     token: &'a CancellationToken,
@@ -26,12 +29,12 @@ impl<'a, T> ReceiverUntil<'a, T> {
     ///
     /// # Cancellation
     ///
-    /// Returns when the token is cancelled, also if there are messages.
+    /// Returns when the token is cancelled, even if there are messages.
     ///
     /// # Errors
     ///
-    /// [Cancelled](RecvError::is_cancelled), or [disconnected](RecvError::is_disconnected): there is no message, and no
-    /// sender to send one.
+    /// [Cancelled](RecvError::is_cancelled), or [disconnected](RecvError::is_disconnected) if there is neither a message nor a
+    /// sender.
     ///
     /// # Examples
     ///
@@ -46,7 +49,7 @@ impl<'a, T> ReceiverUntil<'a, T> {
     /// assert_eq!(receiver.until(&token).recv(), Ok(1));
     /// token.cancel();
     /// assert!(receiver.until(&token).recv().unwrap_err().is_cancelled());
-    /// // What is left can be had without waiting.
+    /// // The rest can be received without waiting.
     /// assert_eq!(receiver.until(&token).try_recv(), Ok(2));
     /// # Ok::<(), anyhow::Error>(())
     /// ```
@@ -55,12 +58,14 @@ impl<'a, T> ReceiverUntil<'a, T> {
         self.receive(|| None)
     }
 
-    /// Waits for a message, up to `timeout`. One too long for the clock to hold is no timeout; with one of zero this does
-    /// not wait, but looks at the token.
+    /// Waits for a message, up to `timeout`.
+    ///
+    /// A timeout too long for the clock to hold is no timeout. With a timeout of zero this call does not wait, but looks at the
+    /// token.
     ///
     /// # Errors
     ///
-    /// Those of [`recv`](Self::recv), or a [timeout](RecvError::is_timeout). A cancellation at the same time wins.
+    /// Those of [`recv`](Self::recv), or a [timeout](RecvError::is_timeout). A cancel at the same time wins.
     pub fn recv_timeout(&self, timeout: Duration) -> Result<T, RecvError> {
         self.receive(|| Instant::now().checked_add(timeout))
     }
@@ -69,12 +74,12 @@ impl<'a, T> ReceiverUntil<'a, T> {
     ///
     /// # Errors
     ///
-    /// As for [`recv_timeout`](Self::recv_timeout).
+    /// Those of [`recv_timeout`](Self::recv_timeout).
     pub fn recv_deadline(&self, deadline: Instant) -> Result<T, RecvError> {
         self.receive(|| Some(deadline))
     }
 
-    /// Receives a message if there is one. Does not look at the token.
+    /// Receives a message if there is one, and does not look at the token.
     ///
     /// # Errors
     ///
@@ -88,16 +93,17 @@ impl<'a, T> ReceiverUntil<'a, T> {
         })
     }
 
-    /// Waits for a message, and takes those behind it that lie in the channel then: up to `max` in all are added to
-    /// `buffer`. Returns how many, which is at least 1, and is 1 where the channel has a capacity of 0.
+    /// Waits for a message, and adds it to `buffer` with the messages that are in the channel then, up to `max` in all.
+    ///
+    /// Returns how many it added, which is at least 1, and is 1 if the channel has a capacity of 0.
     ///
     /// # Errors
     ///
-    /// Those of [`recv`](Self::recv). Nothing has then been added.
+    /// Those of [`recv`](Self::recv). After an error `buffer` is as it was.
     ///
     /// # Panics
     ///
-    /// If `max` is 0: a loop around such a call would never come to an end.
+    /// If `max` is 0, because a loop around such a call would never end.
     ///
     /// # Examples
     ///
@@ -116,7 +122,7 @@ impl<'a, T> ReceiverUntil<'a, T> {
         assert!(max > 0, "recv_many was asked for at most 0 messages: ask for 1 at least");
         let before = buffer.len();
         buffer.push(self.recv()?);
-        // Not what comes meanwhile: a quick sender could keep this going for ever.
+        // Messages that come meanwhile are left, because a quick sender could keep this call going for ever.
         let more = self.receiver.len().min(max - 1);
         buffer.extend(self.receiver.try_iter().take(more));
         Ok(buffer.len() - before)
@@ -124,21 +130,23 @@ impl<'a, T> ReceiverUntil<'a, T> {
 
     /// Returns an iterator that waits for each message.
     ///
-    /// It ends when the channel is empty and every sender is gone. A cancellation is an item of its own, `Err`, after
-    /// which it ends too: so `for message in receiver.until(&token).iter()` with `let message = message?` cannot mistake
-    /// one for the other.
+    /// It ends when the channel is empty and every sender is gone. A cancel is an item of its own, `Err`, after which it ends
+    /// too. So `for message in receiver.until(&token).iter()` with `let message = message?` cannot mistake a cancel for the
+    /// end.
     #[must_use = "an iterator does nothing until it is asked"]
     pub fn iter(&self) -> RecvIter<'a, T> {
         RecvIter { receiver: *self, ended: false }
     }
 
-    /// Returns an iterator over the messages that are there; it ends at the first that is not. Does not look at the token.
+    /// Returns an iterator over the messages in the channel, which ends when the channel is empty.
+    ///
+    /// It does not look at the token.
     #[must_use = "an iterator does nothing until it is asked"]
     pub fn try_iter(&self) -> TryRecvIter<'a, T> {
         TryRecvIter { receiver: self.receiver }
     }
 
-    /// Looks at the token and at the channel; waits if there is nothing.
+    /// Looks at the token and at the channel, then waits if there is no message.
     #[inline]
     fn receive(&self, deadline: impl FnOnce() -> Option<Instant>) -> Result<T, RecvError> {
         if !self.token.is_cancelled() {
@@ -151,17 +159,17 @@ impl<'a, T> ReceiverUntil<'a, T> {
         self.wait(deadline())
     }
 
-    /// The other end may have been dropped because of the cancellation, which is then what happened.
+    /// Returns the error for a channel without senders. They may have been dropped because of a cancel, which is then reported.
     #[cold]
     fn disconnected(&self) -> RecvError {
-        self.token.check_above().map_or_else(RecvError::from, |()| RecvError::new(Why::Disconnected))
+        self.token.check_ancestors().map_or_else(RecvError::from, |()| RecvError::new(Why::Disconnected))
     }
 
-    /// Looks on for some microseconds, since to be woken is dear, and then falls asleep.
+    /// Looks for some microseconds, because a wake-up is expensive, and then sleeps.
     #[cold]
     fn wait(&self, deadline: Option<Instant>) -> Result<T, RecvError> {
         let backoff = Backoff::new();
-        super::pause();
+        pause();
         let is_past = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
         self.token.check()?;
         while !backoff.is_completed() && !is_past() {
@@ -175,7 +183,7 @@ impl<'a, T> ReceiverUntil<'a, T> {
         }
         let done = self.token.done();
         while !is_past() {
-            // The macro, not a `Select`: whoever is woken by it has less to tidy up.
+            // The macro and not a `Select`, because a thread that the macro wakes has less to tidy up.
             let received = match [deadline, self.token.look_at()].into_iter().flatten().min() {
                 None => select_biased! {
                     recv(done) -> _ => None,
@@ -228,7 +236,9 @@ impl<'a, T> IntoIterator for &ReceiverUntil<'a, T> {
     }
 }
 
-/// The messages of a channel, each waited for, and the cancellation if it comes first. Made by [`ReceiverUntil::iter`].
+/// An iterator that waits for each message of a channel, until the channel or a cancel ends it.
+///
+/// [`ReceiverUntil::iter`] makes it.
 #[must_use = "an iterator does nothing until it is asked"]
 #[derive(Debug)]
 pub struct RecvIter<'a, T> {
@@ -255,7 +265,9 @@ impl<T> Iterator for RecvIter<'_, T> {
 
 impl<T> FusedIterator for RecvIter<'_, T> {}
 
-/// The messages that are there. Made by [`ReceiverUntil::try_iter`].
+/// An iterator over the messages in a channel, which never waits.
+///
+/// [`ReceiverUntil::try_iter`] makes it.
 #[must_use = "an iterator does nothing until it is asked"]
 pub struct TryRecvIter<'a, T> {
     receiver: &'a Receiver<T>,

@@ -1,4 +1,4 @@
-//! [`SenderUntil`]: sending, until a token is cancelled.
+//! [`SenderUntil`]: sending until a token is cancelled.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -7,9 +7,12 @@ use crossbeam::channel::{Sender, TrySendError, select_biased};
 use crossbeam::utils::Backoff;
 
 use super::error::{SendError, Why};
+use super::pause::pause;
 use crate::token::CancellationToken;
 
-/// A sender whose blocking calls observe a token. Made by [`Until::until`](crate::Until::until).
+/// A sender whose blocking calls observe a token.
+///
+/// [`Until::until`](crate::Until::until) makes it.
 pub struct SenderUntil<'a, T> {
     sender: &'a Sender<T>,
     token: &'a CancellationToken,
@@ -20,16 +23,18 @@ impl<'a, T> SenderUntil<'a, T> {
         SenderUntil { sender, token }
     }
 
-    /// Sends a message, and waits for room if there is none; in a channel of capacity 0, for somebody to receive it.
+    /// Sends a message, and waits for room if there is none.
+    ///
+    /// In a channel of capacity 0 it waits for a receiver that takes the message.
     ///
     /// # Cancellation
     ///
-    /// Returns when the token is cancelled, also if there is room.
+    /// Returns when the token is cancelled, even if there is room.
     ///
     /// # Errors
     ///
-    /// [Cancelled](SendError::is_cancelled), or [disconnected](SendError::is_disconnected): there is nobody to receive it.
-    /// The error [gives the value back](SendError::into_inner).
+    /// [Cancelled](SendError::is_cancelled), or [disconnected](SendError::is_disconnected) if there is no receiver. The error
+    /// [gives the value back](SendError::into_inner).
     ///
     /// # Examples
     ///
@@ -52,12 +57,14 @@ impl<'a, T> SenderUntil<'a, T> {
         self.transmit(value, || None)
     }
 
-    /// Sends a message, and waits for room up to `timeout`. One too long for the clock to hold is no timeout; with one of
-    /// zero this does not wait, but looks at the token.
+    /// Sends a message, and waits for room up to `timeout`.
+    ///
+    /// A timeout too long for the clock to hold is no timeout. With a timeout of zero this call does not wait, but looks at the
+    /// token.
     ///
     /// # Errors
     ///
-    /// Those of [`send`](Self::send), or a [timeout](SendError::is_timeout). A cancellation at the same time wins.
+    /// Those of [`send`](Self::send), or a [timeout](SendError::is_timeout). A cancel at the same time wins.
     pub fn send_timeout(&self, value: T, timeout: Duration) -> Result<(), SendError<T>> {
         self.transmit(value, || Instant::now().checked_add(timeout))
     }
@@ -66,12 +73,12 @@ impl<'a, T> SenderUntil<'a, T> {
     ///
     /// # Errors
     ///
-    /// As for [`send_timeout`](Self::send_timeout).
+    /// Those of [`send_timeout`](Self::send_timeout).
     pub fn send_deadline(&self, value: T, deadline: Instant) -> Result<(), SendError<T>> {
         self.transmit(value, || Some(deadline))
     }
 
-    /// Sends a message if there is room. Does not look at the token.
+    /// Sends a message if there is room, and does not look at the token.
     ///
     /// # Errors
     ///
@@ -83,12 +90,12 @@ impl<'a, T> SenderUntil<'a, T> {
         })
     }
 
-    /// Sends all `values`, one after the other, waiting for room; returns how many they were.
+    /// Sends all `values`, one after the other, and waits for room; returns their number.
     ///
     /// # Errors
     ///
-    /// Those of [`send`](Self::send). The error gives back the first value that was not sent; those behind it stay in the
-    /// iterator, so lend it (`send_all(&mut values)`) to have them too.
+    /// Those of [`send`](Self::send). The error gives back the first value that was not sent. The later values stay in the
+    /// iterator; lend it (`send_all(&mut values)`) to keep them.
     ///
     /// # Examples
     ///
@@ -114,7 +121,7 @@ impl<'a, T> SenderUntil<'a, T> {
         Ok(sent)
     }
 
-    /// Looks at the token and at the channel; waits if there is no room.
+    /// Looks at the token and at the channel, then waits if there is no room.
     #[inline]
     fn transmit(&self, mut value: T, deadline: impl FnOnce() -> Option<Instant>) -> Result<(), SendError<T>> {
         if !self.token.is_cancelled() {
@@ -127,17 +134,18 @@ impl<'a, T> SenderUntil<'a, T> {
         self.wait(value, deadline())
     }
 
-    /// The other end may have been dropped because of the cancellation, which is then what happened.
+    /// Returns the error for a channel without receivers. They may have been dropped because of a cancel, which is then
+    /// reported.
     #[cold]
     fn disconnected(&self, value: T) -> SendError<T> {
-        SendError::new(self.token.check_above().map_or_else(Why::Cancelled, |()| Why::Disconnected), value)
+        SendError::new(self.token.check_ancestors().map_or_else(Why::Cancelled, |()| Why::Disconnected), value)
     }
 
-    /// Looks on for some microseconds, since to be woken is dear, and then falls asleep.
+    /// Looks for some microseconds, because a wake-up is expensive, and then sleeps.
     #[cold]
     fn wait(&self, mut value: T, deadline: Option<Instant>) -> Result<(), SendError<T>> {
         let backoff = Backoff::new();
-        super::pause();
+        pause();
         let is_past = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
         while !backoff.is_completed() && !is_past() {
             backoff.snooze();

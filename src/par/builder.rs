@@ -23,7 +23,8 @@ use crate::token::CancellationToken;
 /// # Examples
 ///
 /// ```
-/// use brigade::{CancellationToken, ParBuilder, Progress};
+/// use brigade::par::Progress;
+/// use brigade::{CancellationToken, ParBuilder};
 ///
 /// let progress = Progress::new();
 /// let lengths = ParBuilder::new().limit(2).progress(&progress).map(&CancellationToken::new(), 0..100, |item| item * 2)?;
@@ -104,7 +105,7 @@ impl<'a> ParBuilder<'a> {
     ///
     /// It stops where the plain loop would: the failures are those of the first `failures` items that fail, and all items
     /// before the last of them have been run. What ran behind that is dropped, and counts as
-    /// [skipped](crate::Failures::skipped).
+    /// [skipped](crate::Failures::skipped). If a cancel of `token` comes before that, there may be more failures.
     ///
     /// # Panics
     ///
@@ -253,19 +254,19 @@ impl<'a> ParBuilder<'a> {
         self.run_each(token, items, f).map_err(Stopped::bare)
     }
 
-    /// As [`par_map_init`](crate::par_map_init), with what this builder says.
+    /// As [`par_map_init`](crate::par::par_map_init), with what this builder says.
     ///
     /// # Cancellation
     ///
-    /// As for [`par_map_init`](crate::par_map_init).
+    /// As for [`par_map_init`](crate::par::par_map_init).
     ///
     /// # Errors
     ///
-    /// As for [`par_map_init`](crate::par_map_init).
+    /// As for [`par_map_init`](crate::par::par_map_init).
     ///
     /// # Panics
     ///
-    /// As for [`par_map_init`](crate::par_map_init).
+    /// As for [`par_map_init`](crate::par::par_map_init).
     pub fn map_init<I, S, R, N, F>(
         &self,
         token: &CancellationToken,
@@ -283,19 +284,19 @@ impl<'a> ParBuilder<'a> {
         self.try_map_init(token, items, init, |state, item| Ok(f(state, item)))
     }
 
-    /// As [`try_par_map_init`](crate::try_par_map_init), with what this builder says.
+    /// As [`try_par_map_init`](crate::par::try_par_map_init), with what this builder says.
     ///
     /// # Cancellation
     ///
-    /// As for [`try_par_map_init`](crate::try_par_map_init).
+    /// As for [`try_par_map_init`](crate::par::try_par_map_init).
     ///
     /// # Errors
     ///
-    /// As for [`try_par_map_init`](crate::try_par_map_init).
+    /// As for [`try_par_map_init`](crate::par::try_par_map_init).
     ///
     /// # Panics
     ///
-    /// As for [`try_par_map_init`](crate::try_par_map_init).
+    /// As for [`try_par_map_init`](crate::par::try_par_map_init).
     pub fn try_map_init<I, S, R, E, N, F>(
         &self,
         token: &CancellationToken,

@@ -12,7 +12,7 @@ use rayon::iter::{IndexedParallelIterator, IntoParallelIterator};
 use super::builder::ParBuilder;
 use super::run::{Ended, Run, Stopped};
 use crate::error::CancelReason;
-use crate::failure::Failure;
+use crate::failure::{Failure, Panic};
 use crate::failures::{Failures, Listing};
 use crate::panic;
 use crate::token::CancellationToken;
@@ -80,11 +80,15 @@ impl ParBuilder<'_> {
         let items = items.into_par_iter();
         let (len, ended) = (items.len(), AtomicUsize::new(0));
         let run = Run::new(token, len);
-        let failed = Mutex::new(Failed { listing: Listing::new(self.failures), first: BTreeSet::new() });
+        let failed =
+            Mutex::new(Failed { listing: Listing::new(self.failures), first: BTreeSet::new(), cancelled: Vec::new() });
         let fail = |index, failure: Failure<E>, after: Option<CancelReason>| {
             let mut failed = failed.lock();
             let counts = after.is_none() || failure.panic().is_some();
             let lost = failed.listing.keep(index, failure, after);
+            if !counts {
+                failed.cancelled.push(index);
+            }
             if let Some(most) = self.fail_after.filter(|_| counts) {
                 if let Some(last) = failed.note(index, most.get()) {
                     run.skip_behind(last);
@@ -94,7 +98,7 @@ impl ParBuilder<'_> {
             panic::discard(lost);
             Ok::<_, Infallible>(None)
         };
-        let component = || Arc::clone(&self.name);
+        let name = || Arc::clone(&self.name);
         let outputs = self.outputs(
             &run,
             items,
@@ -104,19 +108,20 @@ impl ParBuilder<'_> {
                 tally.own += 1;
                 match result {
                     Ok(Ok(output)) => Ok(Some(output)),
-                    Ok(Err(error)) => fail(index, Failure::new(component(), index, error), token.reason()),
-                    Err(payload) => fail(index, Failure::Panic(panic::value(component(), index, payload)), None),
+                    Ok(Err(error)) => fail(index, Failure::new(name(), index, error), token.reason()),
+                    Err(payload) => fail(index, Failure::Panic(Panic::new(name(), index, payload)), None),
                 }
             },
         );
-        let Failed { mut listing, first } = failed.into_inner();
+        let Failed { mut listing, first, cancelled } = failed.into_inner();
         let skipped = run.skipped();
         let ending = run.ending(outputs);
         match (self.fail_after.map(NonZeroUsize::get), first.last()) {
             // All items before the last failure have been run, so what the plain loop would not have met is left out, though
             // it may all have been run as well.
             (Some(most), Some(last)) if first.len() == most && skipped > *last => {
-                panic::discard_all(listing.truncate(most, *last));
+                let cancelled = cancelled.iter().filter(|index| *index < last).count();
+                panic::discard_all(listing.truncate(*last, most, cancelled));
                 listing.skip(len - 1 - last, CancelReason::Failed);
             }
             _ if matches!(ending, Err(Ended::Stopped(_) | Ended::Enough)) => {
@@ -147,6 +152,8 @@ struct Failed<E> {
     listing: Listing<E>,
     /// The lowest indices that failed, as many as the call bears.
     first: BTreeSet<usize>,
+    /// The items that returned an error after the cancel: no more than ran when it came.
+    cancelled: Vec<usize>,
 }
 
 impl<E> Failed<E> {

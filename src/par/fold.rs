@@ -93,7 +93,12 @@ where
                         return Some(folded);
                     }
                     Err(Pause::Failed(index, error)) => return self.run.failed(index, error),
-                    Err(Pause::Look(_, index, _, _)) if self.run.skips(index) => return None,
+                    Err(Pause::Look(_folded, index, item, rest)) if self.run.skips(index) => {
+                        // The plain loop would not have met them, and a panic of the folded value's `Drop` comes alone.
+                        panic::discard(item);
+                        panic::discard(rest);
+                        return None;
+                    }
                     Err(Pause::Look(folded, index, item, rest)) => (folded, index, item, rest),
                 };
                 folded = match step(so_far, index, item) {
@@ -133,7 +138,10 @@ where
         let (left, right) = match (left, right) {
             (Some(left), Some(right)) if !self.run.skips(middle) => (left, right),
             (left, right) => {
-                panic::drop_each(left.into_iter().chain(right));
+                // Caught: unwinding from here would drop what the halves around these hold, whose `Drop` may panic too.
+                if let Err(payload) = panic::catch(|| panic::drop_each(left.into_iter().chain(right))) {
+                    self.run.dropped(payload);
+                }
                 return None;
             }
         };

@@ -97,7 +97,7 @@ impl Located<'_> {
     ///
     /// # Errors
     ///
-    /// As for [`try_par_map_init`](crate::try_par_map_init), as a [`Failure`].
+    /// As for [`try_par_map_init`](crate::par::try_par_map_init), as a [`Failure`].
     ///
     /// # Panics
     ///
@@ -129,11 +129,11 @@ impl Located<'_> {
     ///
     /// # Errors
     ///
-    /// As for [`try_par_reduce`](crate::try_par_reduce), as a [`Failure`].
+    /// As for [`try_par_reduce`](crate::par::try_par_reduce), as a [`Failure`].
     ///
     /// # Panics
     ///
-    /// As for [`try_par_reduce`](crate::try_par_reduce), and if the label's closure does.
+    /// As for [`try_par_reduce`](crate::par::try_par_reduce), and if the label's closure does.
     pub fn try_reduce<I, E, F>(&self, token: &CancellationToken, items: I, op: F) -> Result<Option<I::Item>, Failure<E>>
     where
         I: IntoParallelIterator<Iter: IndexedParallelIterator>,
@@ -152,11 +152,11 @@ impl Located<'_> {
     ///
     /// # Errors
     ///
-    /// As for [`try_par_fold`](crate::try_par_fold), as a [`Failure`].
+    /// As for [`try_par_fold`](crate::par::try_par_fold), as a [`Failure`].
     ///
     /// # Panics
     ///
-    /// As for [`try_par_fold`](crate::try_par_fold), and if the label's closure does.
+    /// As for [`try_par_fold`](crate::par::try_par_fold), and if the label's closure does.
     pub fn try_fold<I, A, E, N, F, C>(
         &self,
         token: &CancellationToken,

@@ -21,7 +21,8 @@ use super::pool;
 /// # Examples
 ///
 /// ```
-/// use brigade::{CancellationToken, Cancelled, ParBuilder, Progress, scope};
+/// use brigade::par::Progress;
+/// use brigade::{CancellationToken, Cancelled, ParBuilder, scope};
 ///
 /// let progress = Progress::new();
 /// let lengths = scope(&CancellationToken::new(), |s| {

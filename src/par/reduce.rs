@@ -38,7 +38,8 @@ use crate::token::CancellationToken;
 /// # Examples
 ///
 /// ```
-/// use brigade::{CancellationToken, par_reduce};
+/// use brigade::par::par_reduce;
+/// use brigade::CancellationToken;
 /// use rayon::prelude::*;
 ///
 /// let token = CancellationToken::new();
@@ -74,7 +75,8 @@ where
 /// # Examples
 ///
 /// ```
-/// use brigade::{CancellationToken, try_par_reduce};
+/// use brigade::par::try_par_reduce;
+/// use brigade::CancellationToken;
 ///
 /// let add = |a: u8, b: u8| a.checked_add(b).ok_or_else(|| anyhow::anyhow!("{a} + {b} is too much"));
 /// let sum = try_par_reduce(&CancellationToken::new(), vec![100, 50, 100, 50], add);
@@ -112,7 +114,8 @@ where
 ///
 /// ```
 /// use std::collections::BTreeMap;
-/// use brigade::{CancellationToken, par_fold};
+/// use brigade::par::par_fold;
+/// use brigade::CancellationToken;
 ///
 /// let words = ["to", "be", "or", "not", "to", "be"];
 /// let counts = par_fold(
@@ -165,7 +168,8 @@ where
 /// # Examples
 ///
 /// ```
-/// use brigade::{CancellationToken, try_par_fold};
+/// use brigade::par::try_par_fold;
+/// use brigade::CancellationToken;
 ///
 /// let total = try_par_fold(
 ///     &CancellationToken::new(),
@@ -195,19 +199,19 @@ where
 }
 
 impl ParBuilder<'_> {
-    /// As [`par_reduce`](crate::par_reduce), with what this builder says. A limit does not change the result.
+    /// As [`par_reduce`](crate::par::par_reduce), with what this builder says. A limit does not change the result.
     ///
     /// # Cancellation
     ///
-    /// As for [`par_reduce`](crate::par_reduce).
+    /// As for [`par_reduce`](crate::par::par_reduce).
     ///
     /// # Errors
     ///
-    /// As for [`par_reduce`](crate::par_reduce).
+    /// As for [`par_reduce`](crate::par::par_reduce).
     ///
     /// # Panics
     ///
-    /// As for [`par_reduce`](crate::par_reduce).
+    /// As for [`par_reduce`](crate::par::par_reduce).
     pub fn reduce<I, F>(&self, token: &CancellationToken, items: I, op: F) -> Result<Option<I::Item>, Cancelled>
     where
         I: IntoParallelIterator<Iter: IndexedParallelIterator>,
@@ -216,19 +220,19 @@ impl ParBuilder<'_> {
         self.try_reduce(token, items, |left, right| Ok(op(left, right)))
     }
 
-    /// As [`try_par_reduce`](crate::try_par_reduce), with what this builder says. A limit does not change the result.
+    /// As [`try_par_reduce`](crate::par::try_par_reduce), with what this builder says. A limit does not change the result.
     ///
     /// # Cancellation
     ///
-    /// As for [`try_par_reduce`](crate::try_par_reduce).
+    /// As for [`try_par_reduce`](crate::par::try_par_reduce).
     ///
     /// # Errors
     ///
-    /// As for [`try_par_reduce`](crate::try_par_reduce).
+    /// As for [`try_par_reduce`](crate::par::try_par_reduce).
     ///
     /// # Panics
     ///
-    /// As for [`try_par_reduce`](crate::try_par_reduce).
+    /// As for [`try_par_reduce`](crate::par::try_par_reduce).
     pub fn try_reduce<I, E, F>(&self, token: &CancellationToken, items: I, op: F) -> Result<Option<I::Item>, E>
     where
         I: IntoParallelIterator<Iter: IndexedParallelIterator>,
@@ -238,19 +242,19 @@ impl ParBuilder<'_> {
         self.run_reduce(token, items, op).map_err(Stopped::bare)
     }
 
-    /// As [`par_fold`](crate::par_fold), with what this builder says. A limit does not change the result.
+    /// As [`par_fold`](crate::par::par_fold), with what this builder says. A limit does not change the result.
     ///
     /// # Cancellation
     ///
-    /// As for [`par_fold`](crate::par_fold).
+    /// As for [`par_fold`](crate::par::par_fold).
     ///
     /// # Errors
     ///
-    /// As for [`par_fold`](crate::par_fold).
+    /// As for [`par_fold`](crate::par::par_fold).
     ///
     /// # Panics
     ///
-    /// As for [`par_fold`](crate::par_fold).
+    /// As for [`par_fold`](crate::par::par_fold).
     pub fn fold<I, A, N, F, C>(
         &self,
         token: &CancellationToken,
@@ -275,19 +279,19 @@ impl ParBuilder<'_> {
         )
     }
 
-    /// As [`try_par_fold`](crate::try_par_fold), with what this builder says. A limit does not change the result.
+    /// As [`try_par_fold`](crate::par::try_par_fold), with what this builder says. A limit does not change the result.
     ///
     /// # Cancellation
     ///
-    /// As for [`try_par_fold`](crate::try_par_fold).
+    /// As for [`try_par_fold`](crate::par::try_par_fold).
     ///
     /// # Errors
     ///
-    /// As for [`try_par_fold`](crate::try_par_fold).
+    /// As for [`try_par_fold`](crate::par::try_par_fold).
     ///
     /// # Panics
     ///
-    /// As for [`try_par_fold`](crate::try_par_fold).
+    /// As for [`try_par_fold`](crate::par::try_par_fold).
     pub fn try_fold<I, A, E, N, F, C>(
         &self,
         token: &CancellationToken,

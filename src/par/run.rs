@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use parking_lot::Mutex;
 
 use crate::error::Cancelled;
-use crate::panic::{self, Payload};
+use crate::panic::{self, Panics, Payload};
 use crate::token::{CancellationToken, Watch};
 
 pub(super) struct Run<'a, E> {
@@ -186,8 +186,10 @@ impl<'a, E> Run<'a, E> {
         match self.ending(outputs) {
             Ok(outputs) => Ok((outputs, beside)),
             Err(Ended::Stopped(stopped)) => {
-                panic::drop_each(beside);
-                Err(stopped)
+                let mut panics = Panics::default();
+                beside.into_iter().for_each(|state| panics.drop(state));
+                // The error is dropped before the panic goes on, because its `Drop` may panic too.
+                panics.resume_or(Err(stopped))
             }
             Err(Ended::Panicked(payload)) => {
                 panic::discard_all(beside);

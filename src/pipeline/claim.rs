@@ -18,7 +18,8 @@ use crate::token::CancellationToken;
 /// function that returns a pipeline for its caller to end has this type.
 ///
 /// ```
-/// use brigade::{CancellationToken, Cancelled, Pipeline, Source, Stage};
+/// use brigade::pipeline::{Source, Stage};
+/// use brigade::{CancellationToken, Cancelled, Pipeline};
 ///
 /// fn doubled(
 ///     numbers: Vec<u32>,

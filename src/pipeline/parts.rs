@@ -20,7 +20,8 @@ use super::stage::Stage;
 use super::state::State;
 use super::weight::PARTS;
 use super::work::Done;
-use crate::token::{CancellationToken, Ticket};
+use crate::event::Ticket;
+use crate::token::CancellationToken;
 
 /// The places of the parts of a batch that have not been taken, as far as one knows.
 #[derive(Default)]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam::utils::CachePadded;
 
-use crate::token::{Event, Ticket};
+use crate::event::{Event, Ticket};
 
 /// How long outputs may be held back that the caller waits for.
 const ALARM: Duration = Duration::from_millis(1);

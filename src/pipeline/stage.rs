@@ -11,7 +11,7 @@ use super::claim::Source;
 
 /// The stages of a [`Pipeline`](super::Pipeline), fused into one call an item.
 ///
-/// Implemented by what the pipeline's methods make, and not to be implemented elsewhere; see [`Source`](crate::Source)
+/// Implemented by what the pipeline's methods make, and not to be implemented elsewhere; see [`Source`](crate::pipeline::Source)
 /// for what it is there for.
 pub trait Stage<T>: Sync {
     /// What comes out of the last stage.

@@ -1,7 +1,7 @@
 //! Steps: what a member of a crew does next, and what it comes back with.
 
 use super::work::{Done, Effort};
-use crate::token::Ticket;
+use crate::event::Ticket;
 
 /// What a member does next.
 pub(super) enum Step<B, R, E> {

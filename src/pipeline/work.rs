@@ -54,6 +54,8 @@ pub(super) struct View<'a> {
 }
 
 impl View<'_> {
+    // A call costs an item of 10 ns a fifth of its time.
+    #[inline]
     fn is_void(&self, item: usize) -> bool {
         self.signal.is_void(self.first + item as u64)
     }

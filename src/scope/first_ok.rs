@@ -31,7 +31,8 @@ use crate::token::CancellationToken;
 /// # Examples
 ///
 /// ```
-/// use brigade::{CancellationToken, first_ok};
+/// use brigade::scope::first_ok;
+/// use brigade::CancellationToken;
 ///
 /// let found = first_ok(&CancellationToken::new(), ["no such file", "Cargo.toml"].map(|name| {
 ///     move |_: &CancellationToken| std::fs::read_to_string(name)

@@ -16,9 +16,9 @@ use super::id::TaskId;
 use super::ledger::NoValue;
 use super::shared::{Link, Runnable, Shared, Unjoined};
 use crate::error::Cancelled;
+use crate::event::Event;
 use crate::hooks::{Outcome, Task};
 use crate::panic;
-use crate::token::Event;
 
 /// The closure of a task.
 pub(super) trait Closure<'scope, T, E> {

@@ -35,8 +35,9 @@ use super::id::TASK;
 use super::pace::Pace;
 use super::queue::{Call, Queue};
 use crate::error::Cancelled;
+use crate::event::Event;
 use crate::thread;
-use crate::token::{CancellationToken, Event};
+use crate::token::CancellationToken;
 
 /// How many tasks the queue holds for each thread, unless the user sets its length.
 const QUEUED_A_THREAD: usize = 512;

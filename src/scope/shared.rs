@@ -9,7 +9,7 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::ScopedJoinHandle;
 
 use crossbeam::utils::CachePadded;
@@ -108,8 +108,8 @@ pub(super) struct Shared<'scope, E> {
     /// How many tasks have been spawned, which is the index of the next.
     pub(super) spawned: CachePadded<AtomicUsize>,
     ledger: &'scope (dyn Ledger<E> + 'scope),
-    /// [`finish`](Self::finish) was called, and may have ended the scope.
-    finishing: AtomicBool,
+    /// How many calls of [`finish`](Self::finish) have ended the scope, or are about to.
+    finishing: AtomicUsize,
     pub(super) threads: Threads<'scope>,
     pub(super) limit: Option<Limit<Queued<'scope, E>>>,
 }
@@ -122,7 +122,7 @@ impl<'scope, E: From<Cancelled>> Shared<'scope, E> {
         threads: Threads<'scope>,
         limit: Option<Limit<Queued<'scope, E>>>,
     ) -> Self {
-        let (spawned, finishing) = (CachePadded::default(), AtomicBool::new(false));
+        let (spawned, finishing) = (CachePadded::default(), AtomicUsize::new(0));
         Shared { token, hooks, spawned, ledger, finishing, threads, limit }
     }
 
@@ -221,14 +221,17 @@ impl<'scope, E: From<Cancelled>> Shared<'scope, E> {
 
     /// Ends the scope early and well; returns whether this call did.
     pub(super) fn finish(&self) -> bool {
-        if self.finishing.swap(true, Ordering::SeqCst) {
+        if self.token.is_cancelled() {
             // All descendants of the token read cancelled when this returns, as after any `cancel` that loses.
             self.cancel(CancelReason::Finished);
             return false;
         }
+        // Each call counts for itself. Of two calls at once, the call that cancels the token ends the scope, and
+        // the other takes back only its own count.
+        self.finishing.fetch_add(1, Ordering::SeqCst);
         let won = !self.ledger.has_failed() && self.cancel(CancelReason::Finished);
         if !won {
-            self.finishing.store(false, Ordering::SeqCst);
+            self.finishing.fetch_sub(1, Ordering::SeqCst);
         }
         won
     }
@@ -236,7 +239,7 @@ impl<'scope, E: From<Cancelled>> Shared<'scope, E> {
     /// Returns whether [`finish`](Self::finish) ended the scope. The reason alone does not say so, because it may
     /// be that of an outer scope.
     pub(super) fn has_finished(&self) -> bool {
-        self.finishing.load(Ordering::SeqCst) && self.token.reason() == Some(CancelReason::Finished)
+        self.finishing.load(Ordering::SeqCst) > 0 && self.token.reason() == Some(CancelReason::Finished)
     }
 
     fn cancel_if(&self, reason: Option<CancelReason>) {

@@ -15,9 +15,10 @@ use super::ledger::NoValue;
 use super::policy::{FailFast, Policy};
 use super::shared::Link;
 use crate::error::{CancelReason, Cancelled};
+use crate::event::Event;
 use crate::failure::Failure;
 use crate::panic;
-use crate::token::{CancellationToken, Event};
+use crate::token::CancellationToken;
 
 /// A task of a [`scope`](crate::scope()), to be joined for its value.
 ///
@@ -110,7 +111,7 @@ impl<T, E: From<Cancelled>, P: Policy> ScopedTask<'_, T, E, P> {
             NoValue::Failed(failed) => failed.failure,
             NoValue::Cancelled | NoValue::Skipped => {
                 let id = self.task().id();
-                Failure::Cancelled { component: id.owned_name(), index: id.index, cancelled }
+                Failure::Cancelled { name: id.owned_name(), index: id.index, cancelled }
             }
         }))
     }

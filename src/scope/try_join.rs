@@ -66,7 +66,8 @@ where
 /// # Examples
 ///
 /// ```
-/// use brigade::{CancellationToken, Cancelled, try_join3};
+/// use brigade::scope::try_join3;
+/// use brigade::{CancellationToken, Cancelled};
 ///
 /// let words = ["to", "be", "or", "not", "to", "be"];
 /// let (count, longest, first) = try_join3(
@@ -112,7 +113,8 @@ where
 /// # Examples
 ///
 /// ```
-/// use brigade::{CancellationToken, Cancelled, try_join4};
+/// use brigade::scope::try_join4;
+/// use brigade::{CancellationToken, Cancelled};
 ///
 /// let sum = |from: u64| move |_: &CancellationToken| Ok::<u64, Cancelled>((from..from + 250).sum());
 /// let (a, b, c, d) = try_join4(&CancellationToken::new(), sum(0), sum(250), sum(500), sum(750))?;
@@ -207,7 +209,8 @@ fn fail_with<'a, T, E: From<Cancelled>, const N: usize, const M: usize>(
 ///
 /// ```
 /// use std::io;
-/// use brigade::{CancellationToken, try_join_all};
+/// use brigade::scope::try_join_all;
+/// use brigade::CancellationToken;
 ///
 /// let reads = ["README.md", "Cargo.toml"].map(|name| move |_: &CancellationToken| std::fs::read_to_string(name));
 /// let texts = try_join_all(&CancellationToken::new(), reads)?;

@@ -1,14 +1,19 @@
 //! Cancelling: a node and its descendants are marked, then the waiters are woken, then the callbacks run.
 //!
-//! [`tell`] does the first two and runs no user code. [`Told::finish`] does the third, perhaps on another thread.
+//! [`mark_and_wake`] does the first two, and runs no user code. [`Callbacks::run`] does the third, perhaps on another thread.
+//!
+//! **One `cancel` a node.** The `cancel` that marked a node wakes its waiters and runs its callbacks. So a callback may cancel
+//! an ancestor (each child that fails cancels its group, say) without running its siblings' callbacks inside its own; 100,000
+//! of them once overran the stack. A losing `cancel` waits for flags, not for callbacks.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::callback::Callback;
-use super::nest::{self, Work};
-use super::tree::Node;
+use super::call::Call;
+use super::clock::{Timed, UserCode};
+use super::nest;
+use super::node::Node;
 use crate::error::CancelReason;
 use crate::panic;
 
@@ -16,38 +21,39 @@ use crate::panic;
 ///
 /// # Panics
 ///
-/// Resumes the first panic of a callback, when all are told.
+/// Resumes the first panic of a callback, when all callbacks have run.
 pub(super) fn cancel(node: &Arc<Node>, reason: CancelReason) -> bool {
-    tell(node, reason).finish()
+    mark_and_wake(node, reason).run()
 }
 
-/// What a `cancel` has left to do when all nodes are marked and all waiters are woken: the work that runs user code.
+/// The user code that a `cancel` has still to run when all nodes are marked and all waiters are woken.
 #[must_use = "it holds callbacks that are to be run"]
 #[derive(Default)]
-pub(super) struct Told {
+pub(super) struct Callbacks {
+    /// This `cancel` was the first for its node.
     won: bool,
-    calls: Vec<Work>,
-    /// Callbacks that nothing will call, of nodes that were last owned by this `cancel`.
-    lost: Vec<Arc<Callback>>,
+    calls: Vec<(Arc<Call>, CancelReason)>,
+    /// Callbacks that will never run, of nodes whose last owner was this `cancel`.
+    lost: Vec<Arc<Call>>,
 }
 
-impl Told {
-    /// Tells whether no user code is left to run.
-    pub(super) fn is_over(&self) -> bool {
+impl Callbacks {
+    /// Tells whether there is no user code to run.
+    fn is_empty(&self) -> bool {
         self.calls.is_empty() && self.lost.is_empty()
     }
 
-    /// Drops a node, but keeps what is the user's, in case this is its last owner.
-    pub(super) fn let_go(&mut self, node: Arc<Node>) {
+    /// Drops a node, but keeps its callbacks if this is its last owner.
+    fn let_go(&mut self, node: Arc<Node>) {
         if let Some(mut last) = Arc::into_inner(node) {
             self.lost.append(&mut last.take_apart());
         }
     }
 
     /// Runs the callbacks; returns whether the `cancel` was the first for its node.
-    pub(super) fn finish(self) -> bool {
-        if !self.is_over() {
-            match nest::run(self.calls) {
+    fn run(self) -> bool {
+        if !self.is_empty() {
+            match nest::run(self.calls.into_iter().map(|(call, reason)| move || call.run(reason))) {
                 None => nest::drop_all(self.lost),
                 Some(first) => {
                     panic::discard_all(self.lost);
@@ -59,54 +65,62 @@ impl Told {
     }
 }
 
-/// Marks `node` and its descendants as cancelled, and wakes all who wait for them.
-pub(super) fn tell(node: &Arc<Node>, reason: CancelReason) -> Told {
-    let mut told = Told::default();
+impl Timed for Node {
+    fn ring(self: Arc<Self>) -> Option<UserCode> {
+        let mut callbacks = mark_and_wake(&self, CancelReason::Deadline);
+        callbacks.let_go(self);
+        if callbacks.is_empty() { None } else { Some(Box::new(move || _ = callbacks.run())) }
+    }
+}
+
+/// Marks `node` and its descendants as cancelled, and wakes all their waiters.
+fn mark_and_wake(node: &Arc<Node>, reason: CancelReason) -> Callbacks {
+    let mut callbacks = Callbacks::default();
     if node.is_swept() {
-        return told;
+        return callbacks;
     }
 
     // First every flag, then every waiter: no waiter that is woken finds a descendant live. This node is kept apart from
-    // its descendants: most often there are none, and those who wait for it are then woken sooner.
+    // its descendants, because most often there are none, and its waiters are then woken sooner.
     let mut reason = reason;
     let (won, children) = node.mark(&mut reason);
-    told.won = won;
-    let below = mark_below(children, reason, &mut told);
+    callbacks.won = won;
+    let descendants = mark_descendants(children, reason, &mut callbacks);
     node.set_swept();
-    for found in &below {
+    for found in &descendants {
         found.node.set_swept();
     }
 
     if won {
-        node.wake(reason, &mut told.calls);
+        node.wake(reason, &mut callbacks.calls);
     }
-    for found in below.iter().filter(|found| found.won) {
-        found.node.wake(found.reason, &mut told.calls);
+    for found in descendants.iter().filter(|found| found.won) {
+        found.node.wake(found.reason, &mut callbacks.calls);
     }
-    for found in below {
-        told.let_go(found.node);
+    for found in descendants {
+        callbacks.let_go(found.node);
     }
-    told
+    callbacks
 }
 
-/// Marks the nodes, which are given `reason`, and all their descendants, level by level.
-fn mark_below(nodes: Vec<Arc<Node>>, reason: CancelReason, told: &mut Told) -> Vec<Found> {
+/// Marks the children, which are given `reason`, and all their descendants, level by level.
+fn mark_descendants(children: Vec<Arc<Node>>, reason: CancelReason, callbacks: &mut Callbacks) -> Vec<Found> {
     let mut all = Vec::new();
-    // Only a node with several ways to it can be come upon more than once. What is in here is in `all` too, so that its
-    // address is not used again.
+    // Only a node with several ways to it can be found more than once. Without this set a diamond on a diamond would be
+    // walked along every path. Each node in the set is in `all` too, so that its address is not used again.
     let mut seen = BTreeSet::new();
     let mut add = |all: &mut Vec<Found>, nodes: Vec<Arc<Node>>, reason| {
         for node in nodes {
             // Relaxed: a node that was listed a second time was flagged before, and the list's lock shows it.
             let several_ways = node.several_ways.load(Ordering::Relaxed);
             if node.is_swept() || several_ways && !seen.insert(Arc::as_ptr(&node)) {
-                told.let_go(node);
+                callbacks.let_go(node);
             } else {
                 all.push(Found { node, reason, won: false });
             }
         }
     };
-    add(&mut all, nodes, reason);
+    add(&mut all, children, reason);
     let mut next = 0;
     while let Some(found) = all.get_mut(next) {
         next += 1;
@@ -118,10 +132,10 @@ fn mark_below(nodes: Vec<Arc<Node>>, reason: CancelReason, told: &mut Told) -> V
     all
 }
 
-/// A node that a `cancel` has come upon.
+/// A descendant that a `cancel` has found.
 struct Found {
     node: Arc<Node>,
-    /// The one it was given, or had.
+    /// The reason that it was given, or that it had before.
     reason: CancelReason,
     /// This `cancel` marked it.
     won: bool,

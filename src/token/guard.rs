@@ -4,9 +4,11 @@ use super::CancellationToken;
 use crate::error::CancelReason;
 use crate::panic;
 
-/// Cancels its token when dropped. Made by [`CancellationToken::drop_guard`].
+/// A guard that cancels its token when it is dropped.
 ///
-/// If it is dropped by a panic and a callback of the token panics too, the callback's panic is dropped: a second one
+/// [`CancellationToken::drop_guard`] makes it.
+///
+/// If a panic drops the guard and a callback of the token panics too, the callback's panic is dropped, because a second panic
 /// would abort the process.
 #[must_use = "dropping the guard cancels the token"]
 #[derive(Debug)]
@@ -14,11 +16,28 @@ pub struct DropGuard {
     token: Option<CancellationToken>,
 }
 
-impl DropGuard {
-    pub(super) fn new(token: CancellationToken) -> Self {
-        DropGuard { token: Some(token) }
+impl CancellationToken {
+    /// Returns a guard that cancels this token when it is dropped, with the reason [`Dropped`](CancelReason::Dropped).
+    ///
+    /// It keeps helper threads from outliving an early return or a panic.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use brigade::{CancelReason, CancellationToken};
+    ///
+    /// let token = CancellationToken::new();
+    /// {
+    ///     let _guard = token.drop_guard();
+    /// }
+    /// assert_eq!(token.reason(), Some(CancelReason::Dropped));
+    /// ```
+    pub fn drop_guard(&self) -> DropGuard {
+        DropGuard { token: Some(self.clone()) }
     }
+}
 
+impl DropGuard {
     /// Gives up the guard without cancelling, and returns its token.
     ///
     /// # Examples

@@ -1,50 +1,34 @@
-//! User code that runs inside user code: a callback that cancels another token, a captured value whose drop frees a token
-//! with callbacks of its own.
+//! User code that runs inside user code: a callback that cancels another token, or the drop of a captured value that frees
+//! a token with callbacks of its own.
 //!
 //! Invariants:
 //!
-//! 1. Such code is nested on the stack [`MOST`] deep at most. What would nest deeper goes to the queue of its thread.
-//! 2. The frame at depth `MOST` empties the queue before it returns. Only inside that frame can anything be queued, so a
-//!    queue that is not empty has a frame that will empty it.
+//! 1. Such code is nested on the stack [`MOST`] deep at most. Code that would nest deeper goes to the queue of its thread.
+//! 2. The frame at depth `MOST` empties the queue before it returns. Code is queued only inside that frame, so a queue that
+//!    is not empty has a frame that will empty it.
 //! 3. Every panic is caught here. Each frame returns the first one, and discards the others.
 //!
-//! So tokens that callbacks link to a chain need a stack of `MOST` links, whatever the length of the chain. A queue for
-//! all of it was weighed and left: a callback that cancels another token could not rely on that token's callbacks having
-//! run when `cancel` returns.
+//! So tokens that callbacks link to a chain need a stack of `MOST` links, whatever the length of the chain. The stack alone
+//! overflowed at some 7,000 links. A queue for all of it was weighed and left: a callback that cancels another token could
+//! not rely on that token's callbacks having run when `cancel` returns.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::mem::ManuallyDrop;
-use std::sync::Arc;
 
-use super::callback::{Boxed, Callback};
-use crate::error::CancelReason;
 use crate::panic::{self, Payload};
 use crate::sync::thread_local;
 
 const MOST: usize = 64;
 
-/// Something that runs user code.
-pub(super) enum Work {
-    Call(Arc<Callback>, CancelReason),
-    /// Drops what a function that is never called has captured.
-    Drop(Boxed),
-}
-
-impl Work {
-    fn run(self) -> Result<(), Payload> {
-        match self {
-            Work::Call(callback, reason) => callback.run(reason),
-            Work::Drop(function) => panic::catch(move || drop(function)),
-        }
-    }
-}
+/// User code on its way through the queue.
+type Queued = Box<dyn FnOnce() -> Result<(), Payload>>;
 
 struct Nest {
     depth: Cell<usize>,
-    /// Never dropped, so that the thread has it as long as it can drop a token: in the destructor of another thread-local,
-    /// for one. Nothing leaks, because it is empty and without an allocation outside the frame of invariant 2.
-    queue: ManuallyDrop<RefCell<VecDeque<Work>>>,
+    /// Never dropped, so that a thread has its queue as long as it can drop a token, for example in the destructor of
+    /// another thread-local. Nothing leaks, because outside the frame of invariant 2 the queue has no allocation.
+    queue: ManuallyDrop<RefCell<VecDeque<Queued>>>,
 }
 
 thread_local! {
@@ -54,22 +38,28 @@ thread_local! {
     } };
 }
 
-/// Runs each piece of work now, or, deeper than `MOST`, before the frame at that depth returns. Returns the first panic.
+/// Runs each piece of user code now, or, deeper than `MOST`, before the frame at that depth returns.
+///
+/// A piece returns its own panic. The first panic of all pieces comes back.
 #[must_use = "it may be a panic"]
-pub(super) fn run(work: impl IntoIterator<Item = Work>) -> Option<Payload> {
+pub(super) fn run<W>(work: impl IntoIterator<Item = W>) -> Option<Payload>
+where
+    W: FnOnce() -> Result<(), Payload> + 'static,
+{
     let depth = depth();
     if depth == MOST {
+        let work = work.into_iter().map(|piece| Box::new(piece) as Queued);
         _ = NEST.try_with(|nest| nest.queue.borrow_mut().extend(work));
         return None;
     }
     set_depth(depth + 1);
     let mut first = None;
     for piece in work {
-        keep_first(&mut first, piece.run());
+        keep_first(&mut first, piece());
     }
     if depth + 1 == MOST {
         while let Some(piece) = next() {
-            keep_first(&mut first, piece.run());
+            keep_first(&mut first, piece());
         }
         _ = NEST.try_with(|nest| nest.queue.take());
     }
@@ -77,7 +67,7 @@ pub(super) fn run(work: impl IntoIterator<Item = Work>) -> Option<Payload> {
     first
 }
 
-/// 0 always, where the system has destroyed the thread's locals.
+/// Returns the depth of the calling frame, or 0 if the system has destroyed the thread's locals.
 fn depth() -> usize {
     NEST.try_with(|nest| nest.depth.get()).unwrap_or(0)
 }
@@ -86,7 +76,7 @@ fn set_depth(depth: usize) {
     _ = NEST.try_with(|nest| nest.depth.set(depth));
 }
 
-fn next() -> Option<Work> {
+fn next() -> Option<Queued> {
     NEST.try_with(|nest| nest.queue.borrow_mut().pop_front()).ok().flatten()
 }
 
@@ -98,7 +88,7 @@ fn keep_first(first: &mut Option<Payload>, result: Result<(), Payload>) {
     }
 }
 
-/// Goes on with a panic that came out of a drop, unless the thread is panicking: a second panic would abort the process.
+/// Resumes the panic of a drop, unless the thread is panicking, because a second panic would abort the process.
 pub(super) fn resume_from_drop(payload: Option<Payload>) {
     match payload {
         Some(second) if std::thread::panicking() => panic::discard(second),
@@ -107,18 +97,18 @@ pub(super) fn resume_from_drop(payload: Option<Payload>) {
     }
 }
 
-/// Drops callbacks that nothing calls any more, each of them even if the drop of another panics.
+/// Drops each value even if the drop of another panics; then resumes the first panic, unless the thread is panicking.
 #[inline]
-pub(super) fn drop_all(callbacks: Vec<Arc<Callback>>) {
-    if !callbacks.is_empty() {
-        drop_each(callbacks);
+pub(super) fn drop_all<T>(values: Vec<T>) {
+    if !values.is_empty() {
+        drop_some(values);
     }
 }
 
-fn drop_each(callbacks: Vec<Arc<Callback>>) {
+fn drop_some<T>(values: Vec<T>) {
     if std::thread::panicking() {
-        panic::discard_all(callbacks);
+        panic::discard_all(values);
     } else {
-        panic::drop_each(callbacks);
+        panic::drop_each(values);
     }
 }

@@ -1,21 +1,24 @@
-//! Waiting for a token: the calls that block, and the ways to be told.
+//! Waiting for a token: the calls that block, callbacks, and the channel for `select!`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, never};
 
-use super::callback::{Boxed, Callback, CancelCallback};
-use super::nest::{self, Work};
-use super::tree::Node;
-use super::{CancellationToken, Never};
+use super::CancellationToken;
+use super::call::{Boxed, Call, Kind};
+use super::callback::CancelCallback;
+use super::nest;
+use super::never::Never;
+use super::node::Node;
 use crate::error::{CancelReason, Cancelled};
+use crate::event::Event;
 use crate::panic;
 
 impl CancellationToken {
     /// Blocks until the token is cancelled, and returns why.
     ///
-    /// Waiting burns no CPU time. A token that nobody cancels is waited for without end.
+    /// Waiting uses no CPU time. If the token is never cancelled, the wait has no end.
     #[expect(clippy::missing_panics_doc, reason = "a wait without a deadline ends by cancellation only")]
     pub fn wait(&self) -> CancelReason {
         self.wait_until(None).expect("without a deadline a wait ends by cancellation only")
@@ -51,7 +54,7 @@ impl CancellationToken {
         match &self.node {
             Some(node) => node.wait(deadline),
             None => {
-                // Nothing ever comes through this channel.
+                // No message ever comes through this channel.
                 match deadline {
                     None => _ = never::<Never>().recv(),
                     Some(deadline) => _ = never::<Never>().recv_deadline(deadline),
@@ -97,24 +100,26 @@ impl CancellationToken {
     /// Calls `f` with the reason when the token is cancelled, or now if it already is, until the returned handle is
     /// dropped.
     ///
-    /// `f` runs once, in the caller of [`cancel`](Self::cancel), or at a deadline on the thread that was the clock's until
-    /// then. It runs outside of every lock, when all that wait for the token or a descendant have been woken. Other callbacks
-    /// of the same `cancel` wait for their turn while it runs, but no deadline does. It is how to stop what knows nothing of
-    /// tokens: close a socket, kill a child process, set a flag.
+    /// Use a callback to stop a thing that knows no token: close a socket, kill a child process, set a flag.
     ///
-    /// `f` may cancel other tokens. Nested more than [64 deep](Self::cancel), callbacks do not run at once: they run before
-    /// the `cancel` at depth 64 returns, on the same thread. The same goes for the drop of what a callback has captured that
-    /// nothing will call: it happens in the drop of the last token or handle, or deeper than 64, before the drop at that
-    /// depth returns. So a callback can rely on the effect of another one that it causes, up to that depth.
+    /// `f` runs once, in the caller of [`cancel`](Self::cancel), or at a deadline on the thread that was the clock until
+    /// then. It runs outside of every lock, when all waiters of the token and its descendants have been woken. While it runs,
+    /// other callbacks of the same `cancel` wait for their turn, but no deadline does.
+    ///
+    /// `f` may cancel other tokens. A callback nested more than [64 deep](Self::cancel) does not run at once: it runs before
+    /// the `cancel` at depth 64 returns, on the same thread. So, up to that depth, a callback can rely on the effect of
+    /// another one that it causes. The values that `f` has captured are dropped in the same way if `f` never runs: in the drop
+    /// of the last token or of the handle, or deeper than 64, before the drop at that depth returns.
     ///
     /// # Panics
     ///
-    /// A panic of `f` is resumed in the caller of `cancel`, or here if the token is cancelled already; of a queued one, in the
-    /// `cancel` at depth 64. Of several, the first is resumed. At a deadline, where there is no caller, the panic hook shows
-    /// it and it is dropped. Where there is no clock, the thread that finds that the deadline has passed is the caller.
+    /// A panic of `f` is resumed in the caller of `cancel`, or here if the token is cancelled already. That of a queued
+    /// callback is resumed in the `cancel` at depth 64. The first of several panics is resumed. At a deadline there is no
+    /// caller: the panic hook shows the panic, and it is dropped. If there is no clock, the thread that finds that the
+    /// deadline has passed is the caller.
     ///
-    /// If what is dropped with callbacks that nothing will call panics, the rest is dropped all the same, and the first panic
-    /// is resumed, unless the thread is panicking already.
+    /// If the drop of a captured value panics, the other values are dropped all the same, and the first panic is resumed,
+    /// unless the thread is panicking already.
     ///
     /// # Examples
     ///
@@ -134,26 +139,28 @@ impl CancellationToken {
     /// # drop(handle);
     /// ```
     pub fn on_cancel(&self, f: impl FnOnce(CancelReason) + Send + 'static) -> CancelCallback {
-        self.register(Box::new(f), false)
+        self.register(Box::new(f), Kind::User)
     }
 
-    /// Like [`on_cancel`](Self::on_cancel), for what does no more than wake: it runs when the other waiters are woken,
-    /// before all callbacks, at any depth. On the clock's thread no successor is started for it.
+    /// Like [`on_cancel`](Self::on_cancel), for a function that only wakes threads.
+    ///
+    /// It runs when the other waiters are woken, before all callbacks, at any depth of nesting. On the clock's thread no
+    /// successor is started for it.
     pub(crate) fn wake_on_cancel(&self, wake: impl FnOnce() + Send + 'static) -> CancelCallback {
-        self.register(Box::new(|_reason| wake()), true)
+        self.register(Box::new(|_reason| wake()), Kind::Wake)
     }
 
-    fn register(&self, function: Boxed, wakes: bool) -> CancelCallback {
+    fn register(&self, function: Boxed, kind: Kind) -> CancelCallback {
         let Some(node) = &self.node else { return CancelCallback::none() };
-        let callback = Callback::new(function, wakes);
-        match node.register(&callback) {
-            Ok(key) => CancelCallback::new(Arc::clone(node), key, callback),
+        let call = Call::new(function, kind);
+        match node.register(&call) {
+            Ok(key) => CancelCallback::new(Arc::clone(node), key, call),
             Err(reason) => {
-                let call = Work::Call(Arc::clone(&callback), reason);
-                if let Some(payload) = nest::run([call]) {
+                let own = Arc::clone(&call);
+                if let Some(payload) = nest::run([move || own.run(reason)]) {
                     panic::resume(payload);
                 }
-                CancelCallback::of(callback)
+                CancelCallback::of(call)
             }
         }
     }
@@ -161,12 +168,11 @@ impl CancellationToken {
     /// Returns a channel that disconnects when the token is cancelled, and never carries a message, for
     /// [`select!`](crossbeam::channel::select).
     ///
-    /// Where several arms of a `select!` are ready, one is picked at random: check the token first if cancellation has
-    /// to win, or use `select_biased!` with this arm as its first. For one channel there is
-    /// [`until`](crate::Until::until).
+    /// If several arms of a `select!` are ready, it picks one at random. If the cancel has to win, check the token first, or
+    /// use `select_biased!` with this arm as its first. For a single channel use [`until`](crate::Until::until).
     ///
-    /// Keep the token, or a descendant of it, as long as the channel is watched: when the last one is dropped, the
-    /// channel disconnects too, which looks like a cancellation.
+    /// Keep the token, or a descendant of it, as long as the channel is watched. When the last of them is dropped, the
+    /// channel disconnects too, which looks like a cancel.
     ///
     /// # Examples
     ///
@@ -190,16 +196,26 @@ impl CancellationToken {
         self.node.as_ref().map_or_else(never, Node::done)
     }
 
-    /// Like [`check`](Self::check), but waits for a cancellation that is on its way, that of an ancestor which has not got
-    /// here yet. It walks up the tree, so it is for rare occasions.
-    pub(crate) fn check_above(&self) -> Result<(), Cancelled> {
+    /// Like [`check`](Self::check), but first waits for an ancestor's `cancel` that is under way and has not reached this
+    /// token yet. It walks up the tree, so it is for rare occasions.
+    pub(crate) fn check_ancestors(&self) -> Result<(), Cancelled> {
         let reason = self.node.as_ref().and_then(Node::reason_to_come);
         reason.map_or(Ok(()), |reason| Err(Cancelled::new(reason)))
     }
 
-    /// When a thread that waits for this token has to look at it, because it is not woken: at the deadline, where there is
-    /// no clock.
+    /// Returns when a thread that waits for this token has to look at it, because the deadline has no clock to wake it.
     pub(crate) fn look_at(&self) -> Option<Instant> {
-        self.node.as_ref().filter(|node| node.is_clockless()).and_then(|node| node.deadline())
+        self.node.as_ref().filter(|node| node.is_clockless()).and_then(|node| node.deadline)
+    }
+}
+
+// Here and not in `event.rs`, because an event knows no token. Public for the models of `tests/loom.rs`.
+#[cfg_attr(not(brigade_loom), allow(unreachable_pub))]
+#[cfg_attr(brigade_loom, allow(missing_docs))]
+impl Event {
+    /// Wakes every waiter when `token` is cancelled, until the handle is dropped.
+    pub fn observe(self: &Arc<Self>, token: &CancellationToken) -> CancelCallback {
+        let event = Arc::clone(self);
+        token.wake_on_cancel(move || event.notify_all())
     }
 }

@@ -2,7 +2,8 @@
 
 use std::io;
 
-use brigade::{CancelReason, CancellationToken, Cancelled, Hooks, Panic, ScopeBuilder, par_map, scope, try_par_map};
+use brigade::hooks::Hooks;
+use brigade::{CancelReason, CancellationToken, Cancelled, Panic, ScopeBuilder, par_map, scope, try_par_map};
 
 struct Tell;
 

@@ -3,10 +3,8 @@ use std::error::Error;
 use std::panic::resume_unwind;
 use std::{io, thread};
 
-use brigade::{
-    CancelReason, CancellationToken, Cancelled, Failure, KeepGoing, Panic, Pipeline, Scope, ScopeBuilder, scope,
-    try_par_map,
-};
+use brigade::scope::{KeepGoing, Scope};
+use brigade::{CancelReason, CancellationToken, Cancelled, Failure, Panic, Pipeline, ScopeBuilder, scope, try_par_map};
 
 use crate::util::{alone, message_of, payload_of, watched};
 
@@ -163,7 +161,7 @@ fn a_failure_goes_into_anyhow_and_keeps_name_index_and_payload() {
     };
     assert_eq!(
         format!("{panic:?}"),
-        "Panic { component: \"count\", index: 0, message: \"(the payload is not a string)\", location: None, .. }"
+        "Panic { name: \"count\", index: 0, message: \"(the payload is not a string)\", location: None, .. }"
     );
     assert_eq!(panic.into_payload().downcast_ref(), Some(&7_u8));
     let Err(failures) =

@@ -5,7 +5,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver};
 
-use brigade::{CancelReason, CancellationToken, Cancelled, Pipeline, Source, Stage, scope};
+use brigade::pipeline::{Source, Stage};
+use brigade::{CancelReason, CancellationToken, Cancelled, Pipeline, scope};
 use crossbeam::channel::{bounded, unbounded};
 use proptest::prelude::*;
 

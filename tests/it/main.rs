@@ -1,9 +1,7 @@
 //! What brigade promises, a module a part. A test's name is its claim.
 
 mod abort;
-mod callback;
 mod channel;
-mod deadline;
 mod drops;
 mod errors;
 mod feedback_model;
@@ -28,5 +26,4 @@ mod refused;
 mod scope;
 mod tidy;
 mod token;
-mod token_chains;
 mod util;

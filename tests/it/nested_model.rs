@@ -2,9 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use brigade::{
-    CancelReason, CancellationToken, ParBuilder, Pipeline, ScopeBuilder, try_join, try_join_all, try_join3, try_join4,
-};
+use brigade::scope::{try_join_all, try_join3, try_join4};
+use brigade::{CancelReason, CancellationToken, ParBuilder, Pipeline, ScopeBuilder, try_join};
 use proptest::prelude::*;
 use rayon::iter::{IndexedParallelIterator, IntoParallelRefIterator};
 

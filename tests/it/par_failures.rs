@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use brigade::{CancelReason, CancellationToken, Cancelled, Failure, ParBuilder, Progress};
+use brigade::par::Progress;
+use brigade::{CancelReason, CancellationToken, Cancelled, Failure, ParBuilder};
 use proptest::prelude::*;
 
 use crate::util::{Census, message_of, watched};
@@ -48,7 +49,7 @@ fn every_fallible_form_says_which_item_failed_first() {
         });
         for ended in shown {
             let failure = ended.unwrap_err();
-            assert_eq!((failure.component(), failure.index(), failure.label()), ("line", 700, Some("file 700")));
+            assert_eq!((failure.name(), failure.index(), failure.label()), ("line", 700, Some("file 700")));
             assert_eq!(failure.to_string(), "line#700 (file 700) failed: bad 700");
             assert_eq!(failure.into_error(), Some(Bad(700)));
         }
@@ -136,6 +137,28 @@ fn of_a_cancelled_map_what_failed_was_cancelled_and_was_skipped_adds_up() {
                 assert!(failures.cancelled_count() >= 1, "{failures}");
                 assert_eq!(failures.cancel_reason(), Some(CancelReason::Requested));
             }
+        }
+    });
+}
+
+#[test]
+fn an_item_behind_the_last_failure_counts_as_skipped_though_it_ended_after_the_cancel() {
+    watched(|| {
+        for most in [1_000, 0] {
+            let (token, builder) = (live(), ParBuilder::new().limit(2).fail_after(1).failures(most));
+            let result = pool(2).install(|| {
+                builder.collect_all(&token, 0..2_usize, |item| {
+                    if item == 0 {
+                        token.wait();
+                        panic!("a panic counts after the cancel too");
+                    }
+                    token.cancel();
+                    Err::<(), _>(Bad(item))
+                })
+            });
+            let failures = result.unwrap_err();
+            assert_eq!((failures.count(), failures.cancelled_count(), failures.skipped()), (1, 0, 1), "{failures}");
+            assert!(failures.cancelled().is_empty());
         }
     });
 }

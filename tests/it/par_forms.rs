@@ -5,9 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use brigade::par::{Progress, par_fold, par_map_init, par_reduce, try_par_fold, try_par_map_init, try_par_reduce};
 use brigade::{
-    CancelReason, CancellationToken, Cancelled, ParBuilder, Pipeline, Progress, par_fold, par_for_each, par_map,
-    par_map_init, par_reduce, scope, try_par_fold, try_par_for_each, try_par_map_init, try_par_reduce,
+    CancelReason, CancellationToken, Cancelled, ParBuilder, Pipeline, par_for_each, par_map, scope, try_par_for_each,
 };
 use proptest::prelude::*;
 use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, IntoParallelRefIterator, ParallelIterator};

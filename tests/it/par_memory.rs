@@ -1,6 +1,7 @@
 //! Outputs for which there is no room: the maps end as the plain loop does, which asks for none before it has them.
 
-use brigade::{CancelReason, CancellationToken, Cancelled, ParBuilder, Progress};
+use brigade::par::Progress;
+use brigade::{CancelReason, CancellationToken, Cancelled, ParBuilder};
 
 use crate::par::{ending, pool};
 use crate::util::{alone, watched};

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::thread;
 
-use brigade::{
-    CancelReason, CancellationToken, Cancelled, ParBuilder, Progress, par_map, par_map_init, par_reduce, scope,
-};
+use brigade::par::{Progress, par_map_init, par_reduce};
+use brigade::{CancelReason, CancellationToken, Cancelled, ParBuilder, par_map, scope};
 use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, IntoParallelRefIterator, ParallelIterator};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 

@@ -6,7 +6,8 @@ use std::io::{self, BufReader, Read};
 use std::sync::Mutex;
 use std::time::Instant;
 
-use brigade::{CancelReason, CancellationToken, Cancelled, Pipeline, Source, Stage, scope};
+use brigade::pipeline::{Source, Stage};
+use brigade::{CancelReason, CancellationToken, Cancelled, Pipeline, scope};
 use crossbeam::channel::unbounded;
 use proptest::prelude::*;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};

@@ -65,7 +65,7 @@ proptest! {
                 match (ended, first) {
                     (Ok(_), None) => {}
                     (Err(failure), Some(first)) => {
-                        assert_eq!((failure.component(), failure.index()), ("line", first as usize));
+                        assert_eq!((failure.name(), failure.index()), ("line", first as usize));
                         let label = labelled.then(|| (first * 10).to_string());
                         assert_eq!(failure.label().map(str::to_owned), label);
                         assert_eq!(failure.into_error(), Some(Bad::Item(first)));

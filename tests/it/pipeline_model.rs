@@ -3,7 +3,8 @@
 use std::io::{self, BufRead, BufReader, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use brigade::{CancellationToken, Cancelled, Pipeline, Source, Stage};
+use brigade::pipeline::{Source, Stage};
+use brigade::{CancellationToken, Cancelled, Pipeline};
 use crossbeam::channel::unbounded;
 use proptest::prelude::*;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};

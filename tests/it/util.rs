@@ -11,6 +11,11 @@ use std::{fs, thread};
 
 use brigade::{CancellationToken, Cancelled, scope};
 
+/// Returns a token that is not cancelled, for a test that cancels nothing.
+pub(crate) fn live() -> CancellationToken {
+    CancellationToken::new()
+}
+
 /// Long enough for the slowest machine, short enough for a person.
 const PATIENCE: Duration = Duration::from_secs(60);
 

@@ -3,10 +3,11 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::Result;
-use brigade::{CancelReason, CancellationToken, Cancelled, Failures, Outcome, ScopeBuilder, scope};
+use brigade::hooks::Outcome;
+use brigade::{CancelReason, CancellationToken, Cancelled, Failures, ScopeBuilder, scope};
 
-use super::{EagerBomb, live};
-use crate::util::{Counter, Gate, until, watched};
+use super::EagerBomb;
+use crate::util::{Counter, Gate, live, until, watched};
 
 /// Failed, cancelled, skipped.
 fn accounts<E>(failures: &Failures<E>) -> (usize, usize, usize) {
@@ -218,7 +219,7 @@ fn a_skipped_task_whose_join_said_so_is_not_counted_again() {
 
 #[test]
 fn hooks_say_of_a_task_what_the_list_says() {
-    use brigade::{Hooks, Task};
+    use brigade::hooks::{Hooks, Task};
     use std::sync::Mutex;
     use std::time::Duration;
 
@@ -257,7 +258,8 @@ fn hooks_say_of_a_task_what_the_list_says() {
 
 #[test]
 fn values_of_several_closures_whose_drop_panics_end_no_process() {
-    use brigade::{try_join, try_join_all, try_join3, try_join4};
+    use brigade::scope::{try_join_all, try_join3, try_join4};
+    use brigade::try_join;
 
     use crate::util::message_of;
 

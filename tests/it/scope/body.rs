@@ -7,9 +7,10 @@ use std::time::Duration;
 use anyhow::Result;
 use brigade::{CancelReason, Cancelled, ScopeBuilder, scope};
 
-use super::{Bomb, EagerBomb, live};
+use super::{Bomb, EagerBomb};
 use crate::util::{
-    Census, Gate, alone, cpu_time, message_of, payload_of, reached, threads, until_others_sleep, until_threads, watched,
+    Census, Gate, alone, cpu_time, live, message_of, payload_of, reached, threads, until_others_sleep, until_threads,
+    watched,
 };
 
 #[test]

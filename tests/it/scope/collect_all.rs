@@ -3,8 +3,8 @@
 use anyhow::Result;
 use brigade::{Cancelled, Failure, ScopeBuilder};
 
-use super::{live, shown};
-use crate::util::{Counter, Gate, watched};
+use super::shown;
+use crate::util::{Counter, Gate, live, watched};
 
 #[test]
 fn collect_all_lets_every_task_end_and_lists_the_failures_in_spawn_order() {
@@ -33,7 +33,7 @@ fn collect_all_lets_every_task_end_and_lists_the_failures_in_spawn_order() {
         assert_eq!(shown, ["odd#1 failed: one", "even#4 panicked: four"]);
         let failures: Vec<_> = failures.into_iter().collect();
         assert_eq!(failures[0].error().unwrap().to_string(), "one");
-        assert_eq!((failures[1].component(), failures[1].index()), ("even", 4));
+        assert_eq!((failures[1].name(), failures[1].index()), ("even", 4));
         let Some(Failure::Panic(panic)) = failures.into_iter().next_back() else { panic!("a panic") };
         assert_eq!(panic.into_payload().downcast_ref(), Some(&"four"));
     });

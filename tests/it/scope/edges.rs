@@ -5,13 +5,12 @@ use std::panic::panic_any;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use brigade::{
-    CancelReason, CancellationToken, Cancelled, Failures, Hooks, Outcome, Pipeline, ScopeBuilder, ScopedTask, Task,
-    first_ok, scope, try_join, try_join_all,
-};
+use brigade::hooks::{Hooks, Outcome, Task};
+use brigade::scope::{ScopedTask, first_ok, try_join_all};
+use brigade::{CancelReason, CancellationToken, Cancelled, Failures, Pipeline, ScopeBuilder, scope, try_join};
 
-use super::{Bomb, Log, live};
-use crate::util::{Counter, Gate, alone, message_of, payload_of, reached, until_others_sleep, watched};
+use super::{Bomb, Log};
+use crate::util::{Counter, Gate, alone, live, message_of, payload_of, reached, until_others_sleep, watched};
 
 #[test]
 fn a_task_whose_join_gave_up_is_skipped_as_any_other() {

@@ -4,12 +4,12 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use brigade::{
-    CancelReason, CancellationToken, Cancelled, Failures, Hooks, Outcome, ScopeBuilder, Task, first_ok, scope,
-};
+use brigade::hooks::{Hooks, Outcome, Task};
+use brigade::scope::first_ok;
+use brigade::{CancelReason, CancellationToken, Cancelled, Failures, ScopeBuilder, scope};
 
-use super::{Bomb, live};
-use crate::util::{Census, Gate, message_of, until, watched};
+use super::Bomb;
+use crate::util::{Census, Gate, live, message_of, until, watched};
 
 const FINISHED: Cancelled = Cancelled::new(CancelReason::Finished);
 

@@ -2,13 +2,13 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use brigade::{CancelReason, Cancelled, Outcome, ScopeBuilder};
+use brigade::hooks::Outcome;
+use brigade::{CancelReason, Cancelled, ScopeBuilder};
 
 use super::finish::Accounts;
-use super::live;
-use crate::util::{reached, watched};
+use crate::util::{live, reached, watched};
 
-/// How often each race is run; there are four.
+/// How often each race is run, at least; there are five.
 const RACES: usize = 2_500;
 
 #[test]
@@ -109,6 +109,28 @@ fn a_finish_that_races_with_the_last_join_ends_well() {
                 }
             });
             assert!(result.is_ok(), "{result:?}");
+        }
+    });
+}
+
+#[test]
+fn of_two_finishes_that_race_one_ends_the_scope() {
+    watched(|| {
+        for race in 0..4 * RACES {
+            let (winners, line) = (AtomicUsize::new(0), std::sync::Barrier::new(2));
+            let result = ScopeBuilder::new().limit(2).run(&live(), |s| {
+                let (winners, line) = (&winners, &line);
+                for wait in [race % 64, 32] {
+                    s.spawn(move |s| {
+                        line.wait();
+                        (0..wait).for_each(|_| std::hint::spin_loop());
+                        winners.fetch_add(usize::from(s.finish()), Ordering::SeqCst);
+                        s.token().check()
+                    })?;
+                }
+                Ok(())
+            });
+            assert_eq!((result, winners.into_inner()), (Ok(()), 1));
         }
     });
 }

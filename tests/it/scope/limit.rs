@@ -5,12 +5,12 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use brigade::{CancelReason, Cancelled, Pipeline, Scope, ScopeBuilder, scope};
+use brigade::scope::Scope;
+use brigade::{CancelReason, Cancelled, Pipeline, ScopeBuilder, scope};
 
-use super::live;
 use crate::util::{
-    Census, Counter, Gate, alone, cpu_time, memory, message_of, reached, threads, until_others_sleep, until_threads,
-    watched,
+    Census, Counter, Gate, alone, cpu_time, live, memory, message_of, reached, threads, until_others_sleep,
+    until_threads, watched,
 };
 
 fn limited(threads: usize) -> ScopeBuilder<'static> {

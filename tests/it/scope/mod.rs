@@ -15,12 +15,8 @@ mod policy;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use brigade::{CancellationToken, Failures, Hooks, Outcome, Panic, Task};
-
-/// A token that is not cancelled.
-fn live() -> CancellationToken {
-    CancellationToken::new()
-}
+use brigade::hooks::{Hooks, Outcome, Task};
+use brigade::{Failures, Panic};
 
 /// The failures of a list as they are printed.
 fn shown<E: std::fmt::Display>(failures: &Failures<E>) -> Vec<String> {

@@ -5,10 +5,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use brigade::{
-    CancelReason, CancellationToken, FailFast, Failure, Failures, Hooks, KeepGoing, Outcome, Scope, ScopeBuilder,
-    ScopedTask, Task,
-};
+use brigade::hooks::{Hooks, Outcome, Task};
+use brigade::scope::{FailFast, KeepGoing, Scope, ScopedTask};
+use brigade::{CancelReason, CancellationToken, Failure, Failures, ScopeBuilder};
 use proptest::prelude::*;
 
 use crate::model::{End, Error, Item, ending, throw, try_programs};
@@ -175,7 +174,7 @@ impl Joins for KeepGoing {
     fn join(task: ScopedTask<'_, Item, Error, Self>) -> Result<Item, Left> {
         let id = id_of(task.name());
         task.join().map_err(|failure| {
-            assert_eq!(id_of(failure.component()), id);
+            assert_eq!(id_of(failure.name()), id);
             left_of(&failure)
         })
     }
@@ -298,11 +297,11 @@ fn accounts(failures: &Failures<Error>) -> Accounts {
     let mut accounts = Accounts { counts, listed: BTreeMap::new() };
     for (column, kept) in [failures.as_slice(), failures.cancelled()].into_iter().enumerate() {
         for failure in kept {
-            if failure.component() == "body" {
+            if failure.name() == "body" {
                 accounts.counts[column] -= 1;
                 continue;
             }
-            let id = id_of(failure.component());
+            let id = id_of(failure.name());
             assert!(accounts.listed.insert(id, left_of(failure)).is_none(), "task {id} is listed twice");
         }
     }

@@ -5,10 +5,10 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use anyhow::{Result, anyhow};
-use brigade::{CancelReason, Cancelled, Failure, Failures, Scope, ScopeBuilder, ScopedTask, scope};
+use brigade::scope::{Scope, ScopedTask};
+use brigade::{CancelReason, Cancelled, Failure, Failures, ScopeBuilder, scope};
 
-use super::live;
-use crate::util::{Counter, Gate, message_of, payload_of, watched};
+use crate::util::{Counter, Gate, live, message_of, payload_of, watched};
 
 // errgroup
 

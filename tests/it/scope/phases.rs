@@ -4,13 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use brigade::{
-    CancelReason, CancellationToken, Cancelled, FailFast, Failure, Pipeline, Scope, ScopeBuilder, Until, par_map, scope,
-};
+use brigade::scope::{FailFast, Scope};
+use brigade::{CancelReason, CancellationToken, Cancelled, Failure, Pipeline, ScopeBuilder, Until, par_map, scope};
 use crossbeam::channel::bounded;
 
-use super::{Bomb, live};
-use crate::util::{Census, Counted, message_of, reached, watched};
+use super::Bomb;
+use crate::util::{Census, Counted, live, message_of, reached, watched};
 
 /// Does something at the step of this number.
 struct Steps<'a> {
@@ -195,7 +194,7 @@ fn a_task_that_never_waits_stops_where_it_looks() {
                     par_map(s.token(), 0..1_000, |item| item + 1)?;
                 }
             })
-            .map(|task: brigade::ScopedTask<'_, (), _>| task)?;
+            .map(|task: brigade::scope::ScopedTask<'_, (), _>| task)?;
             s.spawn(|_| Err::<(), _>(Cancelled::new(CancelReason::Other("stop"))))?;
             Ok(())
         });

@@ -4,14 +4,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::Result;
-use brigade::{
-    CancelReason, CancellationToken, Cancelled, Hooks, Outcome, Panic, ScopeBuilder, Task, first_ok, scope, try_join,
-    try_join_all, try_join3, try_join4,
-};
+use brigade::hooks::{Hooks, Outcome, Task};
+use brigade::scope::{first_ok, try_join_all, try_join3, try_join4};
+use brigade::{CancelReason, CancellationToken, Cancelled, Panic, ScopeBuilder, scope, try_join};
 use proptest::prelude::*;
 
-use super::{Log, live, shown};
-use crate::util::{Gate, message_of, payload_of, reached, watched};
+use super::{Log, shown};
+use crate::util::{Gate, live, message_of, payload_of, reached, watched};
 
 #[test]
 fn supervised_tasks_disturb_neither_each_other_nor_the_body() {
@@ -308,7 +307,7 @@ proptest! {
             let all: Vec<String> = (0..).zip(&fates).filter(|(_, fate)| !fate.joined).filter_map(|(task, fate)| failure(task, *fate)).collect();
             let listed = &all[..all.len().min(kept)];
 
-            let body = |s: &brigade::Scope<'_, '_, anyhow::Error, brigade::KeepGoing>| {
+            let body = |s: &brigade::scope::Scope<'_, '_, anyhow::Error, brigade::scope::KeepGoing>| {
                 let tasks: Vec<_> = fates
                     .iter()
                     .enumerate()

@@ -7,7 +7,7 @@ use crossbeam::channel::TryRecvError;
 
 use crate::util::{Census, Gate, alone, message_of, payload_of, reached, together, until_others_sleep, watched};
 
-fn count(token: &CancellationToken, counter: &Arc<AtomicUsize>) -> brigade::CancelCallback {
+fn count(token: &CancellationToken, counter: &Arc<AtomicUsize>) -> brigade::token::CancelCallback {
     let counter = Arc::clone(counter);
     token.on_cancel(move |_| _ = counter.fetch_add(1, Ordering::SeqCst))
 }
