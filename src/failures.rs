@@ -272,7 +272,9 @@ impl<E> Listing<E> {
         Listing { failed: bounded(), cancelled: bounded(), skipped: 0, reason: None, most, panic: None }
     }
 
-    /// Lists a failure; returns the last one if there are now more than the bound. The first panic is kept in any case.
+    /// Lists a failure; returns the last one if there are now more than the bound.
+    ///
+    /// The first panic is kept in any case.
     ///
     /// `after` is the reason if the run had been cancelled before.
     pub(crate) fn keep(

@@ -159,8 +159,9 @@ impl<'a, T> ReceiverUntil<'a, T> {
         self.wait(deadline())
     }
 
-    /// Returns the error for a channel without senders. They may have been dropped because of a cancel, which is then
-    /// reported.
+    /// Returns the error for a channel without senders.
+    ///
+    /// They may have been dropped because of a cancel, which is then reported.
     #[cold]
     fn disconnected(&self) -> RecvError {
         self.token.check_ancestors().map_or_else(RecvError::from, |()| RecvError::new(Why::Disconnected))

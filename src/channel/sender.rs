@@ -134,8 +134,9 @@ impl<'a, T> SenderUntil<'a, T> {
         self.wait(value, deadline())
     }
 
-    /// Returns the error for a channel without receivers. They may have been dropped because of a cancel, which is then
-    /// reported.
+    /// Returns the error for a channel without receivers.
+    ///
+    /// They may have been dropped because of a cancel, which is then reported.
     #[cold]
     fn disconnected(&self, value: T) -> SendError<T> {
         SendError::new(self.token.check_ancestors().map_or_else(Why::Cancelled, |()| Why::Disconnected), value)

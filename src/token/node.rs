@@ -145,8 +145,9 @@ impl Node {
         }
     }
 
-    /// Sets the flag if no `cancel` has, and turns `reason` into the first one given. Returns whether this call was
-    /// first, and the children, which have to be marked in turn.
+    /// Sets the flag if no `cancel` has, and turns `reason` into the first one given.
+    ///
+    /// Returns whether this call was first, and the children, which have to be marked in turn.
     pub(super) fn mark(&self, reason: &mut CancelReason) -> (bool, Vec<Arc<Node>>) {
         let held = self.held.lock();
         let first = *self.reason.get_or_init(|| *reason);

@@ -54,7 +54,9 @@ impl Look {
         if self.left == 1 && self.done.load(Ordering::Relaxed) { self.space + 1 } else { self.left }
     }
 
-    /// Returns the look of a node that is about to be made as a child of `parents`. It may be the time to look.
+    /// Returns the look of a node that is about to be made as a child of `parents`.
+    ///
+    /// It may be the time to look.
     #[inline]
     pub(super) fn of_child(parents: &[Arc<Node>]) -> Self {
         // Of several parents the longest line counts, because the others may be short, and always the same.
@@ -115,8 +117,9 @@ impl Node {
         false
     }
 
-    /// Returns the parents, if only they can cancel this node and only a child waits for it. `child` is the child's
-    /// deadline.
+    /// Returns the parents, if only they can cancel this node and only a child waits for it.
+    ///
+    /// `child` is the child's deadline.
     fn parents_if_idle(&self, child: Option<Instant>) -> Option<Parents<Node>> {
         if self.is_clockless() {
             return None;
@@ -130,8 +133,9 @@ impl Node {
         is_idle.then(|| held.parents.clone())
     }
 
-    /// Has each node of `upper` list this one, except those that list it already because they are in `own`. Returns
-    /// false if one is cancelled.
+    /// Has each node of `upper` list this one, except those that list it already because they are in `own`.
+    ///
+    /// Returns false if one is cancelled.
     fn hang_at(self: &Arc<Self>, upper: &Parents<Node>, own: &Parents<Node>) -> bool {
         // Relaxed: the locks taken in `adopt` show it to every `cancel` that finds this node by a new way.
         self.several_ways.store(true, Ordering::Relaxed);
@@ -143,7 +147,9 @@ impl Node {
             .all(|new| new.adopt(self).is_ok())
     }
 
-    /// Replaces the parent `middle` by `upper`. Returns false if `middle` is no parent any more.
+    /// Replaces the parent `middle` by `upper`.
+    ///
+    /// Returns false if `middle` is no parent any more.
     fn replace_parent(&self, middle: &Arc<Node>, upper: &Parents<Node>) -> bool {
         let mut held = self.held.lock();
         let own = held.parents.as_slice();

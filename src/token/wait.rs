@@ -198,7 +198,9 @@ impl CancellationToken {
     }
 
     /// Like [`check`](Self::check), but first waits for an ancestor's `cancel` that is under way and has not reached
-    /// this token yet. It walks up the tree, so it is for rare occasions.
+    /// this token yet.
+    ///
+    /// It walks up the tree, so it is for rare occasions.
     pub(crate) fn check_ancestors(&self) -> Result<(), Cancelled> {
         let reason = self.node.as_ref().and_then(Node::reason_to_come);
         reason.map_or(Ok(()), |reason| Err(Cancelled::new(reason)))
