@@ -1,9 +1,9 @@
 //! Crossbeam's channels, with calls that observe a [`CancellationToken`](crate::CancellationToken).
 //!
-//! [`receiver.until(&token)`](Until::until) and `sender.until(&token)` are views of the channel's ends, with the calls of the
-//! ends themselves. A blocking call of a view returns when the token is cancelled, woken by notification. If there is a
-//! message at the same time, the cancel wins. A `try_` call never waits, and so does not look at the token: use it to drain
-//! the messages that are left after a cancel.
+//! [`receiver.until(&token)`](Until::until) and `sender.until(&token)` are views of the channel's ends, with the calls
+//! of the ends themselves. A blocking call of a view returns when the token is cancelled, woken by notification. If
+//! there is a message at the same time, the cancel wins. A `try_` call never waits, and so does not look at the token:
+//! use it to drain the messages that are left after a cancel.
 //!
 //! | | receiving | sending |
 //! |---|---|---|
@@ -11,30 +11,30 @@
 //! | blocks, up to a time | [`recv_timeout`](ReceiverUntil::recv_timeout), [`recv_deadline`](ReceiverUntil::recv_deadline) | [`send_timeout`](SenderUntil::send_timeout), [`send_deadline`](SenderUntil::send_deadline) |
 //! | never blocks | [`try_recv`](ReceiverUntil::try_recv), [`try_iter`](ReceiverUntil::try_iter) | [`try_send`](SenderUntil::try_send) |
 //!
-//! The views are two references. Make one where you need it, or once before a loop. [`merge`] receives from several channels
-//! in one iterator.
+//! The views are two references. Make one where you need it, or once before a loop. [`merge`] receives from several
+//! channels in one iterator.
 //!
-//! Do not block on a channel inside a rayon job, such as the closure of [`par_map`](crate::par_map): the pool has one thread
-//! less meanwhile, and may be waiting for that job.
+//! Do not block on a channel inside a rayon job, such as the closure of [`par_map`](crate::par_map): the pool has one
+//! thread less meanwhile, and may be waiting for that job.
 //!
-//! # Who closes
+//! # How a channel closes
 //!
-//! No call closes a channel: it is disconnected when the last sender, or the last receiver, has been dropped. The receivers
-//! still get the messages that were sent before. So move a sender into each task that sends, and keep none: if a loop over a
-//! receiver does not end, a sender is still held. A message that means "the end" is not needed. In a full channel it would
-//! wait for the very receiver that is to be told.
+//! No call closes a channel: it is disconnected when the last sender, or the last receiver, has been dropped. The
+//! receivers still get the messages that were sent before. So move a sender into each task that sends, and keep none:
+//! if a loop over a receiver does not end, a sender is still held. A message that means "the end" is not needed. In a
+//! full channel it would wait for the very receiver that is to be told.
 //!
-//! A task that fails drops its ends of channels, and the task at the other end may notice that before the failure is known.
-//! So for a sender, a channel without receivers is rarely an error of its own: the sender has nothing left to do, and the
-//! receivers' own failure says why. If the token has been cancelled already, the call reports the cancel.
+//! A task that fails drops its ends of channels, and the task at the other end may notice that before the failure is
+//! known. So for a sender, a channel without receivers is rarely an error of its own: the sender has nothing left to
+//! do, and the receivers' own failure says why. If the token has been cancelled already, the call reports the cancel.
 //!
 //! The type tells which way a channel goes: a function that takes a `&Sender<T>` sends.
 //!
 //! # Examples
 //!
-//! A worker pool by hand, fan-out and fan-in: one task sends jobs, two tasks work, the caller receives. If one task fails,
-//! the scope's token stops the others in any call of these. (A [`Pipeline`](crate::Pipeline) does this in one line, in order,
-//! and faster.)
+//! A worker pool by hand, fan-out and fan-in: one task sends jobs, two tasks work, the caller receives. If one task
+//! fails, the scope's token stops the others in any call of these. (A [`Pipeline`](crate::Pipeline) does this in one
+//! line, in order, and faster.)
 //!
 //! ```
 //! use brigade::{CancellationToken, Until, scope};
@@ -91,8 +91,8 @@
 //! # Ok::<(), anyhow::Error>(())
 //! ```
 //!
-//! Several channels of different types: crossbeam's own `select_biased!`, with [`done`](crate::CancellationToken::done) as the
-//! first arm. Several of one type: [`merge`].
+//! Several channels of different types: crossbeam's own `select_biased!`, with [`done`](crate::CancellationToken::done)
+//! as the first arm. Several of one type: [`merge`].
 //!
 //! ```
 //! use brigade::{CancellationToken, Cancelled};
@@ -124,13 +124,14 @@
 //!
 //! # Costs
 //!
-//! A send and a receive cost as much as crossbeam's own, or less. A call that has to fall asleep registers at two places
-//! instead of one. A `select!` on both sides would cost more than twice as much.
+//! A send and a receive cost as much as crossbeam's own, or less. A call that has to fall asleep registers at two
+//! places instead of one. A `select!` on both sides would cost more than twice as much.
 //!
-//! A call looks at the channel for some microseconds before it sleeps, as crossbeam itself does, because a blocked `select`
-//! costs more than a blocked `recv`, and both cost much more than finding a message. After its first look it pauses, for a
-//! reason that `src/channel/pause.rs` tells. Then it selects, with the cancel as the first arm. The `select` receives the
-//! message itself: two calls that only waited until a channel of capacity 0 is ready would never meet.
+//! A call looks at the channel for some microseconds before it sleeps, as crossbeam itself does, because a blocked
+//! `select` costs more than a blocked `recv`, and both cost much more than finding a message. After its first look it
+//! pauses, for a reason that `src/channel/pause.rs` tells. Then it selects, with the cancel as the first arm. The
+//! `select` receives the message itself: two calls that only waited until a channel of capacity 0 is ready would never
+//! meet.
 
 mod error;
 mod merge;

@@ -44,8 +44,8 @@ impl fmt::Display for CancelReason {
 
 /// The error of a call that stopped because its token was cancelled.
 ///
-/// A call that runs fallible closures returns the closure's own error type `E` and asks for `E: From<Cancelled>`. So `?`
-/// works both inside the closure and outside the call. `anyhow::Error`, `Box<dyn Error + Send + Sync>` and
+/// A call that runs fallible closures returns the closure's own error type `E` and asks for `E: From<Cancelled>`. So
+/// `?` works both inside the closure and outside the call. `anyhow::Error`, `Box<dyn Error + Send + Sync>` and
 /// [`std::io::Error`] implement that already; an enum of your own needs a variant:
 ///
 /// ```
@@ -86,10 +86,11 @@ impl Cancelled {
     }
 }
 
-/// Makes an error of the kind [`TimedOut`](io::ErrorKind::TimedOut) for a deadline, otherwise [`Other`](io::ErrorKind::Other).
+/// Makes an error of the kind [`TimedOut`](io::ErrorKind::TimedOut) for a deadline, otherwise
+/// [`Other`](io::ErrorKind::Other).
 ///
-/// The kind is not `Interrupted`, because the loops of [`std::io`] retry an interrupted call: they would call a reader that
-/// reports its cancellation so again for ever.
+/// The kind is not `Interrupted`, because the loops of [`std::io`] retry an interrupted call: they would call a reader
+/// that reports its cancellation so again for ever.
 ///
 /// # Examples
 ///

@@ -8,10 +8,10 @@
 //!
 //! A waiter that looked too early holds a stale ticket, and does not fall asleep.
 //!
-//! [`Event::notify_one`] promises that at least one of the waiters that took their tickets before it goes on to look at the
-//! state. Either one of them has not fallen asleep yet, and finds its ticket stale; or all of them sleep, and one is woken.
-//! The others sleep on, although their tickets are stale too. So a user of `notify_one` must be content with one waiter:
-//! it is the only one, or the waiters are alike and the woken one wakes the next if there is more to do.
+//! [`Event::notify_one`] promises that at least one of the waiters that took their tickets before it goes on to look at
+//! the state. Either one of them has not fallen asleep yet, and finds its ticket stale; or all of them sleep, and one
+//! is woken. The others sleep on, although their tickets are stale too. So a user of `notify_one` must be content with
+//! one waiter: it is the only one, or the waiters are alike and the woken one wakes the next if there is more to do.
 
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -40,15 +40,16 @@ impl Event {
 
     /// Waits for a notification since the ticket was taken.
     ///
-    /// The waiter spins some microseconds before it sleeps, because a wake-up across two cores of a virtual machine costs
-    /// 80 µs.
+    /// The waiter spins some microseconds before it sleeps, because a wake-up across two cores of a virtual machine
+    /// costs 80 µs.
     pub fn wait(&self, ticket: Ticket) {
         self.wait_until(ticket, None);
     }
 
     /// Waits for a notification since the ticket was taken, or until `time`.
     ///
-    /// A time is given where the waiter has to look at the clock itself, because the clock's thread could not be started.
+    /// A time is given where the waiter has to look at the clock itself, because the clock's thread could not be
+    /// started.
     pub fn wait_until(&self, ticket: Ticket, time: Option<Instant>) {
         let backoff = Backoff::new();
         while !backoff.is_completed() {
@@ -71,8 +72,9 @@ impl Event {
 
     /// Wakes one waiter; waiters that have not fallen asleep yet do not.
     pub fn notify_one(&self) {
-        // The condvar is notified under the lock, because then all sleepers took their tickets before this notification.
-        // After the unlock, a waiter with a newer ticket could join them, be the one that is woken, and sleep again.
+        // The condvar is notified under the lock, because then all sleepers took their tickets before this
+        // notification. After the unlock, a waiter with a newer ticket could join them, be the one that is woken, and
+        // sleep again.
         let _guard = self.bump();
         self.changed.notify_one();
     }

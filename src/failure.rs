@@ -13,8 +13,8 @@ use crate::panic::{self, Origin, Payload};
 /// How a task or an item failed, as a value: with its name, its index, and its label if it has one.
 ///
 /// The forms that go on past a failure, such as [`ScopeBuilder::collect_all`](crate::ScopeBuilder::collect_all), list
-/// failures. [`Pipeline::located`](crate::Pipeline::located) turns the error of a run into one. The other forms that end
-/// with the first failure return the bare `E`.
+/// failures. [`Pipeline::located`](crate::Pipeline::located) turns the error of a run into one. The other forms that
+/// end with the first failure return the bare `E`.
 ///
 /// It is shown on one line, as `name#index failed: error` or `name#index (label) failed: error`. An error such as
 /// `anyhow::Error` shows its chain of causes in the alternate form `{:#}`, and then shows it here too.
@@ -79,8 +79,8 @@ impl<E> Failure<E> {
 
     /// Returns the program's name for the item that failed, or `None` if the program has given none.
     ///
-    /// [`Pipeline::located_by`](crate::Pipeline::located_by) and [`ParBuilder::labelled`](crate::ParBuilder::labelled) give
-    /// labels.
+    /// [`Pipeline::located_by`](crate::Pipeline::located_by) and [`ParBuilder::labelled`](crate::ParBuilder::labelled)
+    /// give labels.
     #[must_use]
     pub fn label(&self) -> Option<&str> {
         match self {
@@ -186,15 +186,15 @@ impl<E: fmt::Debug + fmt::Display> std::error::Error for Failure<E> {}
 
 /// A panic as a value: its payload, and the name and index of the task or item that panicked.
 ///
-/// The panic hook has run before a value of this type is made. After [`install_hook`](Self::install_hook) the value also has
-/// the place and the backtrace of the panic.
+/// The panic hook has run before a value of this type is made. After [`install_hook`](Self::install_hook) the value
+/// also has the place and the backtrace of the panic.
 pub struct Panic {
     name: Arc<str>,
     index: usize,
     label: Option<Box<str>>,
     message: String,
-    // A payload is `Send` only. The mutex makes the error `Sync`, because `anyhow` and `Box<dyn Error + Send + Sync>` ask
-    // for that.
+    // A payload is `Send` only. The mutex makes the error `Sync`, because `anyhow` and `Box<dyn Error + Send + Sync>`
+    // ask for that.
     payload: Mutex<Box<dyn Any + Send>>,
     origin: Option<Box<Origin>>,
 }
@@ -210,8 +210,8 @@ impl Panic {
     /// [`backtrace`](Self::backtrace).
     ///
     /// Only a panic hook is told of them, and a process has one hook. So a program asks for them by this call, at its
-    /// start. The hook that is installed then is kept, and runs after this one. Calls after the first do nothing. A hook
-    /// that the program sets later replaces this one, unless it calls the hook before it.
+    /// start. The hook that is installed then is kept, and runs after this one. Calls after the first do nothing. A
+    /// hook that the program sets later replaces this one, unless it calls the hook before it.
     ///
     /// # Panics
     ///
@@ -263,14 +263,15 @@ impl Panic {
 
     /// Returns file, line and column of the panic, as in `src/main.rs:8:51`.
     ///
-    /// `None` if [`install_hook`](Self::install_hook) was not called before the panic. `None` also if the program unwound
-    /// without a panic, by [`std::panic::resume_unwind`] with a payload of its own.
+    /// `None` if [`install_hook`](Self::install_hook) was not called before the panic. `None` also if the program
+    /// unwound without a panic, by [`std::panic::resume_unwind`] with a payload of its own.
     #[must_use]
     pub fn location(&self) -> Option<&str> {
         self.origin.as_ref().map(|origin| origin.location.as_str())
     }
 
-    /// Returns the backtrace of the panic, or `None` if it has no [`location`](Self::location) or no backtrace was asked for.
+    /// Returns the backtrace of the panic, or `None` if it has no [`location`](Self::location) or no backtrace was
+    /// asked for.
     ///
     /// The variables `RUST_BACKTRACE` and `RUST_LIB_BACKTRACE` ask for backtraces; see [`Backtrace::capture`].
     #[must_use]

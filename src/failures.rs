@@ -1,4 +1,4 @@
-//! [`Failures`]: the list of what failed in a run, and of what was cancelled or skipped.
+//! [`Failures`]: the failed, cancelled and skipped tasks or items of a run.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,7 +8,8 @@ use crate::error::{CancelReason, Cancelled};
 use crate::failure::{Failure, Panic};
 use crate::panic;
 
-/// The failures of a run that goes on past them, in the order of the items, or in the order in which tasks were spawned.
+/// The failures of a run that goes on past them, in the order of the items, or in the order in which tasks were
+/// spawned.
 ///
 /// Three kinds are told apart, because only the first is a fault of the task or the item:
 ///
@@ -19,8 +20,8 @@ use crate::panic;
 /// | skipped | never started, because the run had been cancelled | [`skipped`](Self::skipped) |
 ///
 /// The list keeps the first failures of the first two kinds, up to the bound that
-/// [`failures`](crate::ScopeBuilder::failures) sets for each kind. [`omitted`](Self::omitted) counts the failed ones that
-/// are not kept. The list is shown on one line: the first failure, and the number of each kind.
+/// [`failures`](crate::ScopeBuilder::failures) sets for each kind. [`omitted`](Self::omitted) counts the failed ones
+/// that are not kept. The list is shown on one line: the first failure, and the number of each kind.
 ///
 /// # Examples
 ///
@@ -123,15 +124,15 @@ impl<E> Failures<E> {
 
     /// Returns the errors that were returned after the run had been cancelled, as far as they were kept.
     ///
-    /// Most often such an error only says that the run was cancelled. But it may be a real error that came a moment too late
-    /// to be told apart.
+    /// Most often such an error only says that the run was cancelled. But it may be a real error that came a moment too
+    /// late to be told apart.
     #[must_use]
     pub fn cancelled(&self) -> &[Failure<E>] {
         &self.cancelled
     }
 
-    /// Returns how many tasks or items returned an error after the run had been cancelled, including those whose errors were
-    /// not kept.
+    /// Returns how many tasks or items returned an error after the run had been cancelled, including those whose errors
+    /// were not kept.
     #[must_use]
     pub fn cancelled_count(&self) -> usize {
         self.cancelled.len() + self.cancelled_omitted
@@ -155,7 +156,8 @@ impl<E> Failures<E> {
     ///
     /// # Panics
     ///
-    /// If one of the failures is a panic, kept or not. The payload is as it was thrown, and the hook does not run again.
+    /// If one of the failures is a panic, kept or not. The payload is as it was thrown, and the hook does not run
+    /// again.
     ///
     /// # Examples
     ///
@@ -184,7 +186,8 @@ impl<E> Failures<E> {
     }
 }
 
-/// Iterates over the failures that were kept, and at once drops the errors that came [after the cancel](Failures::cancelled).
+/// Iterates over the failures that were kept, and at once drops the errors that came [after the
+/// cancel](Failures::cancelled).
 impl<E> IntoIterator for Failures<E> {
     type Item = Failure<E>;
     type IntoIter = vec::IntoIter<Failure<E>>;
@@ -269,7 +272,9 @@ impl<E> Listing<E> {
         Listing { failed: bounded(), cancelled: bounded(), skipped: 0, reason: None, most, panic: None }
     }
 
-    /// Lists a failure; returns the last one if there are now more than the bound. The first panic is kept in any case.
+    /// Lists a failure; returns the last one if there are now more than the bound.
+    ///
+    /// The first panic is kept in any case.
     ///
     /// `after` is the reason if the run had been cancelled before.
     pub(crate) fn keep(

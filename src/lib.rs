@@ -1,8 +1,8 @@
 //! The sequential loop, in parallel.
 //!
-//! brigade is for CPU-bound batch programs and command-line tools. Replace a `for` loop by one of its calls, and the program
-//! gives the same outputs in the same order, the same first error and the same panic, in bounded memory, on all the cores,
-//! and can be stopped at any moment. It uses threads throughout: no async, no runtime, no `unsafe`.
+//! brigade is for CPU-bound batch programs and command-line tools. Replace a `for` loop by one of its calls, and the
+//! program gives the same outputs in the same order, the same first error and the same panic, in bounded memory, on all
+//! the cores, and can be stopped at any moment. It uses threads throughout: no async, no runtime, no `unsafe`.
 //!
 //! # Which part for which job
 //!
@@ -37,8 +37,8 @@
 //! # Ok::<(), anyhow::Error>(())
 //! ```
 //!
-//! A `StdinLock` cannot be sent to another thread; `BufReader::new(io::stdin())` can. Do not print in a stage while the calling
-//! thread holds `stdout().lock()`: the stage would wait for ever.
+//! A `StdinLock` cannot be sent to another thread; `BufReader::new(io::stdin())` can. Do not print in a stage while the
+//! calling thread holds `stdout().lock()`: the stage would wait for ever.
 //!
 //! # Parallel maps
 //!
@@ -97,9 +97,10 @@
 //!
 //! # Cancellation
 //!
-//! Pass a [`CancellationToken`] to each call that may wait, as a context is passed in Go. Each call returns soon after the
-//! token is cancelled: between two items, or at once while it waits. A cancel wakes waiting threads by notification: no thread
-//! polls, and idle threads use no CPU time. A thread that is blocked in a system call stops only when that call returns.
+//! Pass a [`CancellationToken`] to each call that may wait, as a context is passed in Go. Each call returns soon after
+//! the token is cancelled: between two items, or at once while it waits. A cancel wakes waiting threads by
+//! notification: no thread polls, and idle threads use no CPU time. A thread that is blocked in a system call stops
+//! only when that call returns.
 //!
 //! ```
 //! use brigade::{CancelReason, CancellationToken, Cancelled, Pipeline};
@@ -113,44 +114,46 @@
 //! assert_eq!(result, Err(Cancelled::new(CancelReason::Requested)));
 //! ```
 //!
-//! A [deadline](CancellationToken::child_with_timeout) is a child token; so is [any of](CancellationToken::any_of) several.
-//! A [callback](CancellationToken::on_cancel) stops a thing that knows no token. A call that is not to be stopped takes
-//! [`CancellationToken::never`].
+//! A [deadline](CancellationToken::child_with_timeout) is a child token; so is [any of](CancellationToken::any_of)
+//! several. A [callback](CancellationToken::on_cancel) stops a thing that knows no token. A call that is not to be
+//! stopped takes [`CancellationToken::never`].
 //!
 //! # Errors
 //!
-//! A fallible call returns your own error type `E`, which only needs `E: From<Cancelled>`; see [`Cancelled`]. A real error
-//! beats its echoes: if one task fails, and others then return [`Cancelled`] because of that, the call returns the failure. (An
-//! error because the other end of a channel is gone is an echo too, but only your code can know that; see [`channel`].)
+//! A fallible call returns your own error type `E`, which only needs `E: From<Cancelled>`; see [`Cancelled`]. A real
+//! error beats its echoes: if one task fails, and others then return [`Cancelled`] because of that, the call returns
+//! the failure. (An error because the other end of a channel is gone is an echo too, but only your code can know that;
+//! see [`channel`].)
 //!
 //! # Panics
 //!
-//! A panic in a closure of yours stops the call that runs it. The call waits for all its threads, then resumes the panic on
-//! the calling thread, with its payload as it was thrown. [`ScopeBuilder::collect_all`] returns it as a value instead: a
-//! [`Panic`] names the task and, [on request](Panic::install_hook), the place and the backtrace. If a program is compiled with
-//! `panic = "abort"`, nothing of this applies: the process ends at the first panic.
+//! A panic in a closure of yours stops the call that runs it. The call waits for all its threads, then resumes the
+//! panic on the calling thread, with its payload as it was thrown. [`ScopeBuilder::collect_all`] returns it as a value
+//! instead: a [`Panic`] names the task and, [on request](Panic::install_hook), the place and the backtrace. If a
+//! program is compiled with `panic = "abort"`, nothing of this applies: the process ends at the first panic.
 //!
 //! # Ordering
 //!
-//! A map gives its outputs in the order of its items, and so does a pipeline unless you say otherwise. If several items fail,
-//! the failure of the earliest item counts. The tasks of a scope have no order: there the first failure in time counts, and
-//! of several panics that of the task spawned first.
+//! A map gives its outputs in the order of its items, and so does a pipeline unless you say otherwise. If several items
+//! fail, the failure of the earliest item counts. The tasks of a scope have no order: there the first failure in time
+//! counts, and of several panics that of the task spawned first.
 //!
 //! # Costs
 //!
-//! `cargo bench --bench scoreboard` prints these figures for your machine. They were taken on two cores of a virtual machine.
+//! `cargo bench --bench scoreboard` prints these figures for your machine. They were taken on two cores of a virtual
+//! machine.
 //!
 //! - Polling a token costs as much as an atomic load; a message through a channel as much as crossbeam's own calls.
-//! - An item of a pipeline costs some 3 ns over its work from data or a ready iterator, and some 25 ns from an arbitrary
-//!   iterator. Items of 275 ns run 1.9 and 1.8 times as fast as in the plain loop.
+//! - An item of a pipeline costs some 3 ns over its work from data or a ready iterator, and some 25 ns from an
+//!   arbitrary iterator. Items of 275 ns run 1.9 and 1.8 times as fast as in the plain loop.
 //! - A map costs as much as rayon's own.
 //! - A task of a scope costs its thread, 20 to 80 µs, or some 0.1 µs in a scope with a limit.
 //!
 //! # What this is not
 //!
 //! - No async, and no bridge to it.
-//! - No detached threads: each thread is owned by a call, which joins it before it returns. The one exception is the clock, a
-//!   thread that exists while a deadline is armed.
+//! - No detached threads: each thread is owned by a call, which joins it before it returns. The one exception is the
+//!   clock, a thread that exists while a deadline is armed.
 //! - No work-stealing scheduler of its own: the maps run on rayon's.
 //! - No timeouts that abandon a running closure.
 //!

@@ -3,13 +3,12 @@
 //! `AssertUnwindSafe` holds, because each caller either resumes the payload when all threads are joined, or never again
 //! touches the values that the closure worked on.
 //!
-//! **Place and backtrace.** Only a panic hook sees the stack before it is unwound. The hook that
-//! [`record_origins`] installs leaves place and backtrace in a thread-local, and [`catch`] takes them along with the
-//! payload. The program asks for this hook, because a library that replaced the hook of the process by itself would
-//! surprise.
+//! **Place and backtrace.** Only a panic hook sees the stack before it is unwound. The hook that [`record_origins`]
+//! installs leaves place and backtrace in a thread-local, and [`catch`] takes them along with the payload. The program
+//! asks for this hook, because a library that replaced the hook of the process by itself would surprise.
 //!
-//! **Two panicking drops.** Two values whose `Drop` panics abort the process if they are dropped together. So each value
-//! that a call gives up is dropped alone, under a catch: [`discard`], [`drop_each`], [`Unmet`].
+//! **Two panicking drops.** Two values whose `Drop` panics abort the process if they are dropped together. So each
+//! value that a call gives up is dropped alone, under a catch: [`discard`], [`drop_each`], [`Unmet`].
 
 use std::any::{Any, TypeId};
 use std::backtrace::Backtrace;
@@ -68,8 +67,8 @@ pub(crate) fn resume(payload: Payload) -> ! {
     resume_unwind(payload.thrown)
 }
 
-/// The payload of a panic that left a thread although its closure's panics are caught: it came from the `Drop` of a value
-/// that outlived the closure.
+/// The payload of a panic that left a thread although its closure's panics are caught: it came from the `Drop` of a
+/// value that outlived the closure.
 impl From<Box<dyn Any + Send>> for Payload {
     fn from(thrown: Box<dyn Any + Send>) -> Self {
         Payload { thrown, origin: None }
@@ -138,8 +137,8 @@ impl Panics {
     }
 }
 
-/// A value that is [discarded](discard) if it is dropped while another panic unwinds, because a second panic would abort
-/// the process.
+/// A value that is [discarded](discard) if it is dropped while another panic unwinds, because a second panic would
+/// abort the process.
 #[derive(Debug)]
 pub(crate) struct Guarded<T>(Option<T>);
 
@@ -181,7 +180,8 @@ impl<T> Drop for Unmet<T> {
     }
 }
 
-/// Panics because an indexed source of rayon's has fewer items than its `len` promised, in the same words in every part.
+/// Panics because an indexed source of rayon's has fewer items than its `len` promised, in the same words in every
+/// part.
 #[cold]
 #[inline(never)]
 pub(crate) fn short_source(promised: usize) -> ! {

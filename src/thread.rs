@@ -12,8 +12,8 @@ use crate::panic::Payload;
 
 /// Starts the thread `name#index`, with a stack of `stack` bytes, or of std's size.
 ///
-/// Linux shows the first 15 bytes of the name in `/proc` and in debuggers. A NUL, which no thread name can hold, becomes
-/// the replacement character.
+/// Linux shows the first 15 bytes of the name in `/proc` and in debuggers. A NUL, which no thread name can hold,
+/// becomes the replacement character.
 pub(crate) fn spawn<'scope, F, T>(
     scope: &'scope Scope<'scope, '_>,
     name: &str,
@@ -87,8 +87,8 @@ impl<'scope> Starter<'scope> for Scope<'scope, '_> {
 
 /// Calls `f` with a scope for [`spawn`].
 ///
-/// The caller joins each handle by hand. `std::thread::scope` by itself replaces a panic's payload by one of its own. It also
-/// returns when the closures have ended, a moment before their threads have.
+/// The caller joins each handle by hand. `std::thread::scope` by itself replaces a panic's payload by one of its own.
+/// It also returns when the closures have ended, a moment before their threads have.
 pub(crate) fn scope<'env, F, T>(f: F) -> T
 where
     F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
@@ -104,9 +104,9 @@ pub(crate) fn join<T>(handle: ScopedJoinHandle<'_, T>) -> Result<T, Payload> {
 
 /// Joins threads that have nothing left to do, or one last item; returns the payloads of their panics.
 ///
-/// A thread ends some 10 µs after its closure. A caller that falls asleep for so short a time is often woken 20 to 90 µs
-/// later. So the caller first stays awake, for 70 µs at most, and yields the core to other threads: a run of ten trivial
-/// items takes 45 µs this way, and 60 µs without.
+/// A thread ends some 10 µs after its closure. A caller that falls asleep for so short a time is often woken 20 to 90
+/// µs later. So the caller first stays awake, for 70 µs at most, and yields the core to other threads: a run of ten
+/// trivial items takes 45 µs this way, and 60 µs without.
 pub(crate) fn join_all(handles: Vec<ScopedJoinHandle<'_, ()>>) -> Vec<Payload> {
     if handles.is_empty() {
         return Vec::new();

@@ -17,32 +17,33 @@
 //! # Deadlines
 //!
 //! A token with a deadline cancels itself when the time has come, never before, and on an idle machine less than a
-//! millisecond after. One thread of the process, `brigade-clock`, watches over all deadlines. The first deadline starts it,
-//! and it ends about 100 ms after the last one has gone.
+//! millisecond after. One thread of the process, `brigade-clock`, watches over all deadlines. The first deadline starts
+//! it, and it ends about 100 ms after the last one has gone.
 //!
 //! If the system refuses to start that thread, each caller that polls such a token or waits for it looks at the time
 //! instead. A pipeline with such a token then runs on the calling thread. [`done`](CancellationToken::done) and
 //! [`on_cancel`](CancellationToken::on_cancel) are told only when a thread looks at the token.
 //!
-//! A [callback](CancellationToken::on_cancel) may take long at a deadline, and may wait for other deadlines. Before it runs,
-//! another thread becomes the clock; the thread that runs the callback ends after it. So callbacks of different deadlines may
-//! run at the same time. If the system refuses to start that other thread, a callback that takes long delays the other
-//! deadlines.
+//! A [callback](CancellationToken::on_cancel) may take long at a deadline, and may wait for other deadlines. Before it
+//! runs, another thread becomes the clock; the thread that runs the callback ends after it. So callbacks of different
+//! deadlines may run at the same time. If the system refuses to start that other thread, a callback that takes long
+//! delays the other deadlines.
 //!
-//! A child process that is made by a bare `fork` has none of its parent's threads, so it has no clock. If a deadline was
-//! armed at the fork, or in the 100 ms before, no deadline fires in the child process, and arming one may block, because the
-//! clock's lock may have been held at the fork. Fork before the first deadline, or call `exec` after the fork.
-//! [`std::process::Command`] does that.
+//! A child process that is made by a bare `fork` has none of its parent's threads, so it has no clock. If a deadline
+//! was armed at the fork, or in the 100 ms before, no deadline fires in the child process, and arming one may block,
+//! because the clock's lock may have been held at the fork. Fork before the first deadline, or call `exec` after the
+//! fork. [`std::process::Command`] does that.
 //!
 //! # Costs
 //!
-//! [`is_cancelled`](CancellationToken::is_cancelled) is one atomic load at any depth of the tree: no lock, no clock, no walk.
-//! Making and dropping a child locks its parent for a moment each time, and costs about as much as allocating three small
-//! boxes; a deadline costs three times that.
+//! [`is_cancelled`](CancellationToken::is_cancelled) is one atomic load at any depth of the tree: no lock, no clock, no
+//! walk. Making and dropping a child locks its parent for a moment each time, and costs about as much as allocating
+//! three small boxes; a deadline costs three times that.
 //!
-//! A child keeps in memory the ancestors that can still cancel it: those with a token, callback, channel or deadline of their
-//! own. The others are freed as generations are made, so `token = token.child_token()` can go on without end. Some hundred of
-//! them stay at most, or some 30 for each token that the program holds. (A chain that makes no more children stays as it is.)
+//! A child keeps in memory the ancestors that can still cancel it: those with a token, callback, channel or deadline of
+//! their own. The others are freed as generations are made, so `token = token.child_token()` can go on without end.
+//! Some hundred of them stay at most, or some 30 for each token that the program holds. (A chain that makes no more
+//! children stays as it is.)
 
 mod call;
 mod callback;
@@ -74,8 +75,8 @@ pub(crate) use node::Watch;
 /// A flag that is set once, by any thread, and that every call that may wait observes.
 ///
 /// Clones share the flag and are equal, as are all [`never`](Self::never)s; other tokens differ. A
-/// [child](Self::child_token) is cancelled with its parent, and never cancels it. The [module](self) says which method does
-/// what, and has the costs.
+/// [child](Self::child_token) is cancelled with its parent, and never cancels it. The [module](self) lists the methods,
+/// and has the costs.
 ///
 /// # Cancellation
 ///
@@ -112,8 +113,8 @@ impl CancellationToken {
 
     /// Returns a token that is never cancelled, for calls that are not to be stopped.
     ///
-    /// It costs nothing: no memory, and no load when it is polled. [`cancel`](Self::cancel) does nothing to it and returns
-    /// `false`. Its children are tokens like any other.
+    /// It costs nothing: no memory, and no load when it is polled. [`cancel`](Self::cancel) does nothing to it and
+    /// returns `false`. Its children are tokens like any other.
     ///
     /// # Examples
     ///
@@ -169,7 +170,8 @@ impl CancellationToken {
     /// Creates a child that is also cancelled, with the reason [`Deadline`](CancelReason::Deadline), when `deadline` is
     /// reached.
     ///
-    /// The earliest of its own deadline and its ancestors' counts. A deadline that has passed cancels the child at once.
+    /// The earliest of its own deadline and its ancestors' counts. A deadline that has passed cancels the child at
+    /// once.
     ///
     /// # Examples
     ///
@@ -209,23 +211,24 @@ impl CancellationToken {
     /// Cancels the token and its descendants, with the reason [`Requested`](CancelReason::Requested).
     ///
     /// Returns whether this call won, that is, whether the token was live. Either way every descendant reads cancelled
-    /// when this returns. If the call won, the token's waiters have also been woken, its [`done`](Self::done) channel is
-    /// disconnected and its [callbacks](Self::on_cancel) have run. The same holds for each descendant, except those that
-    /// another `cancel`, still under way, has reached first.
+    /// when this returns. If the call won, the token's waiters have also been woken, its [`done`](Self::done) channel
+    /// is disconnected and its [callbacks](Self::on_cancel) have run. The same holds for each descendant, except those
+    /// that another `cancel`, still under way, has reached first.
     ///
-    /// A callback may cancel another token, whose callback cancels a third, and so on. Up to 64 deep such calls run on the
-    /// stack, and each returns when its callbacks have run. A deeper `cancel` sets flags and wakes waiters, and returns; its
-    /// callbacks go to a queue, which the call at depth 64 empties before it returns. So tokens can be linked to a chain of
-    /// any length, and when the outermost `cancel` returns, all callbacks have run.
+    /// A callback may cancel another token, whose callback cancels a third, and so on. Up to 64 deep such calls run on
+    /// the stack, and each returns when its callbacks have run. A deeper `cancel` sets flags and wakes waiters, and
+    /// returns; its callbacks go to a queue, which the call at depth 64 empties before it returns. So tokens can be
+    /// linked to a chain of any length, and when the outermost `cancel` returns, all callbacks have run.
     ///
-    /// Do not call this in a raw signal handler, because it takes locks and allocates. Have a thread of your own wait for the
-    /// signal, with `signal-hook`'s iterator or a pipe, and call
+    /// Do not call this in a raw signal handler, because it takes locks and allocates. Have a thread of your own wait
+    /// for the signal, with `signal-hook`'s iterator or a pipe, and call
     /// [`cancel_with(CancelReason::Signal(number))`](Self::cancel_with) there.
     ///
     /// # Panics
     ///
-    /// If a callback panics. All other callbacks have run before. The first of several panics is resumed, and the others are
-    /// dropped. The panic of a queued callback is resumed in the `cancel` at depth 64, as one of that call's own.
+    /// If a callback panics. All other callbacks have run before. The first of several panics is resumed, and the
+    /// others are dropped. The panic of a queued callback is resumed in the `cancel` at depth 64, as one of that call's
+    /// own.
     pub fn cancel(&self) -> bool {
         self.cancel_with(CancelReason::Requested)
     }

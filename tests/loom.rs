@@ -25,7 +25,7 @@ fn bounded(interruptions: usize, f: impl Fn() + Send + Sync + 'static) {
 const A: CancelReason = CancelReason::Other("a");
 const B: CancelReason = CancelReason::Other("b");
 
-/// What the model itself keeps is not to be explored: std's atomic, not loom's.
+/// A count of the model itself, which is not to be explored: std's atomic, not loom's.
 type Count = Arc<AtomicUsize>;
 
 fn count(token: &CancellationToken, count: &Count) -> CancelCallback {
@@ -275,7 +275,7 @@ fn a_ticket_is_stale_after_a_notification() {
 fn one_of_two_waits_at_an_event_goes_on_after_one_notification() {
     bounded(4, || {
         let event = Arc::new(Event::default());
-        // Whoever takes the one thing there is to take tells the other that there will be no more.
+        // The thread that takes the one thing tells the other that no more will come.
         let state = Arc::new(Mutex::new((0, false)));
         let taking = |event: Arc<Event>, state: Arc<Mutex<(usize, bool)>>| {
             move || loop {

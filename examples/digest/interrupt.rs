@@ -15,8 +15,8 @@ use signal_hook::{flag, low_level};
 
 /// How long a cancelled run may take.
 ///
-/// A token does not reach into a system call. A run that reads a FIFO or a terminal without a writer, or writes into a pipe
-/// without a reader, would not end by itself.
+/// A token does not reach into a system call. A run that reads a FIFO or a terminal without a writer, or writes into a
+/// pipe without a reader, would not end by itself.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// Runs `body` with a token that SIGINT and SIGTERM cancel. A second signal ends the process on the spot.

@@ -1,8 +1,8 @@
 //! Reading a list of checksums, in each of the forms that `sha256sum -c` takes.
 //!
-//! - `HASH  NAME` and `HASH *NAME`: what `sha256sum` prints.
-//! - `HASH NAME`: what the BSD tools print with `-r`.
-//! - `SHA256 (NAME) = HASH`: what the BSD tools and `sha256sum --tag` print.
+//! - `HASH  NAME` and `HASH *NAME`: the lines of `sha256sum`.
+//! - `HASH NAME`: the lines of the BSD tools with `-r`.
+//! - `SHA256 (NAME) = HASH`: the lines of the BSD tools and of `sha256sum --tag`.
 //!
 //! Each may be indented, and a backslash before it says that the name is escaped. Lines that are empty or start with
 //! `#` are passed over, and a carriage return before the line's end is not part of it.
@@ -14,8 +14,8 @@ use crate::name;
 
 /// The longest line that is read.
 ///
-/// The longest name of the system fits several times, with each of its bytes escaped. A file without line ends, which is no
-/// list, must not fill the memory.
+/// The longest name of the system fits several times, with each of its bytes escaped. A file without line ends, which
+/// is no list, must not fill the memory.
 const LONGEST: u64 = 64 << 10;
 
 /// A line of a list.
@@ -43,8 +43,8 @@ pub(crate) struct List<R> {
 
 /// Which of the two forms that begin with the hash the list has.
 ///
-/// The first such line decides for all lines. If each line decided, the second blank of `HASH  NAME` could be part of the
-/// name, and a file renamed so would pass.
+/// The first such line decides for all lines. If each line decided, the second blank of `HASH  NAME` could be part of
+/// the name, and a file renamed so would pass.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Form {
     Undecided,

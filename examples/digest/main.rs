@@ -5,9 +5,10 @@
 //! digest [-j N] -c LIST
 //! ```
 //!
-//! This is what a command-line tool on brigade looks like: a source that walks or reads a list, one stage that hashes,
-//! and a sink that prints in the order of the source. So the output is the same at any `-j`, and a file that cannot be read
-//! costs one message and not the run. A run that ends early leaves whole lines behind, a prefix of the right output.
+//! It shows how to write a command-line tool with brigade: a source that walks or reads a list, one stage that hashes,
+//! and a sink that prints in the order of the source. So the output is the same at any `-j`, and a file that cannot be
+//! read costs one message and not the run. A run that ends early leaves whole lines behind, a prefix of the right
+//! output.
 //!
 //! Paths are bytes and signals are Unix's, so this example is for Unix.
 //!
@@ -31,9 +32,9 @@ use clap::Parser;
 
 /// How far the hashing may run ahead of the printing, in files.
 ///
-/// The default window is a few batches, which is right for items that take about the same time. With it, one large file at
-/// the head of a tree would stop the workers as soon as those batches are done. With this window they go on for 32,768
-/// files, and keep as many lines in memory: some 5 MB for names of the usual length.
+/// The default window is a few batches, which is right for items that take about the same time. With it, one large file
+/// at the head of a tree would stop the workers as soon as those batches are done. With this window they go on for
+/// 32,768 files, and keep as many lines in memory: some 5 MB for names of the usual length.
 const WINDOW: usize = 1 << 15;
 
 /// A pipe takes a write of up to this many bytes (`PIPE_BUF` on Linux) whole or not at all.
@@ -88,26 +89,26 @@ fn jobs(text: &str) -> Result<usize, String> {
     }
 }
 
-/// Where lines go: each is written in one piece, so that each write to the file or pipe behind holds whole lines.
+/// The output, which writes each line in one piece, so that each write to the file or pipe has whole lines.
 type Output = BufWriter<StdoutLock<'static>>;
 
 fn output() -> Output {
     let stdout = io::stdout().lock();
-    // Somebody who watches wants each line when it is there.
+    // A person at a terminal wants to see each line at once.
     let capacity = if stdout.is_terminal() { 0 } else { WHOLE_WRITE };
     BufWriter::with_capacity(capacity, stdout)
 }
 
-/// Writes what is still buffered, unless writing is what ended the run.
+/// Writes the buffered lines, unless a write error has ended the run.
 fn finish(mut output: Output, run: io::Result<()>, token: &CancellationToken) -> io::Result<()> {
     match run {
         Err(error) if !token.is_cancelled() => Err(error),
-        // What a cancelled run had printed until then is right, too.
+        // The lines that a cancelled run has printed are right too.
         _ => output.flush(),
     }
 }
 
-/// Writes a message to the standard error, in one piece. If that fails there is nobody left to tell.
+/// Writes a message to the standard error, in one piece; if that fails, the message is lost.
 fn complain(message: &[u8]) {
     let line = [b"digest: ", message, b"\n"].concat();
     let _ = io::stderr().write_all(&line);

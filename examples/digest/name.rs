@@ -61,7 +61,7 @@ pub(crate) fn labelled(name: &[u8], text: &str) -> Vec<u8> {
     line
 }
 
-/// Returns what the system says about an error, without the number that `io::Error` adds.
+/// Returns the system's message for an error, without the number that `io::Error` adds.
 pub(crate) fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     let number = error.raw_os_error().map_or(Cow::Borrowed(""), |code| format!(" (os error {code})").into());

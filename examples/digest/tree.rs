@@ -22,8 +22,8 @@ type Complaint = Vec<u8>;
 pub(crate) fn print(paths: Vec<PathBuf>, jobs: usize, token: &CancellationToken) -> io::Result<bool> {
     let mut all_read = true;
     let mut output = output();
-    // A file that cannot be read is a value, not the failure of a stage: the run goes on, and the complaint comes in the
-    // file's place. `from_ready` is right, because a walk waits for the disk, but never for the output.
+    // A file that cannot be read is a value, not the failure of a stage: the run goes on, and the complaint comes in
+    // the file's place. `from_ready` is right, because a walk waits for the disk, but never for the output.
     let run = Pipeline::from_ready(files(paths))
         .threads(jobs)
         .window(WINDOW)
@@ -51,8 +51,8 @@ fn files(paths: Vec<PathBuf>) -> impl Iterator<Item = Result<PathBuf, Complaint>
     })
 }
 
-/// Tells whether an entry is to be hashed: each path of the command line that is no directory, and the regular files in its
-/// directories.
+/// Tells whether an entry is to be hashed: each path of the command line that is no directory, and the regular files in
+/// its directories.
 fn is_file(entry: &DirEntry) -> bool {
     if entry.depth() == 0 { !entry.path().is_dir() } else { entry.file_type().is_file() }
 }

@@ -1,8 +1,8 @@
 //! [`RecvError`] and [`SendError`]: why a call received or sent nothing.
 //!
-//! There is one error for each direction, where crossbeam has three. With one error for each call, a call without a time
-//! limit would have to name a variant for a timeout, or have another type. These errors have predicates instead, such as
-//! [`RecvError::is_timeout`].
+//! There is one error for each direction, where crossbeam has three. With one error for each call, a call without a
+//! time limit would have to name a variant for a timeout, or have another type. These errors have predicates instead,
+//! such as [`RecvError::is_timeout`].
 
 use std::fmt;
 

@@ -12,20 +12,21 @@ use crate::token::CancellationToken;
 /// Receives from several channels in one iterator: fan-in.
 ///
 /// The channels take turns, so that neither a busy channel nor an empty one holds back the messages of the others. The
-/// messages of one channel come in their order; the order between channels is not specified. The iterator ends when every
-/// channel is empty and disconnected.
+/// messages of one channel come in their order; the order between channels is not specified. The iterator ends when
+/// every channel is empty and disconnected.
 ///
-/// Use this for channels that exist already, or that need a bound each. If all senders send the same type, one channel whose
-/// sender is cloned does the same at less cost.
+/// Use this for channels that exist already, or that need a bound each. If all senders send the same type, one channel
+/// whose sender is cloned does the same at less cost.
 ///
 /// # Cancellation
 ///
-/// When `token` is cancelled, even if there are messages, the next item is [`Cancelled`], and it is the last. The receivers
-/// are dropped with the iterator; keep clones of them to receive the messages that are left.
+/// When `token` is cancelled, even if there are messages, the next item is [`Cancelled`], and it is the last. The
+/// receivers are dropped with the iterator; keep clones of them to receive the messages that are left.
 ///
 /// # Costs
 ///
-/// A message costs a look at each channel from the last productive one on. A wait costs a registration at every channel.
+/// A message costs a look at each channel from the last productive one on. A wait costs a registration at every
+/// channel.
 ///
 /// # Examples
 ///

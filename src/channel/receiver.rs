@@ -33,8 +33,8 @@ impl<'a, T> ReceiverUntil<'a, T> {
     ///
     /// # Errors
     ///
-    /// [Cancelled](RecvError::is_cancelled), or [disconnected](RecvError::is_disconnected) if there is neither a message nor a
-    /// sender.
+    /// [Cancelled](RecvError::is_cancelled), or [disconnected](RecvError::is_disconnected) if there is neither a
+    /// message nor a sender.
     ///
     /// # Examples
     ///
@@ -60,8 +60,8 @@ impl<'a, T> ReceiverUntil<'a, T> {
 
     /// Waits for a message, up to `timeout`.
     ///
-    /// A timeout too long for the clock to hold is no timeout. With a timeout of zero this call does not wait, but looks at the
-    /// token.
+    /// A timeout too long for the clock to hold is no timeout. With a timeout of zero this call does not wait, but
+    /// looks at the token.
     ///
     /// # Errors
     ///
@@ -130,9 +130,9 @@ impl<'a, T> ReceiverUntil<'a, T> {
 
     /// Returns an iterator that waits for each message.
     ///
-    /// It ends when the channel is empty and every sender is gone. A cancel is an item of its own, `Err`, after which it ends
-    /// too. So `for message in receiver.until(&token).iter()` with `let message = message?` cannot mistake a cancel for the
-    /// end.
+    /// It ends when the channel is empty and every sender is gone. A cancel is an item of its own, `Err`, after which
+    /// it ends too. So `for message in receiver.until(&token).iter()` with `let message = message?` cannot mistake a
+    /// cancel for the end.
     #[must_use = "an iterator does nothing until it is asked"]
     pub fn iter(&self) -> RecvIter<'a, T> {
         RecvIter { receiver: *self, ended: false }
@@ -159,7 +159,9 @@ impl<'a, T> ReceiverUntil<'a, T> {
         self.wait(deadline())
     }
 
-    /// Returns the error for a channel without senders. They may have been dropped because of a cancel, which is then reported.
+    /// Returns the error for a channel without senders.
+    ///
+    /// They may have been dropped because of a cancel, which is then reported.
     #[cold]
     fn disconnected(&self) -> RecvError {
         self.token.check_ancestors().map_or_else(RecvError::from, |()| RecvError::new(Why::Disconnected))

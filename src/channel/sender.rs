@@ -33,8 +33,8 @@ impl<'a, T> SenderUntil<'a, T> {
     ///
     /// # Errors
     ///
-    /// [Cancelled](SendError::is_cancelled), or [disconnected](SendError::is_disconnected) if there is no receiver. The error
-    /// [gives the value back](SendError::into_inner).
+    /// [Cancelled](SendError::is_cancelled), or [disconnected](SendError::is_disconnected) if there is no receiver. The
+    /// error [gives the value back](SendError::into_inner).
     ///
     /// # Examples
     ///
@@ -59,8 +59,8 @@ impl<'a, T> SenderUntil<'a, T> {
 
     /// Sends a message, and waits for room up to `timeout`.
     ///
-    /// A timeout too long for the clock to hold is no timeout. With a timeout of zero this call does not wait, but looks at the
-    /// token.
+    /// A timeout too long for the clock to hold is no timeout. With a timeout of zero this call does not wait, but
+    /// looks at the token.
     ///
     /// # Errors
     ///
@@ -94,8 +94,8 @@ impl<'a, T> SenderUntil<'a, T> {
     ///
     /// # Errors
     ///
-    /// Those of [`send`](Self::send). The error gives back the first value that was not sent. The later values stay in the
-    /// iterator; lend it (`send_all(&mut values)`) to keep them.
+    /// Those of [`send`](Self::send). The error gives back the first value that was not sent. The later values stay in
+    /// the iterator; lend it (`send_all(&mut values)`) to keep them.
     ///
     /// # Examples
     ///
@@ -134,8 +134,9 @@ impl<'a, T> SenderUntil<'a, T> {
         self.wait(value, deadline())
     }
 
-    /// Returns the error for a channel without receivers. They may have been dropped because of a cancel, which is then
-    /// reported.
+    /// Returns the error for a channel without receivers.
+    ///
+    /// They may have been dropped because of a cancel, which is then reported.
     #[cold]
     fn disconnected(&self, value: T) -> SendError<T> {
         SendError::new(self.token.check_ancestors().map_or_else(Why::Cancelled, |()| Why::Disconnected), value)

@@ -42,7 +42,7 @@ impl<T> Until for Sender<T> {
 }
 
 mod sealed {
-    use super::{Receiver, Sender};
+    use crossbeam::channel::{Receiver, Sender};
 
     pub trait Sealed {}
     impl<T> Sealed for Receiver<T> {}

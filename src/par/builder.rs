@@ -23,8 +23,7 @@ use crate::token::CancellationToken;
 /// # Examples
 ///
 /// ```
-/// use brigade::par::Progress;
-/// use brigade::{CancellationToken, ParBuilder};
+/// use brigade::{CancellationToken, ParBuilder, par::Progress};
 ///
 /// let progress = Progress::new();
 /// let lengths = ParBuilder::new().limit(2).progress(&progress).map(&CancellationToken::new(), 0..100, |item| item * 2)?;

@@ -10,12 +10,12 @@ use super::node::Node;
 ///
 /// [`CancellationToken::on_cancel`](crate::CancellationToken::on_cancel) makes it.
 ///
-/// When the drop returns, the callback has returned or will never run, because the drop waits for a callback that runs on
-/// another thread. So the callback may use values that are torn down after the handle. The drop does not wait if the
+/// When the drop returns, the callback has returned or will never run, because the drop waits for a callback that runs
+/// on another thread. So the callback may use values that are torn down after the handle. The drop does not wait if the
 /// callback itself, or another callback of the same `cancel`, drops the handle.
 ///
-/// Give a handle that is to be kept a name: `let _ = token.on_cancel(..)` drops it at once. [Detach](Self::detach) a handle
-/// that is not to be kept.
+/// Give a handle that is to be kept a name: `let _ = token.on_cancel(..)` drops it at once. [Detach](Self::detach) a
+/// handle that is not to be kept.
 ///
 /// Two callbacks that run on two threads and drop each other's handles wait for each other for ever.
 #[must_use = "dropping it takes the callback back"]
@@ -46,8 +46,8 @@ impl CancelCallback {
         CancelCallback { registered: None }
     }
 
-    /// Gives up the handle, and leaves the callback registered until it runs, or until the token and all its descendants are
-    /// gone.
+    /// Gives up the handle, and leaves the callback registered until it runs, or until the token and all its
+    /// descendants are gone.
     ///
     /// A callback that owns a clone of its token, or of a descendant, keeps both in memory until they are cancelled.
     ///

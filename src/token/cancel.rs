@@ -1,10 +1,11 @@
 //! Cancelling: a node and its descendants are marked, then the waiters are woken, then the callbacks run.
 //!
-//! [`mark_and_wake`] does the first two, and runs no user code. [`Callbacks::run`] does the third, perhaps on another thread.
+//! [`mark_and_wake`] does the first two, and runs no user code. [`Callbacks::run`] does the third, perhaps on another
+//! thread.
 //!
-//! **One `cancel` a node.** The `cancel` that marked a node wakes its waiters and runs its callbacks. So a callback may cancel
-//! an ancestor (each child that fails cancels its group, say) without running its siblings' callbacks inside its own; 100,000
-//! of them once overran the stack. A losing `cancel` waits for flags, not for callbacks.
+//! **One `cancel` a node.** The `cancel` that marked a node wakes its waiters and runs its callbacks. So a callback may
+//! cancel an ancestor (each child that fails cancels its group, say) without running its siblings' callbacks inside its
+//! own; 100,000 of them once overran the stack. A losing `cancel` waits for flags, not for callbacks.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -80,8 +81,8 @@ fn mark_and_wake(node: &Arc<Node>, reason: CancelReason) -> Callbacks {
         return callbacks;
     }
 
-    // First every flag, then every waiter: no waiter that is woken finds a descendant live. This node is kept apart from
-    // its descendants, because most often there are none, and its waiters are then woken sooner.
+    // First every flag, then every waiter: no waiter that is woken finds a descendant live. This node is kept apart
+    // from its descendants, because most often there are none, and its waiters are then woken sooner.
     let mut reason = reason;
     let (won, children) = node.mark(&mut reason);
     callbacks.won = won;

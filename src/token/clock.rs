@@ -1,22 +1,22 @@
 //! The clock: one thread for the deadlines of the whole process, started by the first and gone soon after the last.
 //!
-//! A deadline is armed once, at the node that has it: its descendants inherit the cancel and the time. The clock knows a
-//! node only as [`Timed`].
+//! A deadline is armed once, at the node that has it: its descendants inherit the cancel and the time. The clock knows
+//! a node only as [`Timed`].
 //!
 //! Invariants:
 //!
-//! 1. While an alarm is armed there is a clock thread, and it wakes no later than the earliest alarm, because a caller that
-//!    arms an earlier one wakes it. Arming a later one, and disarming any but the last, wakes no thread.
-//! 2. The clock ends between one and two [`LINGER`]s after the last alarm has gone. The caller that disarms the last alarm
-//!    wakes the clock, so that it does not sleep on until an hour that concerns no token. While the clock lingers, arming and
-//!    disarming wake it only if the new alarm is due before it would look by itself.
+//! 1. While an alarm is armed there is a clock thread, and it wakes no later than the earliest alarm, because a caller
+//!    that arms an earlier one wakes it. Arming a later one, and disarming any but the last, wakes no thread.
+//! 2. The clock ends between one and two [`LINGER`]s after the last alarm has gone. The caller that disarms the last
+//!    alarm wakes the clock, so that it does not sleep on until an hour that concerns no token. While the clock
+//!    lingers, arming and disarming wake it only if the new alarm is due before it would look by itself.
 //! 3. The clock's lock is never held together with a node's. No user code runs and no user value is dropped under it.
-//! 4. The clock runs no user code, because a callback may wait for a deadline itself. A thread that has callbacks to run
-//!    first stops being the clock: it starts a successor if an alarm is armed, otherwise the next [`arm`] does. When the
-//!    callbacks have returned it is the clock again if there is none; otherwise it ends. (If the system refuses to start the
-//!    successor, the thread runs the callbacks as the clock, and they delay the other deadlines.) Waking a waiter or a
-//!    pipeline is no user code, and costs no thread. One thread for the callbacks of all deadlines was weighed and left: it
-//!    would keep their order, but a callback that blocks would stop the others for ever.
+//! 4. The clock runs no user code, because a callback may wait for a deadline itself. A thread that has callbacks to
+//!    run first stops being the clock: it starts a successor if an alarm is armed, otherwise the next [`arm`] does.
+//!    When the callbacks have returned it is the clock again if there is none; otherwise it ends. (If the system
+//!    refuses to start the successor, the thread runs the callbacks as the clock, and they delay the other deadlines.)
+//!    Waking a waiter or a pipeline is no user code, and costs no thread. One thread for the callbacks of all deadlines
+//!    was weighed and left: it would keep their order, but a callback that blocks would stop the others for ever.
 //!
 //! The clock is not modelled with loom, which has no time.
 
@@ -151,8 +151,8 @@ fn run() {
                 let handed_over = state.hand_over();
                 drop(state);
                 for callbacks in callbacks {
-                    // No caller is there to resume a callback's panic in. The hook has shown it, and the other callbacks
-                    // are to run.
+                    // No caller is there to resume a callback's panic in. The hook has shown it, and the other
+                    // callbacks are to run.
                     if let Err(payload) = panic::catch(callbacks) {
                         panic::discard(payload);
                     }

@@ -3,10 +3,10 @@
 //! A parent knows its children by weak reference, and a child holds its parents.
 //!
 //! A child that is dropped does not lock its parent. It leaves a dead weak reference behind, and looks whether the dead
-//! outnumber the living; then it clears them away. So making and dropping a child costs a constant on average, and a crowd
-//! of dropped children leaves [`SPARE`] references behind. Two designs were tried before. A map by number took 75 ns for a
-//! child made and dropped, in place of 50 ns. A list in which each child knows its place costs the same as this one, but
-//! takes the parent's lock twice and has to tell children that they were moved.
+//! outnumber the living; then it clears them away. So making and dropping a child costs a constant on average, and a
+//! crowd of dropped children leaves [`SPARE`] references behind. Two designs were tried before. A map by number took 75
+//! ns for a child made and dropped, in place of 50 ns. A list in which each child knows its place costs the same as
+//! this one, but takes the parent's lock twice and has to tell children that they were moved.
 
 use std::slice;
 use std::sync::{Arc, Weak};

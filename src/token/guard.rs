@@ -8,8 +8,8 @@ use crate::panic;
 ///
 /// [`CancellationToken::drop_guard`] makes it.
 ///
-/// If a panic drops the guard and a callback of the token panics too, the callback's panic is dropped, because a second panic
-/// would abort the process.
+/// If a panic drops the guard and a callback of the token panics too, the callback's panic is dropped, because a second
+/// panic would abort the process.
 #[must_use = "dropping the guard cancels the token"]
 #[derive(Debug)]
 pub struct DropGuard {

@@ -1,16 +1,17 @@
-//! User code that runs inside user code: a callback that cancels another token, or the drop of a captured value that frees
-//! a token with callbacks of its own.
+//! User code that runs inside user code: a callback that cancels another token, or the drop of a captured value that
+//! frees a token with callbacks of its own.
 //!
 //! Invariants:
 //!
-//! 1. Such code is nested on the stack [`MOST`] deep at most. Code that would nest deeper goes to the queue of its thread.
-//! 2. The frame at depth `MOST` empties the queue before it returns. Code is queued only inside that frame, so a queue that
-//!    is not empty has a frame that will empty it.
+//! 1. Such code is nested on the stack [`MOST`] deep at most. Code that would nest deeper goes to the queue of its
+//!    thread.
+//! 2. The frame at depth `MOST` empties the queue before it returns. Code is queued only inside that frame, so a queue
+//!    that is not empty has a frame that will empty it.
 //! 3. Every panic is caught here. Each frame returns the first one, and discards the others.
 //!
-//! So tokens that callbacks link to a chain need a stack of `MOST` links, whatever the length of the chain. The stack alone
-//! overflowed at some 7,000 links. A queue for all of it was weighed and left: a callback that cancels another token could
-//! not rely on that token's callbacks having run when `cancel` returns.
+//! So tokens that callbacks link to a chain need a stack of `MOST` links, at any length of the chain. The stack
+//! alone overflowed at some 7,000 links. A queue for all of it was weighed and left: a callback that cancels another
+//! token could not rely on that token's callbacks having run when `cancel` returns.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;

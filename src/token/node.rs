@@ -1,25 +1,26 @@
 //! [`Node`]: a token's flag, its reason, its waiters, and its place in the tree.
 //!
-//! A node has one parent as a rule, and several if `any_of` made it: strictly, the tree is a directed graph without cycles.
+//! A node has one parent as a rule, and several if `any_of` made it: strictly, the tree is a directed graph without
+//! cycles.
 //!
 //! Invariants:
 //!
-//! 1. A node's `state` leaves [`LIVE`] or [`CLOCKLESS`] once, for [`CANCELLED`], under the node's lock and after the reason
-//!    has been set. From there it goes to [`SWEPT`].
+//! 1. A node's `state` leaves [`LIVE`] or [`CLOCKLESS`] once, for [`CANCELLED`], under the node's lock and after the
+//!    reason has been set. From there it goes to [`SWEPT`].
 //! 2. A child holds its parents, a parent knows its children by weak reference. So a token that the user has dropped
 //!    stays as long as a descendant needs it, and a child that is dropped leaves nothing behind.
-//! 3. A node is registered with its parent, and a waiter with its node, under that node's lock and only if it has no reason.
-//!    `cancel` sets the reason under the same lock. So `cancel` finds the child or waiter, or the child or waiter finds the
-//!    reason.
+//! 3. A node is registered with its parent, and a waiter with its node, under that node's lock and only if it has no
+//!    reason. `cancel` sets the reason under the same lock. So `cancel` finds the child or waiter, or the child or
+//!    waiter finds the reason.
 //! 4. No thread holds the locks of two nodes. No user code runs and no user value is dropped under a node's lock.
 //! 5. No descendant of a swept node is live. A `cancel` that lost may return at once if its node is swept; otherwise it
 //!    first marks the descendants itself.
-//! 6. The `cancel` that marked a node wakes its waiters, once, when all nodes that it found are marked. It runs the node's
-//!    callbacks when all those waiters are woken. So a callback that cancels an ancestor does not run the callbacks that come
-//!    after it. Marking and waking run no user code and drop no user value. The clock relies on that, and so does every
-//!    waiter that is woken after another one's callback has panicked.
-//! 7. A node's parents change by [splicing](super::splice) only, and only to a set that connects it to the same ancestors,
-//!    each of which already lists it.
+//! 6. The `cancel` that marked a node wakes its waiters, once, when all nodes that it found are marked. It runs the
+//!    node's callbacks when all those waiters are woken. So a callback that cancels an ancestor does not run the
+//!    callbacks that come after it. Marking and waking run no user code and drop no user value. The clock relies on
+//!    that, and so does every waiter that is woken after another one's callback has panicked.
+//! 7. A node's parents change by [splicing](super::splice) only, and only to a set that connects it to the same
+//!    ancestors, each of which already lists it.
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -72,8 +73,8 @@ pub(super) struct Look {
 /// The part of a node that its lock guards.
 pub(super) struct Held {
     pub(super) parents: Parents<Node>,
-    /// In a box, which the first registration makes: most nodes live and die without, and a small node is made and dropped
-    /// faster (in 50 ns, not 80).
+    /// In a box, which the first registration makes: most nodes live and die without, and a small node is made and
+    /// dropped faster (in 50 ns, not 80).
     pub(super) links: Option<Box<Links>>,
 }
 
@@ -144,8 +145,9 @@ impl Node {
         }
     }
 
-    /// Sets the flag if no `cancel` has, and turns `reason` into the first one given. Returns whether this call was first,
-    /// and the children, which have to be marked in turn.
+    /// Sets the flag if no `cancel` has, and turns `reason` into the first one given.
+    ///
+    /// Returns whether this call was first, and the children, which have to be marked in turn.
     pub(super) fn mark(&self, reason: &mut CancelReason) -> (bool, Vec<Arc<Node>>) {
         let held = self.held.lock();
         let first = *self.reason.get_or_init(|| *reason);
@@ -155,7 +157,8 @@ impl Node {
             self.state.store(CANCELLED, Ordering::Release);
         }
         *reason = first;
-        // Upgraded under the lock and dropped after it: if the user drops the last token meanwhile, this is the last owner.
+        // Upgraded under the lock and dropped after it: if the user drops the last token meanwhile, this is the last
+        // owner.
         (won, held.links.iter().flat_map(|links| links.children.living()).collect())
     }
 
@@ -178,8 +181,8 @@ impl Node {
     }
 
     pub(super) fn unregister(&self, key: u64) {
-        // A `cancel` has taken the callbacks away. Before it, the handle has the callback too, so only a count is dropped
-        // under the lock.
+        // A `cancel` has taken the callbacks away. Before it, the handle has the callback too, so only a count is
+        // dropped under the lock.
         if let Some(links) = &mut self.held.lock().links {
             links.callbacks.remove(&key);
         }
@@ -213,8 +216,8 @@ impl Node {
 
     /// Takes the parents out of a node that has no owner any more, and out of each ancestor whose last owner this was.
     ///
-    /// So the drop of a long chain needs no stack. Returns the callbacks of all these nodes, because their drop runs user
-    /// code.
+    /// So the drop of a long chain needs no stack. Returns the callbacks of all these nodes, because their drop runs
+    /// user code.
     pub(super) fn take_apart(&mut self) -> Vec<Arc<Call>> {
         let mut callbacks = Vec::new();
         let mut next = match self.take_parents(&mut callbacks) {
@@ -258,7 +261,8 @@ impl Drop for Node {
     }
 }
 
-/// The flag of a token, to be polled without a call: a loop that contains a call, even one never made, spills its registers.
+/// The flag of a token, to be polled without a call: a loop that contains a call, even one never made, spills its
+/// registers.
 #[derive(Clone, Copy)]
 pub(crate) struct Watch<'a>(pub(super) Option<&'a AtomicU8>);
 

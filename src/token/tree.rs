@@ -1,11 +1,11 @@
 //! Growing the tree of tokens, looking at its nodes, and waiting at them.
 //!
-//! **Several parents.** A token made by `any_of` is a child of several parents, not a token that callbacks cancel. So it
-//! reads cancelled, like every descendant, before the first waiter is woken.
+//! **Several parents.** A token made by `any_of` is a child of several parents, not a token that callbacks cancel. So
+//! it reads cancelled, like every descendant, before the first waiter is woken.
 //!
-//! **Where the clock cannot be started**, the flag has a third state. A poll of such a node looks at the time, and every wait
-//! of brigade's has a time to wake at. The threads of a pipeline poll a flag of the run, not the token; so a pipeline with
-//! such a token runs as the plain loop.
+//! **Where the clock cannot be started**, the flag has a third state. A poll of such a node looks at the time, and
+//! every wait of brigade's has a time to wake at. The threads of a pipeline poll a flag of the run, not the token; so a
+//! pipeline with such a token runs as the plain loop.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -105,8 +105,8 @@ impl Node {
     /// Returns the reason of this node; if an ancestor's `cancel` is about to reach it, waits for that first.
     pub(super) fn reason_to_come(self: &Arc<Self>) -> Option<CancelReason> {
         let mut ancestors = vec![Arc::clone(self)];
-        // Used from the first node with several parents on, because several ways may lead up from there. An address that is
-        // used again, by a node made since, is no ancestor's.
+        // Used from the first node with several parents on, because several ways may lead up from there. An address
+        // that is used again, by a node made since, is no ancestor's.
         let mut seen = BTreeSet::new();
         while let Some(node) = ancestors.pop() {
             if node.is_cancelled() {

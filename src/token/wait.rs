@@ -102,24 +102,24 @@ impl CancellationToken {
     ///
     /// Use a callback to stop a thing that knows no token: close a socket, kill a child process, set a flag.
     ///
-    /// `f` runs once, in the caller of [`cancel`](Self::cancel), or at a deadline on the thread that was the clock until
-    /// then. It runs outside of every lock, when all waiters of the token and its descendants have been woken. While it runs,
-    /// other callbacks of the same `cancel` wait for their turn, but no deadline does.
+    /// `f` runs once, in the caller of [`cancel`](Self::cancel), or at a deadline on the thread that was the clock
+    /// until then. It runs outside of every lock, when all waiters of the token and its descendants have been woken.
+    /// While it runs, other callbacks of the same `cancel` wait for their turn, but no deadline does.
     ///
-    /// `f` may cancel other tokens. A callback nested more than [64 deep](Self::cancel) does not run at once: it runs before
-    /// the `cancel` at depth 64 returns, on the same thread. So, up to that depth, a callback can rely on the effect of
-    /// another one that it causes. The values that `f` has captured are dropped in the same way if `f` never runs: in the drop
-    /// of the last token or of the handle, or deeper than 64, before the drop at that depth returns.
+    /// `f` may cancel other tokens. A callback nested more than [64 deep](Self::cancel) does not run at once: it runs
+    /// before the `cancel` at depth 64 returns, on the same thread. So, up to that depth, a callback can rely on the
+    /// effect of another one that it causes. The values that `f` has captured are dropped in the same way if `f` never
+    /// runs: in the drop of the last token or of the handle, or deeper than 64, before the drop at that depth returns.
     ///
     /// # Panics
     ///
     /// A panic of `f` is resumed in the caller of `cancel`, or here if the token is cancelled already. That of a queued
-    /// callback is resumed in the `cancel` at depth 64. The first of several panics is resumed. At a deadline there is no
-    /// caller: the panic hook shows the panic, and it is dropped. If there is no clock, the thread that finds that the
-    /// deadline has passed is the caller.
+    /// callback is resumed in the `cancel` at depth 64. The first of several panics is resumed. At a deadline there is
+    /// no caller: the panic hook shows the panic, and it is dropped. If there is no clock, the thread that finds that
+    /// the deadline has passed is the caller.
     ///
-    /// If the drop of a captured value panics, the other values are dropped all the same, and the first panic is resumed,
-    /// unless the thread is panicking already.
+    /// If the drop of a captured value panics, the other values are dropped all the same, and the first panic is
+    /// resumed, unless the thread is panicking already.
     ///
     /// # Examples
     ///
@@ -144,8 +144,8 @@ impl CancellationToken {
 
     /// Like [`on_cancel`](Self::on_cancel), for a function that only wakes threads.
     ///
-    /// It runs when the other waiters are woken, before all callbacks, at any depth of nesting. On the clock's thread no
-    /// successor is started for it.
+    /// It runs when the other waiters are woken, before all callbacks, at any depth of nesting. On the clock's thread
+    /// no successor is started for it.
     pub(crate) fn wake_on_cancel(&self, wake: impl FnOnce() + Send + 'static) -> CancelCallback {
         self.register(Box::new(|_reason| wake()), Kind::Wake)
     }
@@ -168,8 +168,9 @@ impl CancellationToken {
     /// Returns a channel that disconnects when the token is cancelled, and never carries a message, for
     /// [`select!`](crossbeam::channel::select).
     ///
-    /// If several arms of a `select!` are ready, it picks one at random. If the cancel has to win, check the token first, or
-    /// use `select_biased!` with this arm as its first. For a single channel use [`until`](crate::Until::until).
+    /// If several arms of a `select!` are ready, it picks one at random. If the cancel has to win, check the token
+    /// first, or use `select_biased!` with this arm as its first. For a single channel use
+    /// [`until`](crate::Until::until).
     ///
     /// Keep the token, or a descendant of it, as long as the channel is watched. When the last of them is dropped, the
     /// channel disconnects too, which looks like a cancel.
@@ -196,8 +197,10 @@ impl CancellationToken {
         self.node.as_ref().map_or_else(never, Node::done)
     }
 
-    /// Like [`check`](Self::check), but first waits for an ancestor's `cancel` that is under way and has not reached this
-    /// token yet. It walks up the tree, so it is for rare occasions.
+    /// Like [`check`](Self::check), but first waits for an ancestor's `cancel` that is under way and has not reached
+    /// this token yet.
+    ///
+    /// It walks up the tree, so it is for rare occasions.
     pub(crate) fn check_ancestors(&self) -> Result<(), Cancelled> {
         let reason = self.node.as_ref().and_then(Node::reason_to_come);
         reason.map_or(Ok(()), |reason| Err(Cancelled::new(reason)))

@@ -35,8 +35,8 @@ fn same(watch: &Watch, dir: &Path, list: &str, input: &[u8], context: &str) {
     }
 }
 
-/// The model's messages as they should be here. It quotes names for a shell where it thinks they need it; here they stand
-/// bare, and escaped as in a list if they would break the line.
+/// The model's messages as they should be here. It quotes names for a shell where it thinks they need it; here they
+/// stand bare, and escaped as in a list if they would break the line.
 fn messages_of(model: &str) -> String {
     let bare = |line: &str| {
         let message = line.strip_prefix("sha256sum: ").unwrap();

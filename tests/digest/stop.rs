@@ -190,8 +190,8 @@ fn a_full_device_is_reported() {
     });
 }
 
-/// The first and the last path are FIFOs. Opening one for writing waits for its reader, so that the last opens while the
-/// first is being hashed tells that all between has been started on meanwhile.
+/// The first and the last path are FIFOs. Opening one for writing waits for its reader, so that the last opens while
+/// the first is being hashed tells that all between has been started on meanwhile.
 #[test]
 fn a_file_without_end_at_the_head_does_not_stop_the_others() {
     watched(|watch| {

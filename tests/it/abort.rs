@@ -1,4 +1,4 @@
-//! What happens under `panic = "abort"`: shown by a program that is compiled so, in a process of its own.
+//! `panic = "abort"`: shown by a program that is compiled so, in a process of its own.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

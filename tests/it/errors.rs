@@ -218,7 +218,7 @@ fn a_panic_as_a_value_has_its_place_and_backtrace_where_they_are_enabled() {
         assert_eq!((panics[2].message(), panics[2].location()), ("resumed", None));
         assert!(at(&panics[3]).is_some());
         for panic in [&panics[0], &panics[1]] {
-            // `RUST_BACKTRACE` is that of whoever runs the tests.
+            // `RUST_BACKTRACE` is set, or not, by the person that runs the tests.
             let enabled = Backtrace::capture().status() == BacktraceStatus::Captured;
             assert_eq!(panic.backtrace().is_some(), enabled);
             let named = |trace: &Backtrace| trace.to_string().contains("panicking");

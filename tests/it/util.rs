@@ -1,4 +1,4 @@
-//! What tests share: a watchdog, gates, a process of one's own, and counting of threads, CPU time and drops.
+//! Helpers of the tests: a watchdog, gates, a process for one test, and counts of threads, CPU time and drops.
 
 use std::cell::RefCell;
 use std::fmt::Write as _;
@@ -25,8 +25,8 @@ thread_local! {
     static MARK: RefCell<Option<Mark>> = const { RefCell::new(None) };
 }
 
-/// Runs `body` under a watchdog: a hang becomes a failure that says which test hung, the last [`reached`] mark, and what
-/// every thread of the process was doing.
+/// Runs `body` under a watchdog: a hang becomes a failure that says which test hung, the last [`reached`] mark, and
+/// what every thread of the process was doing.
 #[track_caller]
 pub(crate) fn watched<R: Send + 'static>(body: impl FnOnce() -> R + Send + 'static) -> R {
     let test = thread::current().name().unwrap_or("a test").to_owned();
@@ -91,7 +91,7 @@ pub(crate) fn threads() -> usize {
     fs::read_dir("/proc/self/task").expect("/proc is mounted").count()
 }
 
-/// How many threads this process has, but for the clock of the deadlines, which outlives what it was armed for.
+/// How many threads this process has, except the clock of the deadlines, which outlives its deadlines.
 pub(crate) fn threads_but_the_clock() -> usize {
     let tasks = fs::read_dir("/proc/self/task").expect("/proc is mounted").flatten();
     tasks
@@ -124,15 +124,15 @@ pub(crate) fn others_sleep() -> bool {
         .all(|task| fs::read_to_string(task.path().join("stat")).map_or(true, |stat| state(&stat) == 'S'))
 }
 
-/// Polls for what cannot be waited for; the watchdog bounds it.
+/// Polls for a condition that has no notification; the watchdog bounds it.
 pub(crate) fn until(condition: impl Fn() -> bool) {
     while !condition() {
         thread::yield_now();
     }
 }
 
-/// Runs the calling test again in a process of its own, where nothing else has threads or burns CPU time. Returns whether
-/// this is that process: if so, go on, under [`watched`]; if not, the test has passed there.
+/// Runs the calling test again in a process of its own, where nothing else has threads or burns CPU time. Returns
+/// whether this is that process: if so, go on, under [`watched`]; if not, the test has passed there.
 ///
 /// `limits` is a shell's `ulimit` arguments, or empty.
 pub(crate) fn run_alone(test: &str, limits: &str) -> bool {
@@ -256,8 +256,8 @@ impl Census {
         self.0.made.load(Ordering::Relaxed) - self.0.dropped.load(Ordering::Relaxed)
     }
 
-    /// Checks that every value was dropped exactly once. Where one was dropped twice and another one never, their number is
-    /// right, but the sum of the marks is not.
+    /// Checks that every value was dropped exactly once. Where one was dropped twice and another one never, their
+    /// number is right, but the sum of the marks is not.
     #[track_caller]
     pub(crate) fn assert_all_dropped_once(&self) {
         assert_eq!(self.alive(), 0, "so many values were not dropped");

@@ -42,7 +42,7 @@ fn recv_many_returns_though_the_sender_keeps_up() {
             s.spawn(|s| Ok(sender.until(s.token()).send_all(0..).unwrap_err()))?;
             let mut buffer = Vec::new();
             for _ in 0..10_000 {
-                // The message it waited for, and what lay in the channel then.
+                // The message it waited for, and the messages in the channel then.
                 assert!(receiver.until(&token).recv_many(&mut buffer, usize::MAX).unwrap() <= 65);
                 buffer.clear();
             }

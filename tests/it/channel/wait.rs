@@ -166,7 +166,7 @@ fn an_end_that_a_poller_of_an_ancestor_drops_is_a_cancellation() {
             };
             let receive = || {
                 let error = receiver.until(&token).recv().unwrap_err();
-                // Who is told of a cancellation finds the token cancelled, with the same reason.
+                // A thread that is told of a cancel finds the token cancelled, with the same reason.
                 assert_eq!(error.cancelled(), token.check().err());
                 assert!(error.is_cancelled());
             };

@@ -1,7 +1,7 @@
 //! Random programs with values whose `Drop` panics, one beside the other. A value that panics while another panic
 //! unwinds would end the process, and no program may do that. So each test runs in a process of its own.
 //!
-//! The programs' closures defuse what they hold before they fail, because a plain loop would end the process there too.
+//! The programs' closures defuse their values before they fail, because a plain loop would end the process there too.
 
 mod par;
 mod pipeline;
@@ -56,7 +56,7 @@ impl Arsenal {
         Bomb { at, armed, went_off, _counted: self.census.make(()) }
     }
 
-    /// Does what a closure's `act` says; it owns nothing.
+    /// Performs a closure's `act`; it owns nothing.
     fn act(&self, act: Act, at: usize, token: &CancellationToken) -> Result<(), Error> {
         match act {
             Act::Nothing => {}
@@ -83,7 +83,7 @@ impl Bomb {
     }
 }
 
-/// What a bomb panics with.
+/// The payload of a bomb.
 struct Bang;
 
 impl Drop for Bomb {
@@ -106,7 +106,7 @@ impl From<Cancelled> for Error {
     }
 }
 
-/// What a program hands back, to be taken apart with care.
+/// The result of a program, which is taken apart with care.
 trait Defuse {
     fn defuse(self);
 }
@@ -188,7 +188,7 @@ impl<T: Defuse, E: Defuse> Defuse for Result<T, E> {
     }
 }
 
-/// Runs a program and takes apart what it hands back. Returns whether it ended well.
+/// Runs a program and takes its result apart; returns whether it ended well.
 fn ends_well<T: Defuse>(run: impl FnOnce() -> Result<T, Error>) -> bool {
     let ended = catch_unwind(AssertUnwindSafe(run));
     let is_well = matches!(ended, Ok(Ok(_)));

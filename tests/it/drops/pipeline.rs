@@ -195,7 +195,7 @@ fn pipelines_whose_values_panic_when_they_are_dropped_end_no_process_and_lose_no
         return;
     }
     try_programs(300, flows, |flow, census| {
-        // What ends the process has no other way to say which program it was.
+        // A program that ends the process can be known by this line only.
         eprintln!("{flow:?}");
         let run = Run { flow: &flow, arsenal: Arsenal::new(&flow.armed, census), token: CancellationToken::new() };
         let ended_well = run.run();

@@ -28,12 +28,12 @@ enum Policy {
     Supervise,
 }
 
-/// What the body does with a task's handle.
+/// The body's use of a task's handle.
 #[derive(Clone, Copy, Debug)]
 enum Handle {
     Drop,
     Join,
-    /// Joins it, and lets go what it gets.
+    /// Joins it, and drops the result.
     JoinAndDrop,
     KeepToTheEnd,
 }

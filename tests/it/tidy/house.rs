@@ -173,7 +173,9 @@ fn resolve(sources: &BTreeMap<Vec<String>, (String, Source)>, source: &Source, p
             module.pop();
         } else if part == "self" {
             return Some(file.clone());
-        } else if here.children.contains(part) && sources.contains_key(&[&module[..], &[part.clone()]].concat()) {
+        } else if here.children.contains(part)
+            && sources.contains_key(&[&module[..], std::slice::from_ref(part)].concat())
+        {
             module.push(part.clone());
         } else {
             let import = here.imports.iter().find(|import| import.name() == part);

@@ -441,7 +441,7 @@ fn generations_made_while_an_ancestor_is_cancelled_all_end_cancelled() {
                         started.open();
                     }
                     if at % 700 == 0 {
-                        // Two who make children of one generation look at the same time.
+                        // Two threads that make children of one generation look at the same time.
                         let both = [token.clone(), token.clone()];
                         kept.extend(both.map(|token| token.child_token()));
                     }

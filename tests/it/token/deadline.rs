@@ -113,7 +113,7 @@ fn a_thousand_deadlines_fire_in_their_order() {
             .collect();
         armed.sort_by_key(|(time, _)| *time);
         let armed = Arc::new(armed);
-        // Callbacks of different deadlines may run at once, on different threads: what has an order is the flags.
+        // Callbacks of different deadlines may run at once, on different threads: only the flags have an order.
         let wrong = Arc::new(Mutex::new(Vec::new()));
         let callbacks: Vec<_> = (0..armed.len())
             .map(|at| {

@@ -266,7 +266,7 @@ fn a_chain_of_200_000_any_of_cancels_and_drops_without_recursion() {
     });
 }
 
-/// What happens to tokens in a random program, and in a model of it.
+/// A step of a random program, and of its model.
 #[derive(Clone, Debug)]
 enum Step {
     Child(usize),
@@ -289,7 +289,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 proptest! {
     #[test]
     fn any_program_of_children_and_cancels_agrees_with_a_walk_up_the_tree(steps in steps()) {
-        // The model never drops: what was dropped still connects.
+        // The model never drops, because a dropped token still connects.
         let mut tokens = vec![Some(CancellationToken::new())];
         let mut parents: Vec<Vec<usize>> = vec![vec![]];
         let mut reasons = vec![None];
