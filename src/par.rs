@@ -1,7 +1,7 @@
 //! Parallel maps on rayon that observe a token and end as the sequential loop does.
 //!
-//! Each form takes a token, items and a closure, and runs the closure on the threads of a rayon pool.
-//! Outputs, order, error and panic are those of the sequential loop.
+//! Each form takes a token, items and a closure, and runs the closure on the threads of a rayon pool. Outputs, order,
+//! error and panic are those of the sequential loop.
 //!
 //! | for each item you have | use | which stops at the first error |
 //! |---|---|---|
@@ -12,11 +12,11 @@
 //! | a value, and you want a total of another type | [`par_fold`] | [`try_par_fold`] |
 //! | an output or an error, and you want every error | [`ParBuilder::collect_all`] | |
 //!
-//! A [`ParBuilder`] runs the same forms with a limit or a [`Progress`] count. Its
-//! [`located`](ParBuilder::located) forms return errors that say which item failed. The adaptors of
-//! [`ParallelIteratorExt`] stop any chain of rayon's own.
+//! A [`ParBuilder`] runs the same forms with a limit or a [`Progress`] count. Its [`located`](ParBuilder::located)
+//! forms return errors that say which item failed. The adaptors of [`ParallelIteratorExt`] stop any chain of rayon's
+//! own.
 //!
-//! [`par_map`] says which items there can be, on which threads they run, and what a closure must not do.
+//! [`par_map`] says which items there can be, on which threads they run, and which waits are forbidden to a closure.
 
 mod pool;
 mod progress;

@@ -103,9 +103,9 @@ impl<'a> ParBuilder<'a> {
     ///
     /// By default failures do not stop it. The other forms stop at the first failure in any case.
     ///
-    /// It stops where the plain loop would stop: the failures are those of the first `failures` items
-    /// that fail, and all items before the last of them have been run. Items that ran after that one
-    /// are dropped, and count as [skipped](crate::Failures::skipped).
+    /// It stops where the plain loop would stop: the failures are those of the first `failures` items that fail, and
+    /// all items before the last of them have been run. Items that ran after that one are dropped, and count as
+    /// [skipped](crate::Failures::skipped).
     ///
     /// # Panics
     ///

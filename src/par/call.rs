@@ -1,12 +1,12 @@
 //! [`Call`]: the state that the jobs of one call share, which is its token and its earliest failure.
 //!
-//! Three words, each with one meaning. An item has *failed* if its closure returned an error or
-//! panicked. An item is *skipped* if it is never started, because an earlier item has failed or the
-//! token is cancelled. A call *stops* if it ends without its outputs: [`Stop`] says why.
+//! Three words, each with one meaning. An item has *failed* if its closure returned an error or panicked. An item is
+//! *skipped* if it is never started, because an earlier item has failed or the token is cancelled. A call *stops* if it
+//! ends without its outputs: [`Stop`] says why.
 //!
-//! A source of the wrong length is a panic. rayon's sources promise a number of items, and each part of
-//! them does. A job notes that its part ended early or late, and moves no output to another place. The
-//! call panics if nothing else has stopped it.
+//! A source of the wrong length is a panic. rayon's sources promise a number of items, and each part of them does. A
+//! job notes that its part ended early or late, and moves no output to another place. The call panics if nothing else
+//! has stopped it.
 
 use std::convert::Infallible;
 use std::mem;
@@ -47,7 +47,7 @@ pub(super) enum Stop<E> {
 }
 
 impl<E: From<Cancelled>> Stop<E> {
-    /// Returns the bare error, for a caller who did not ask which item failed.
+    /// Returns the bare error, without the index of the item that failed.
     pub(super) fn into_error(self) -> E {
         match self {
             Stop::Cancelled(cancelled) => cancelled.into(),
@@ -99,7 +99,9 @@ impl<'a, E> Call<'a, E> {
         self.fail(index, Fault::Panic(payload))
     }
 
-    /// Has the items after `index` skipped. Each index given is at most the one given before.
+    /// Has the items after `index` skipped.
+    ///
+    /// Each index given is at most the one given before.
     pub(super) fn skip_after(&self, index: usize) {
         self.earliest.store(index, Ordering::Relaxed);
     }
@@ -109,8 +111,9 @@ impl<'a, E> Call<'a, E> {
         self.skipped.load(Ordering::Relaxed)
     }
 
-    /// Notes that a part of the source has ended at the index `at` instead of `end`. A part that is
-    /// skipped as a whole ends where it starts.
+    /// Notes that a part of the source has ended at the index `at` instead of `end`.
+    ///
+    /// A part that is skipped as a whole ends where it starts.
     #[cold]
     pub(super) fn misfits<R>(&self, at: usize, end: usize) -> Option<R> {
         if at > end {
@@ -120,7 +123,9 @@ impl<'a, E> Call<'a, E> {
         None
     }
 
-    /// Runs `jobs`. A panic that belongs to no item, such as one from splitting the source, counts more than any other.
+    /// Runs `jobs`, and keeps a panic that belongs to no item.
+    ///
+    /// Such a panic, of the splitting of the source for example, counts more than any other.
     pub(super) fn guard<T>(&self, jobs: impl FnOnce() -> Option<T>) -> Option<T> {
         panic::catch(jobs).unwrap_or_else(|payload| {
             let lost = self.failure.lock().replace((0, Fault::Panic(payload)));
@@ -129,7 +134,9 @@ impl<'a, E> Call<'a, E> {
         })
     }
 
-    /// Keeps the panic of an output's `Drop`. It counts more than an error, and less than a panic.
+    /// Keeps the panic of an output's `Drop`.
+    ///
+    /// It counts more than an error, and less than a panic.
     pub(super) fn dropped(&self, payload: Payload) {
         let mut lost = Some((0, Fault::Panic(payload)));
         {
@@ -157,7 +164,9 @@ impl<'a, E> Call<'a, E> {
         None
     }
 
-    /// Ends the call; returns its outputs, or why it stopped. A panic of the call is resumed.
+    /// Ends the call; returns its outputs, or why it stopped.
+    ///
+    /// A panic of the call is resumed.
     pub(super) fn finish<T>(self, outputs: Option<T>) -> Result<T, Stop<E>> {
         self.finish_with(outputs, Vec::<()>::new()).map(|(outputs, _)| outputs)
     }

@@ -1,15 +1,16 @@
 //! A call whose jobs claim parts of the items.
 //!
 //! A limit on one call's parallelism is a number of jobs. Each job claims a part of the items, runs it, and claims the
-//! next one, until no item is left. The parts are cut from whatever rayon can split, in the order of the items.
+//! next one, until no item is left. The parts are cut from anything that rayon can split, in the order of the items.
 //!
 //! - No job waits for another, so no job blocks a worker. A semaphore around the items was rejected, because a job that
 //!   waited for it could block the very worker that is to release it.
 //! - When an item has failed, all earlier items have been claimed, because the parts are claimed in order. The items
 //!   that have not been claimed are all later, and none of them is started.
 //!
-//! Two more kinds of call run this way: all calls of a program that is compiled with `panic = "abort"`, because rayon's
-//! own collect cannot be left there, and a call for which rayon has no threads, with one job on the calling thread.
+//! Three more kinds of call run this way: every map of a program that is compiled with `panic = "abort"`, because
+//! rayon's own collect cannot be left there; a map for whose outputs the system refused the memory; and, with one job on
+//! the calling thread, a call for which rayon has no threads.
 
 use parking_lot::Mutex;
 use rayon::iter::IndexedParallelIterator;

@@ -37,7 +37,9 @@ impl ParBuilder<'_> {
     }
 }
 
-/// Maps `items` into a vector in their order; `None` if one failed or was skipped. At most `limit` run at once.
+/// Maps `items` into a vector in their order; `None` if one failed or was skipped.
+///
+/// At most `limit` run at once.
 fn collect<I, E, L, R, M, F>(mapper: &Mapper<'_, E, M, F>, items: I, limit: Option<NonZeroUsize>) -> Option<Vec<R>>
 where
     I: IndexedParallelIterator,
@@ -78,8 +80,8 @@ where
         let (view, end, next) = (mapper.view(), start + len, Cell::new(start));
         // Outside of the catch, so that no unwinding drops these outputs.
         let mut outputs = Vec::new();
-        // If the memory is refused, the vector grows, as that of the plain loop does: the call may end
-        // before it is full.
+        // If the memory is refused, the vector grows, as that of the plain loop does: the call may end before it is
+        // full.
         _ = outputs.try_reserve_exact(len);
         let done = panic::catch(|| {
             for index in start..end {

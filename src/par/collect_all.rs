@@ -38,8 +38,8 @@ impl ParBuilder<'_> {
     ///
     /// # Costs
     ///
-    /// The call costs some nanoseconds an item more than [`try_map`](Self::try_map), because each item
-    /// may have an output or not.
+    /// The call costs some nanoseconds an item more than [`try_map`](Self::try_map), because each item may have an
+    /// output or not.
     ///
     /// # Examples
     ///
@@ -157,8 +157,9 @@ impl<E> Failed<E> {
         Failed { listing: Listing::new(most), fail_after, first: BTreeSet::new() }
     }
 
-    /// Lists a failure; returns the one that the list has no room for. `after` says why the call had
-    /// been cancelled before.
+    /// Lists a failure; returns the one that the list has no room for.
+    ///
+    /// `after` says why the call had been cancelled before.
     fn keep(&mut self, index: usize, failure: Failure<E>, after: Option<CancelReason>) -> Option<Failure<E>> {
         let counts = after.is_none() || failure.panic().is_some();
         if let Some(most) = self.fail_after.filter(|_| counts) {

@@ -14,8 +14,8 @@ use crate::token::CancellationToken;
 /// which `identity` makes, and `combine` joins the accumulators in pairs. The parts and the pairs depend on the number
 /// of items alone. So the same items give the same bits in every run and at any number of threads.
 ///
-/// The result is that of the plain loop if `combine` is associative, and if combining with an
-/// `identity()` changes nothing.
+/// The result is that of the plain loop if `combine` is associative, and if combining with an `identity()` changes
+/// nothing.
 ///
 /// The items, the cancellation and the threads are those of [`par_map`](super::par_map).
 ///

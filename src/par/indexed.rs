@@ -5,12 +5,12 @@
 //! the outputs that were written. Two other ways were tried and dropped, measured with items of 1 ns: a vector for each
 //! job took 3 times rayon's time, and a vector of options 12 times.
 //!
-//! A job catches a panic once for all its items, and keeps the index of the item that runs. A catch for
-//! each item cost as much as an item of 1 ns does.
+//! A job catches a panic once for all its items, and keeps the index of the item that runs. A catch for each item cost
+//! as much as an item of 1 ns does.
 //!
-//! A part of the items that is to be skipped as a whole is `full`, so rayon splits it no further.
-//! Otherwise idle workers would split it down to single items, and leave each of them by an unwinding
-//! of its own: of a million items, the tenth of which failed, that took 750 ms.
+//! A part of the items that is to be skipped as a whole is `full`, so rayon splits it no further. Otherwise idle
+//! workers would split it down to single items, and leave each of them by an unwinding of its own: of a million items,
+//! the tenth of which failed, that took 750 ms.
 
 use std::cell::Cell;
 use std::iter;
@@ -124,8 +124,8 @@ where
     fn consume_iter<I: IntoIterator<Item = T>>(self, items: I) -> Self {
         let MappedFolder { base, mut local, mapper, index: start, end } = self;
         let view = mapper.view();
-        // The index of the running item, for a panic. The loop stores it and never reads it, so `index`
-        // stays in a register.
+        // The index of the running item, for a panic. The loop stores it and never reads it, so `index` stays in a
+        // register.
         let next = Cell::new(start);
         let consumed = panic::catch(|| {
             let (local, next, mut index) = (&mut local, &next, start);
@@ -155,8 +155,8 @@ where
     }
 
     fn complete(self) -> B::Result {
-        // The part was `full`, or the source misfits. Either way the job leaves, because rayon's
-        // collect wants all outputs.
+        // The part was `full`, or the source misfits. Either way the job leaves, because rayon's collect wants all
+        // outputs.
         if self.index != self.end {
             self.mapper.call.misfits::<R>(self.index, self.end);
             panic::leave();

@@ -10,8 +10,8 @@ use crate::token::CancellationToken;
 
 /// Cancellation for any of rayon's parallel iterators.
 ///
-/// An adaptor governs the stages after it. Put it in front of the costly `map`. Put it after a
-/// `flat_map`, because an item of a `flat_map` that has begun runs to its end.
+/// An adaptor governs the stages after it. Put it in front of the costly `map`. Put it after a `flat_map`, because an
+/// item of a `flat_map` that has begun runs to its end.
 pub trait ParallelIteratorExt: ParallelIterator {
     /// Ends the iterator soon after `token` is cancelled: no further item is taken from it.
     ///
@@ -20,14 +20,14 @@ pub trait ParallelIteratorExt: ParallelIterator {
     ///
     /// # Cancellation
     ///
-    /// The adaptor looks at `token` before each item, by one atomic load. It is not specified which
-    /// items get through, and the result does not tell that it was cut short: ask the token by
-    /// [`check`](CancellationToken::check) afterwards.
+    /// The adaptor looks at `token` before each item, by one atomic load. It is not specified which items get through,
+    /// and the result does not tell that it was cut short: ask the token by [`check`](CancellationToken::check)
+    /// afterwards.
     ///
     /// # Costs
     ///
-    /// The adaptor makes a sum of items of 1 ns 1.0 to 1.3 times as slow, depending on how the compiler
-    /// treats the loop.
+    /// The adaptor makes a sum of items of 1 ns 1.0 to 1.3 times as slow, depending on how the compiler treats the
+    /// loop.
     ///
     /// # Examples
     ///

@@ -12,7 +12,7 @@ use crate::token::CancellationToken;
 /// The fallible forms of a [`ParBuilder`], with an error that says which item failed.
 ///
 /// [`ParBuilder::located`] makes it. The error is a [`Failure`], with the index of the item, the
-/// [name](ParBuilder::named) and the [label](ParBuilder::labelled). Where two halves are combined in a fold or a
+/// [name](ParBuilder::named) and the [label](ParBuilder::labelled). If two halves are combined in a fold or a
 /// reduction, the index is that of the first item of the second half.
 ///
 /// The closures may have any error type, because a `Failure` knows a cancellation by itself, as [`Failure::Cancelled`].

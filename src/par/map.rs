@@ -23,15 +23,15 @@ use crate::token::CancellationToken;
 ///
 /// # Panics
 ///
-/// If `f` panics, the call resumes the panic of the earliest such item, payload intact. Later items
-/// that have not been started are skipped.
+/// If `f` panics, the call resumes the panic of the earliest such item, payload intact. Later items that have not been
+/// started are skipped.
 ///
-/// A panic of the source, of a `map` in front for example, counts as a panic of the item that the
-/// source was to make. A panic that comes while the source is split, from a `Clone` in `map_with` for
-/// example, has no index, and counts more than any other.
+/// A panic of the source, of a `map` in front for example, counts as a panic of the item that the source was to make. A
+/// panic that comes while the source is split, from a `Clone` in `map_with` for example, has no index, and counts more
+/// than any other.
 ///
-/// The call panics if the source has fewer or more items than its `len` promises, unless an error, a
-/// panic of an item or a cancel has ended the call.
+/// The call panics if the source has fewer or more items than its `len` promises, unless an error, a panic of an item
+/// or a cancel has ended the call.
 ///
 /// A call that ends early leaves rayon's jobs by unwinding, without a panic and without the panic hook. A value that is
 /// dropped meanwhile finds `std::thread::panicking()` to be true, and if its `Drop` panics, the process is aborted. Do
@@ -52,18 +52,18 @@ use crate::token::CancellationToken;
 ///
 /// # Within other parts
 ///
-/// Within another map, and within a stage of a pipeline, the call is a job of the same pool, also in a
-/// pool of one thread. A task of a [`scope`](crate::scope()) may call it as well. A closure of a map
-/// must not wait for the closure of another item, by a channel or by a lock that is held across a call
-/// of rayon: the worker that waits may be the one to run that item.
+/// Within another map, and within a stage of a pipeline, the call is a job of the same pool, also in a pool of one
+/// thread. A task of a [`scope`](crate::scope()) may call it as well. A closure of a map must not wait for the closure
+/// of another item, by a channel or by a lock that is held across a call of rayon: the worker that waits may be the one
+/// to run that item.
 ///
 /// # Costs
 ///
 /// The call costs as much as rayon's own `map().collect()`, and 3 to 4 % more for items of 1 to 40 ns.
 ///
-/// The call asks for the memory of all outputs before it runs the first item. If the system refuses
-/// that, the outputs are collected in parts that grow, as the vector of the plain loop does, and moved
-/// once more at the end. So a call that ends early ends with its own error.
+/// The call asks for the memory of all outputs before it runs the first item. If the system refuses that, the outputs
+/// are collected in parts that grow, as the vector of the plain loop does, and moved once more at the end. So a call
+/// that ends early ends with its own error.
 ///
 /// # Examples
 ///

@@ -10,10 +10,10 @@ use crate::token::CancellationToken;
 
 /// Maps `items` in parallel with a state for each worker, such as a buffer, a parser or a connection.
 ///
-/// `init` makes a state when a worker first needs one, so at most once for each thread of the pool.
-/// There is one exception: if a closure calls rayon, its worker may run another part of this very call
-/// meanwhile, which needs a state of its own. A [limit](ParBuilder::limit) bounds their number. The
-/// call returns all states beside the outputs: counters to be summed, files to be closed.
+/// `init` makes a state when a worker first needs one, so at most once for each thread of the pool. There is one
+/// exception: if a closure calls rayon, its worker may run another part of this very call meanwhile, which needs a
+/// state of its own. A [limit](ParBuilder::limit) bounds their number. The call returns all states beside the outputs:
+/// counters to be summed, files to be closed.
 ///
 /// It is not specified which items a state meets, so the outputs should not depend on the state. The items, the
 /// cancellation, the threads and the costs are those of [`par_map`](super::par_map).

@@ -38,7 +38,7 @@ impl<E: Send, M: Sync, F: Sync> Mapper<'_, E, M, F> {
     }
 }
 
-/// What a job reads and writes for each item: the state of the call, and the job's counter.
+/// The values that a job reads and writes for each item: the state of the call, and the counter of its worker.
 #[derive(Clone, Copy)]
 pub(super) struct JobView<'a> {
     watch: CallWatch<'a>,

@@ -81,7 +81,9 @@ impl<'a, P: Producer> Producer for OrCancelled<'a, P> {
 pub struct OrCancelledIter<'a, I> {
     base: I,
     token: &'a CancellationToken,
-    /// How many cancelled items have been returned. As many items of the base stay in it.
+    /// How many cancelled items have been returned.
+    ///
+    /// As many items of the base stay in it.
     skipped: usize,
 }
 

@@ -1,9 +1,9 @@
 //! The one door to rayon's pool: the pool that a call runs in, or none.
 //!
-//! rayon starts its global pool at its first use. If the system refuses the threads, rayon panics, then
-//! and at every later use. `build_global` is the one function that returns the refusal. So a call asks
-//! this module before it uses rayon: the first call outside of a pool runs `build_global`, and the
-//! answer is kept. Without a pool, a call is one job on the calling thread.
+//! rayon starts its global pool at its first use. If the system refuses the threads, rayon panics, then and at every
+//! later use. `build_global` is the one function that returns the refusal. So a call asks this module before it uses
+//! rayon: the first call outside of a pool runs `build_global`, and the answer is kept. Without a pool, a call is one
+//! job on the calling thread.
 //!
 //! `build_global` says "already initialised" also where the program itself has called it before and was refused. Then
 //! only rayon's panic tells. It is caught once, and the panic hook prints its message once.
@@ -52,8 +52,7 @@ fn is_there() -> bool {
 
 /// Starts the global pool unless it has been started, and tells whether it is there.
 fn start() -> bool {
-    // Where a platform has no threads, rayon takes the calling thread for a pool, but only if rayon
-    // starts it by itself.
+    // On a platform without threads, rayon takes the calling thread for a pool, but only if rayon starts it by itself.
     if cfg!(target_family = "wasm") {
         return true;
     }

@@ -15,8 +15,8 @@ use super::pool;
 ///
 /// # Costs
 ///
-/// Each worker counts for itself, at some 0.3 ns an item, and the thread that asks adds the counts up.
-/// A fold counts by parts of a thousandth of its items.
+/// Each worker counts for itself, at some 0.3 ns an item, and the thread that asks adds the counts up. A fold counts by
+/// parts of a thousandth of its items.
 ///
 /// # Examples
 ///
@@ -124,7 +124,9 @@ impl Drop for Count<'_> {
     }
 }
 
-/// Adds to the counter of a worker. A load and a store suffice, because only that worker writes to it.
+/// Adds to the counter of a worker.
+///
+/// A load and a store suffice, because only that worker writes to it.
 #[inline]
 pub(super) fn count(shard: Option<&AtomicUsize>, items: usize) {
     if let Some(shard) = shard {

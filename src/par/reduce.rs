@@ -9,13 +9,13 @@ use crate::token::CancellationToken;
 
 /// Reduces `items` in parallel to one by an associative `op`; `None` if there are no items.
 ///
-/// The items are reduced in their order, in parts and pairs that depend on their number alone. So the
-/// result is the same in every run and at any number of threads: the same bits, even if `op` is only
-/// nearly associative, as the sum of floats is. They are not the bits of the plain loop, because some
-/// thousand parts are reduced one by one, and their results in pairs.
+/// The items are reduced in their order, in parts and pairs that depend on their number alone. So the result is the
+/// same in every run and at any number of threads: the same bits, even if `op` is only nearly associative, as the sum
+/// of floats is. They are not the bits of the plain loop, because some thousand parts are reduced one by one, and their
+/// results in pairs.
 ///
-/// To do something to the items first, put rayon's own `map` in front. The items, the cancellation and
-/// the threads are those of [`par_map`](super::par_map).
+/// To do something to the items first, put rayon's own `map` in front. The items, the cancellation and the threads are
+/// those of [`par_map`](super::par_map).
 ///
 /// # Errors
 ///

@@ -6,8 +6,10 @@ use super::pool;
 
 /// The states of one call, and the closure that makes them.
 pub(super) struct States<S, N> {
-    /// A stack for each worker. If a closure calls rayon, its worker may run another job of the same
-    /// call meanwhile, and that job needs a state of its own.
+    /// A stack for each worker.
+    ///
+    /// If a closure calls rayon, its worker may run another job of the same call meanwhile, and that job needs a state
+    /// of its own.
     idle: Vec<Mutex<Vec<S>>>,
     init: N,
 }
@@ -17,7 +19,9 @@ impl<S, N: Fn() -> S> States<S, N> {
         States { idle: (0..pool::threads()).map(|_| Mutex::default()).collect(), init }
     }
 
-    /// Lends a state to a job. The state is made when the job first asks for it.
+    /// Lends a state to a job.
+    ///
+    /// The state is made when the job first asks for it.
     pub(super) fn lend(&self) -> Lent<'_, S, N> {
         Lent { states: self, state: None }
     }

@@ -1,14 +1,14 @@
 //! [`Tree`]: a fold whose tree is shaped by the number of items alone.
 //!
-//! The same items give the same bits, at any number of threads and in any order of events. rayon's own
-//! tree would not: it splits when a worker is idle, so its tree differs from run to run, and with it
-//! the last bits of a sum of floats. So the items are halved, and halved again, until there are some
-//! thousand leaves. Each leaf is folded item by item, and the results are combined in pairs.
+//! The same items give the same bits, at any number of threads and in any order of events. rayon's own tree would not:
+//! it splits when a worker is idle, so its tree differs from run to run, and with it the last bits of a sum of floats.
+//! So the items are halved, and halved again, until there are some thousand leaves. Each leaf is folded item by item,
+//! and the results are combined in pairs.
 //!
-//! The loop of a leaf looks at its call before each item, without calling a function. A function for
-//! the case that the token may be cancelled is called once in a run, if ever. But with such a call in
-//! the loop, the compiler kept a sum of floats in memory, and the loop was four times as slow. So the
-//! loop is left if it finds something odd, and the caller of the loop takes the closer look.
+//! The loop of a leaf looks at its call before each item, without calling a function. A function for the case that the
+//! token may be cancelled is called once in a run, if ever. But with such a call in the loop, the compiler kept a sum
+//! of floats in memory, and the loop was four times as slow. So the loop is left if it finds something odd, and the
+//! caller of the loop takes the closer look.
 
 use std::cell::Cell;
 use std::iter::{self, Peekable};
@@ -25,8 +25,8 @@ use crate::panic;
 
 /// The most leaves of a tree.
 ///
-/// This is enough for 64 threads to share uneven work evenly, and so few that the joins cost nothing
-/// even if an item takes one nanosecond.
+/// This is enough for 64 threads to share uneven work evenly, and so few that the joins cost nothing even if an item
+/// takes one nanosecond.
 const LEAVES: usize = 1_024;
 
 /// The closures of a fold, and everything that a job needs to run a part of it.
@@ -111,8 +111,8 @@ where
                 if root.len == 0 {
                     return self.leaf(iter::empty(), root);
                 }
-                // The leaves are joined even if one is missing, because an earlier failure may come
-                // when earlier leaves are combined, and that one counts.
+                // The leaves are joined even if one is missing, because an earlier failure may come when earlier leaves
+                // are combined, and that one counts.
                 self.join(&mut leaves.into_iter().peekable(), root)
             }
             None => items.with_producer(Callback { tree: self, root }),
@@ -121,16 +121,16 @@ where
 
     /// Folds the items of a leaf, one after the other.
     ///
-    /// A panic is caught once for all of them, and counts as that of the item it came from. A catch for
-    /// each item would double the time of items of 1 ns.
+    /// A panic is caught once for all of them, and counts as that of the item it came from. A catch for each item would
+    /// double the time of items of 1 ns.
     fn leaf<A, T>(&self, items: impl Iterator<Item = T>, node: Node) -> Option<A>
     where
         N: Fn() -> A,
         F: Fn(A, T) -> Result<A, E>,
     {
         let (start, len) = (node.start, node.len);
-        // The index of the running item. It is read after a panic and at the end alone, because reading
-        // it for each item would make the loop wait for memory.
+        // The index of the running item. It is read after a panic and at the end alone, because reading it for each
+        // item would make the loop wait for memory.
         let next = Cell::new(start);
         let step = |folded, index, item| {
             let folded = (self.step)(folded, item);
@@ -143,8 +143,8 @@ where
                 let (so_far, index, item, rest) = match self.run_on(items, folded, step) {
                     Ok(_) if next.get() != start + len => return self.call.misfits(next.get(), start + len),
                     Ok(folded) => {
-                        // The items of a leaf are counted at once. Counting each of them would take a
-                        // fifth of the time of a sum of floats.
+                        // The items of a leaf are counted at once. Counting each of them would take a fifth of the time
+                        // of a sum of floats.
                         count(self.count.map(Count::shard), len);
                         return Some(folded);
                     }
@@ -162,8 +162,9 @@ where
         folded.unwrap_or_else(|payload| self.call.panicked(next.get(), payload))
     }
 
-    /// Folds items until something odd is found. It is not inlined and calls no function but the
-    /// user's; the head of this module says why.
+    /// Folds items until something odd is found.
+    ///
+    /// It is not inlined and calls no function but the user's; the head of this module says why.
     #[inline(never)]
     fn run_on<A, T, I: Iterator<Item = (usize, T)>>(
         &self,
@@ -181,7 +182,9 @@ where
         Ok(folded)
     }
 
-    /// Combines two halves. A panic or an error of `combine` counts as that of the first item of the right half.
+    /// Combines two halves.
+    ///
+    /// A panic or an error of `combine` counts as that of the first item of the right half.
     fn pair<A>(&self, left: Option<A>, right: Option<A>, middle: usize) -> Option<A>
     where
         C: Fn(A, A) -> Result<A, E>,

@@ -176,7 +176,7 @@ proptest! {
         limit in prop::option::of(1_usize..4),
         threads in 1_usize..4,
     ) {
-        // What the plain loop would have met.
+        // The failures that the plain loop would have met.
         let met: Vec<usize> = bad.iter().copied().take(most).collect();
         let skipped = if bad.len() >= most { 399 - met[most - 1] } else { 0 };
         let census = Census::default();

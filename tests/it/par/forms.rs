@@ -14,7 +14,7 @@ use rayon::iter::{IndexedParallelIterator, IntoParallelRefIterator};
 use super::{Fate, builders, ending, limited, live, pool, run};
 use crate::util::{Gate, message_of, reached, watched};
 
-/// All forms, with a limit or without, as text, in a pool of so many threads.
+/// The ends of all forms as text, with a limit or without, in a pool of `threads` threads.
 fn forms(fates: &[Fate], threads: usize, limit: Option<usize>) -> [String; 4] {
     let builder = limited(limit);
     let items = || fates.par_iter().enumerate();
@@ -166,12 +166,11 @@ fn after_the_first_item_has_failed_only_the_items_in_hand_still_run() {
                         builder.for_each(&live(), 0..10_000_usize, |item| {
                             ran.fetch_add(1, Ordering::SeqCst);
                             if item == 0 {
-                                // Without the hook, which takes its time to print.
+                                // The hook does not run, because printing would take its time.
                                 failed.open();
                                 std::panic::resume_unwind(Box::new("the first"));
                             }
-                            // So that those in hand are as many as there can be; and each takes much longer than it
-                            // takes to catch the panic.
+                            // So as many items are in hand as there can be, and each takes much longer than the catch.
                             failed.pass();
                             (0..2_000).for_each(|_| std::thread::yield_now());
                         })

@@ -92,7 +92,7 @@ fn a_limited_fold_keeps_its_bits_and_a_map_its_parts_whatever_lengths_the_items_
         for (least, most) in [(1, 1), (1, 7), (500, 1_000), (10_000, usize::MAX)] {
             assert_eq!(sum(least, most, 2).to_bits(), plain.to_bits());
         }
-        // Items that wait for each other would for ever, if two were in one part.
+        // If the two items were in one part, the first would wait for the second for ever.
         let both = std::sync::Barrier::new(2);
         let meets = (0..2).into_par_iter().with_max_len(1);
         let leaders = pool(4).install(|| ParBuilder::new().limit(2).map(&live(), meets, |_| both.wait().is_leader()));

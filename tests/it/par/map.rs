@@ -1,4 +1,4 @@
-//! `par_map` and `try_par_map`, and what holds for every map.
+//! `par_map` and `try_par_map`, and the promises of every map.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -142,7 +142,7 @@ fn an_item_that_fails_because_the_program_cancels_the_callers_token_counts_if_it
         let meets = [0, 1].into_par_iter().with_max_len(1);
         let ended = pool(2).install(|| try_par_map(&token, meets, |item| wait_or_fail(item, &token, true)));
         assert_eq!(ended.unwrap_err().to_string(), "cancelled: requested");
-        // What the documentation recommends instead.
+        // The documentation recommends this instead.
         let ended = scope(&live(), |s| {
             for item in 0..2 {
                 s.spawn(move |s| wait_or_fail(item, s.token(), false))?;

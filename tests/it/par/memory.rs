@@ -13,7 +13,7 @@ fn wide(item: usize) -> Wide {
     [item as u64; 4]
 }
 
-/// Every form that has outputs, of so many items that no machine has room for them, as text.
+/// The ends of every form that has outputs, as text. No machine has room for the outputs of all items.
 fn forms<T: Send + std::fmt::Debug>(
     builder: &ParBuilder<'_>,
     token: &CancellationToken,

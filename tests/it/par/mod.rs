@@ -20,7 +20,7 @@ fn live() -> CancellationToken {
     CancellationToken::new()
 }
 
-/// A pool of so many threads.
+/// A pool with this number of threads.
 fn pool(threads: usize) -> ThreadPool {
     ThreadPoolBuilder::new().num_threads(threads).build().unwrap()
 }

@@ -1,4 +1,4 @@
-//! The maps where rayon can start no threads: each ends as the plain loop does, on the calling thread.
+//! Maps for which rayon can start no threads: each ends as the plain loop does, on the calling thread.
 
 use std::collections::BTreeMap;
 use std::thread;

@@ -81,7 +81,7 @@ impl IndexedParallelIterator for Faulty {
     }
 }
 
-/// Runs every form on the source, as text. `run` is what is done with an item.
+/// Runs every form on the source, as text. `run` is the closure for an item.
 fn forms(
     builder: &ParBuilder<'_>,
     token: &CancellationToken,
@@ -106,7 +106,7 @@ fn forms(
 }
 
 impl Faulty {
-    /// A reduction has no closure for an item, so what is done with it is a `map` in front.
+    /// A reduction has no closure for an item, so the closure is a `map` in front.
     fn map_to<'a>(
         self,
         f: impl Fn(usize) -> usize + Sync + Send + 'a,
