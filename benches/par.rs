@@ -1,4 +1,4 @@
-//! What a parallel map costs, beside rayon's and the plain loop.
+//! The cost of a parallel map, beside that of rayon's own and of the plain loop.
 
 use brigade::{CancellationToken, par_map, try_par_map};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

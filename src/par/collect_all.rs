@@ -1,4 +1,4 @@
-//! [`ParBuilder::collect_all`]: every failure, not the first.
+//! A map that lists every failure.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use rayon::iter::{IndexedParallelIterator, IntoParallelIterator};
 
 use super::builder::ParBuilder;
-use super::run::{Ended, Run, Stopped};
+use super::call::{Call, Stop};
 use crate::error::CancelReason;
 use crate::failure::{Failure, Panic};
 use crate::failures::{Failures, Listing};
@@ -18,27 +18,28 @@ use crate::panic;
 use crate::token::CancellationToken;
 
 impl ParBuilder<'_> {
-    /// Maps all items, whichever fail, and lists those that do.
+    /// Maps all items and goes on past failures; returns the outputs, or a list of the failures.
     ///
     /// # Cancellation
     ///
-    /// Once `token` is cancelled no further item is started; the call returns when the items in hand are done.
+    /// Once `token` is cancelled, no further item is started. The call returns when the items in hand are done.
     ///
     /// # Errors
     ///
-    /// Every failure, error or panic, in the order of the items, with the [name](Self::named) and the index, up to
-    /// [a bound](Self::failures). If `token` was cancelled before every item was started, or enough [failed](Self::fail_after),
-    /// the list says how many items were skipped. An error that an item returned after the cancel counts as cancelled, not as
-    /// failed; see [`Failures`].
+    /// Every failure, error or panic, in the order of the items, with the [name](Self::named) and the index. The list
+    /// has a [bound](Self::failures). If `token` was cancelled before every item was started, or
+    /// [enough](Self::fail_after) items failed, the list says how many items were skipped. An error that an item
+    /// returned after the cancel counts as cancelled, not as failed; see [`Failures`].
     ///
     /// # Panics
     ///
-    /// A panic of an item is listed. A panic of what the items come from is resumed, and the list is dropped. The call
-    /// also panics if the source has fewer or more items than its `len` promises, unless `token` was cancelled.
+    /// A panic of an item is listed. A panic of the source is resumed, and the list is dropped. The call also panics if
+    /// the source has fewer or more items than its `len` promises, unless `token` was cancelled.
     ///
     /// # Costs
     ///
-    /// Some nanoseconds an item more than [`try_map`](Self::try_map): there may be outputs or not.
+    /// The call costs some nanoseconds an item more than [`try_map`](Self::try_map), because each item may have an
+    /// output or not.
     ///
     /// # Examples
     ///
@@ -55,8 +56,8 @@ impl ParBuilder<'_> {
     /// assert_eq!(failures.to_string(), "word#1 failed: invalid digit found in string, and 1 other failure");
     /// ```
     ///
-    /// A failure knows the index of its item, not the item. Put what the user knows the item by into the error, such as
-    /// the name of a file:
+    /// A failure knows the index of its item, not the item. Put the user's name for the item into the error, such as
+    /// the name of a file, or give the items [labels](Self::labelled):
     ///
     /// ```
     /// use anyhow::Context;
@@ -79,20 +80,13 @@ impl ParBuilder<'_> {
     {
         let items = items.into_par_iter();
         let (len, ended) = (items.len(), AtomicUsize::new(0));
-        let run = Run::new(token, len);
-        let failed =
-            Mutex::new(Failed { listing: Listing::new(self.failures), first: BTreeSet::new(), cancelled: Vec::new() });
+        let call = Call::new(token, len);
+        let failed = Mutex::new(Failed::new(self.failures, self.fail_after));
         let fail = |index, failure: Failure<E>, after: Option<CancelReason>| {
             let mut failed = failed.lock();
-            let counts = after.is_none() || failure.panic().is_some();
-            let lost = failed.listing.keep(index, failure, after);
-            if !counts {
-                failed.cancelled.push(index);
-            }
-            if let Some(most) = self.fail_after.filter(|_| counts) {
-                if let Some(last) = failed.note(index, most.get()) {
-                    run.skip_behind(last);
-                }
+            let lost = failed.keep(index, failure, after);
+            if let Some(last) = failed.last() {
+                call.skip_after(last);
             }
             drop(failed);
             panic::discard(lost);
@@ -100,7 +94,7 @@ impl ParBuilder<'_> {
         };
         let name = || Arc::clone(&self.name);
         let outputs = self.outputs(
-            &run,
+            &call,
             items,
             || Tally { ended: &ended, own: 0 },
             |tally, index, item| {
@@ -113,57 +107,80 @@ impl ParBuilder<'_> {
                 }
             },
         );
-        let Failed { mut listing, first, cancelled } = failed.into_inner();
-        let skipped = run.skipped();
-        let ending = run.ending(outputs);
-        match (self.fail_after.map(NonZeroUsize::get), first.last()) {
-            // All items before the last failure have been run, so what the plain loop would not have met is left out, though
-            // it may all have been run as well.
-            (Some(most), Some(last)) if first.len() == most && skipped > *last => {
-                let cancelled = cancelled.iter().filter(|index| *index < last).count();
-                panic::discard_all(listing.truncate(*last, most, cancelled));
+        let failed = failed.into_inner();
+        let (last, mut listing) = (failed.last(), failed.listing);
+        let (is_whole, first_skipped) = (outputs.is_some(), call.first_skipped());
+        // A call that stops after enough failures has no outputs, and no other reason to give.
+        let outputs = match call.finish_caught(outputs.or_else(|| last.map(|_| Vec::new()))) {
+            Ok(Ok(outputs)) => outputs,
+            Ok(Err(Stop::Cancelled(_))) => Vec::new(),
+            Ok(Err(Stop::Failed(_, never))) => match never {},
+            Err(payload) => {
+                listing.into_failures().discard();
+                panic::resume(payload)
+            }
+        };
+        match last {
+            // All items before the last failure have run. The plain loop would not have met the items after it, so they
+            // count as skipped, even if all of them have run as well.
+            Some(last) if first_skipped > last => {
+                let cancelled = failed.cancelled.iter().filter(|index| **index < last).count();
+                panic::discard_all(listing.truncate(last, failed.first.len(), cancelled));
                 listing.skip(len - 1 - last, CancelReason::Failed);
             }
-            _ if matches!(ending, Err(Ended::Stopped(_) | Ended::Enough)) => {
-                // Saturating: a source may have more items than it says.
+            // The subtraction saturates, because a source may have more items than it says.
+            _ if !is_whole => {
                 listing.skip(len.saturating_sub(ended.into_inner()), token.reason().unwrap_or(CancelReason::Failed));
             }
             _ => {}
         }
         let failures = listing.into_failures().labelled(|index| self.label(index));
-        match ending {
-            Ok(outputs) if failures.is_empty() => Ok(outputs.into_iter().flatten().collect()),
-            Ok(outputs) => {
-                panic::discard_all(outputs.into_iter().flatten());
-                Err(failures)
-            }
-            Err(Ended::Stopped(Stopped::Cancelled(_)) | Ended::Enough) => Err(failures),
-            Err(Ended::Stopped(Stopped::Failed(_, never))) => match never {},
-            Err(Ended::Panicked(payload)) => {
-                failures.discard();
-                panic::resume(payload)
-            }
+        if is_whole && failures.is_empty() {
+            return Ok(outputs.into_iter().flatten().collect());
         }
+        panic::discard_all(outputs.into_iter().flatten());
+        Err(failures)
     }
 }
 
-/// What has failed.
+/// The failures so far, within the two bounds of a call.
 struct Failed<E> {
+    /// The list, which keeps the first failures up to [`ParBuilder::failures`].
     listing: Listing<E>,
-    /// The lowest indices that failed, as many as the call bears.
+    /// How many failures stop the call.
+    fail_after: Option<NonZeroUsize>,
+    /// The earliest items that failed, at most as many as stop the call.
     first: BTreeSet<usize>,
     /// The items that returned an error after the cancel: no more than ran when it came.
     cancelled: Vec<usize>,
 }
 
 impl<E> Failed<E> {
-    /// Notes that an item failed. If that makes `most`, returns the index of the last that counts.
-    fn note(&mut self, index: usize, most: usize) -> Option<usize> {
-        self.first.insert(index);
-        if self.first.len() > most {
-            self.first.pop_last();
+    fn new(most: usize, fail_after: Option<NonZeroUsize>) -> Self {
+        Failed { listing: Listing::new(most), fail_after, first: BTreeSet::new(), cancelled: Vec::new() }
+    }
+
+    /// Lists a failure; returns the one that the list has no room for.
+    ///
+    /// `after` says why the call had been cancelled before.
+    fn keep(&mut self, index: usize, failure: Failure<E>, after: Option<CancelReason>) -> Option<Failure<E>> {
+        let counts = after.is_none() || failure.panic().is_some();
+        if let Some(most) = self.fail_after.filter(|_| counts) {
+            self.first.insert(index);
+            if self.first.len() > most.get() {
+                self.first.pop_last();
+            }
         }
-        self.first.last().copied().filter(|_| self.first.len() == most)
+        if !counts {
+            self.cancelled.push(index);
+        }
+        self.listing.keep(index, failure, after)
+    }
+
+    /// Returns the item of the last failure that counts, if enough items have failed to stop the call.
+    fn last(&self) -> Option<usize> {
+        let most = self.fail_after?;
+        self.first.last().copied().filter(|_| self.first.len() == most.get())
     }
 }
 

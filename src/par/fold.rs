@@ -1,232 +1,187 @@
-//! Folds whose tree is shaped by the number of items alone, so that the same items give the same bits, however many threads
-//! there are and whichever comes first.
+//! A fold: the items into accumulators, and the accumulators into one.
 
-use std::cell::Cell;
-use std::iter::Peekable;
-use std::num::NonZeroUsize;
+use rayon::iter::{IndexedParallelIterator, IntoParallelIterator};
 
-use rayon::iter::IndexedParallelIterator;
-use rayon::iter::plumbing::{Producer, ProducerCallback};
+use super::builder::ParBuilder;
+use super::call::{Call, Stop};
+use super::tree::Tree;
+use crate::error::Cancelled;
+use crate::token::CancellationToken;
 
-use super::claims::claim_all;
-use super::pool;
-use super::progress::{Count, count};
-use super::run::Run;
-use crate::panic;
-
-/// How many leaves a tree has at most: enough for 64 threads to share uneven work evenly, and so few that the joins cost
-/// nothing where each item takes a nanosecond.
-const LEAVES: usize = 1_024;
-
-/// Why a leaf is not run on.
-enum Pause<A, T, E, I> {
-    Failed(usize, E),
-    /// The token has to be looked at more closely, before this item and the rest.
-    Look(A, usize, T, I),
-}
-
-/// What is done with the items.
-pub(super) struct Fold<'a, E, N, F, C> {
-    pub(super) run: &'a Run<'a, E>,
-    pub(super) identity: N,
-    pub(super) step: F,
-    pub(super) combine: C,
-    pub(super) count: Option<&'a Count<'a>>,
-}
-
-impl<E, N, F, C> Fold<'_, E, N, F, C>
+/// Folds `items` in parallel into accumulators, and combines those in order.
+///
+/// The items are cut into some thousand parts at most. Each part is folded item by item into an accumulator of its own,
+/// which `identity` makes, and `combine` joins the accumulators in pairs. The parts and the pairs depend on the number
+/// of items alone. So the same items give the same bits in every run and at any number of threads.
+///
+/// The result is that of the plain loop if `combine` is associative, and if combining with an `identity()` changes
+/// nothing.
+///
+/// The items, the cancellation and the threads are those of [`par_map`](super::par_map).
+///
+/// # Errors
+///
+/// [`Cancelled`] if `token` was cancelled before all items were folded.
+///
+/// # Panics
+///
+/// If a closure panics, the call resumes the panic of the earliest item, payload intact. A panic of `combine` counts as
+/// that of the first item of its second argument. The panics of the source are those of [`par_map`](super::par_map).
+///
+/// # Examples
+///
+/// ```
+/// use std::collections::BTreeMap;
+/// use brigade::par::par_fold;
+/// use brigade::CancellationToken;
+///
+/// let words = ["to", "be", "or", "not", "to", "be"];
+/// let counts = par_fold(
+///     &CancellationToken::new(),
+///     &words,
+///     BTreeMap::new,
+///     |mut counts, word| {
+///         *counts.entry(*word).or_insert(0) += 1;
+///         counts
+///     },
+///     |mut left, right| {
+///         right.into_iter().for_each(|(word, count)| *left.entry(word).or_insert(0) += count);
+///         left
+///     },
+/// )?;
+/// assert_eq!(counts["be"], 2);
+/// # Ok::<(), brigade::Cancelled>(())
+/// ```
+pub fn par_fold<I, A, N, F, C>(
+    token: &CancellationToken,
+    items: I,
+    identity: N,
+    fold: F,
+    combine: C,
+) -> Result<A, Cancelled>
 where
-    E: Send,
-    N: Sync,
-    F: Sync,
-    C: Sync,
-{
-    /// Folds the items; `None` if it was cancelled, or an item failed.
-    pub(super) fn all<I, A>(&self, items: I, limit: Option<NonZeroUsize>) -> Option<A>
-    where
-        I: IndexedParallelIterator,
-        A: Send,
-        N: Fn() -> A,
-        F: Fn(A, I::Item) -> Result<A, E>,
-        C: Fn(A, A) -> Result<A, E>,
-    {
-        let len = items.len();
-        let leaf = len.div_ceil(LEAVES).max(1);
-        match pool::jobs(limit) {
-            Some(jobs) => {
-                // The leaves are those of the tree, whatever parts the items themselves ask for.
-                let share = |at, _, _, _| leaf_at(at, len, leaf);
-                let work = |(): &mut (), at, len, items: &mut dyn Iterator<Item = I::Item>| self.leaf(items, at, len);
-                let (leaves, _) = claim_all(items, jobs, share, || (), work);
-                if len == 0 {
-                    return self.leaf(std::iter::empty(), 0, 0);
-                }
-                // Where a leaf is missing too, for what lies below it may fail when it is combined, and counts more.
-                self.join(&mut leaves.into_iter().peekable(), 0, len, leaf)
-            }
-            None => items.with_producer(Tree { fold: self, len, leaf }),
-        }
-    }
-
-    /// The items of a leaf, one after the other. A panic is caught for all of them, and told to be that of the one it came
-    /// from: a catch for each would double the time of those that take a nanosecond.
-    fn leaf<A, T>(&self, items: impl Iterator<Item = T>, at: usize, len: usize) -> Option<A>
-    where
-        N: Fn() -> A,
-        F: Fn(A, T) -> Result<A, E>,
-    {
-        // The next item, for the panic and the end alone: read for each item, it would be a chain through memory.
-        let next = Cell::new(at);
-        let step = |folded, index, item| {
-            let folded = (self.step)(folded, item);
-            next.set(index + 1);
-            folded
-        };
-        let folded = panic::catch(|| {
-            let (mut items, mut folded) = ((at..).zip(items), (self.identity)());
-            loop {
-                let (so_far, index, item, rest) = match self.run_on(items, folded, step) {
-                    Ok(_) if next.get() != at + len => return self.run.misfits(next.get(), at + len),
-                    Ok(folded) => {
-                        // At once: that and the index for each item would be a fifth of the time of a sum of floats.
-                        count(self.count.map(Count::shard), len);
-                        return Some(folded);
-                    }
-                    Err(Pause::Failed(index, error)) => return self.run.failed(index, error),
-                    Err(Pause::Look(_folded, index, item, rest)) if self.run.skips(index) => {
-                        // The plain loop would not have met them, and a panic of the folded value's `Drop` comes alone.
-                        panic::discard(item);
-                        panic::discard(rest);
-                        return None;
-                    }
-                    Err(Pause::Look(folded, index, item, rest)) => (folded, index, item, rest),
-                };
-                folded = match step(so_far, index, item) {
-                    Ok(folded) => folded,
-                    Err(error) => return self.run.failed(index, error),
-                };
-                items = rest;
-            }
-        });
-        folded.unwrap_or_else(|payload| self.run.panicked(next.get(), payload))
-    }
-
-    /// Goes on for as long as nothing is in the way. Not inlined, and makes no call but the user's: beside one, be it never made,
-    /// a sum of floats would be kept in memory, and take four times as long.
-    #[inline(never)]
-    fn run_on<A, T, I: Iterator<Item = (usize, T)>>(
-        &self,
-        mut items: I,
-        mut folded: A,
-        step: impl Fn(A, usize, T) -> Result<A, E>,
-    ) -> Result<A, Pause<A, T, E, I>> {
-        let watch = self.run.watch();
-        while let Some((index, item)) = items.next() {
-            if !watch.surely_runs(index) {
-                return Err(Pause::Look(folded, index, item, items));
-            }
-            folded = step(folded, index, item).map_err(|error| Pause::Failed(index, error))?;
-        }
-        Ok(folded)
-    }
-
-    /// Combines two halves; a panic or an error there counts as that of the first item of the second.
-    fn pair<A>(&self, left: Option<A>, right: Option<A>, middle: usize) -> Option<A>
-    where
-        C: Fn(A, A) -> Result<A, E>,
-    {
-        let (left, right) = match (left, right) {
-            (Some(left), Some(right)) if !self.run.skips(middle) => (left, right),
-            (left, right) => {
-                // Caught: unwinding from here would drop what the halves around these hold, whose `Drop` may panic too.
-                if let Err(payload) = panic::catch(|| panic::drop_each(left.into_iter().chain(right))) {
-                    self.run.dropped(payload);
-                }
-                return None;
-            }
-        };
-        match panic::catch(|| (self.combine)(left, right)) {
-            Ok(Ok(both)) => Some(both),
-            Ok(Err(error)) => self.run.failed(middle, error),
-            Err(payload) => self.run.panicked(middle, payload),
-        }
-    }
-
-    /// Combines leaves as the tree does.
-    fn join<A>(
-        &self,
-        leaves: &mut Peekable<impl Iterator<Item = (usize, A)>>,
-        at: usize,
-        len: usize,
-        leaf: usize,
-    ) -> Option<A>
-    where
-        C: Fn(A, A) -> Result<A, E>,
-    {
-        if len <= leaf {
-            return leaves.next_if(|(start, _)| *start == at).map(|(_, leaf)| leaf);
-        }
-        let half = len / 2;
-        let left = self.join(leaves, at, half, leaf);
-        let right = self.join(leaves, at + half, len - half, leaf);
-        self.pair(left, right, at + half)
-    }
-
-    /// A part of the tree.
-    fn part<A, P>(&self, items: P, at: usize, len: usize, leaf: usize) -> Option<A>
-    where
-        P: Producer,
-        A: Send,
-        N: Fn() -> A,
-        F: Fn(A, P::Item) -> Result<A, E>,
-        C: Fn(A, A) -> Result<A, E>,
-    {
-        if len <= leaf {
-            return self.leaf(items.into_iter(), at, len);
-        }
-        if self.run.skips(at) {
-            return None;
-        }
-        let half = len / 2;
-        let (left, right) = items.split_at(half);
-        let (left, right) =
-            rayon::join(|| self.part(left, at, half, leaf), || self.part(right, at + half, len - half, leaf));
-        self.pair(left, right, at + half)
-    }
-}
-
-/// How long the leaf is that begins at an index.
-fn leaf_at(at: usize, len: usize, leaf: usize) -> usize {
-    let (mut start, mut len) = (0, len);
-    while len > leaf {
-        let half = len / 2;
-        if at < start + half {
-            len = half;
-        } else {
-            start += half;
-            len -= half;
-        }
-    }
-    len
-}
-
-struct Tree<'a, T> {
-    fold: &'a T,
-    len: usize,
-    leaf: usize,
-}
-
-impl<T, E, N, F, C, A> ProducerCallback<T> for Tree<'_, Fold<'_, E, N, F, C>>
-where
-    E: Send,
-    N: Fn() -> A + Sync,
-    F: Fn(A, T) -> Result<A, E> + Sync,
-    C: Fn(A, A) -> Result<A, E> + Sync,
+    I: IntoParallelIterator<Iter: IndexedParallelIterator>,
     A: Send,
+    N: Fn() -> A + Send + Sync,
+    F: Fn(A, I::Item) -> A + Send + Sync,
+    C: Fn(A, A) -> A + Send + Sync,
 {
-    type Output = Option<A>;
+    ParBuilder::new().fold(token, items, identity, fold, combine)
+}
 
-    fn callback<P: Producer<Item = T>>(self, producer: P) -> Option<A> {
-        self.fold.part(producer, 0, self.len, self.leaf)
+/// Folds `items` in parallel into accumulators, and combines those in order, until a closure fails.
+///
+/// The parts and the result are those of [`par_fold`].
+///
+/// # Errors
+///
+/// The error of the earliest item. An error of `combine` counts as that of the first item of its second argument.
+/// [`Cancelled`], converted, if `token` was cancelled before all items were folded and no closure had failed.
+///
+/// # Panics
+///
+/// As [`par_fold`], if no error came at an earlier item.
+///
+/// # Examples
+///
+/// ```
+/// use brigade::par::try_par_fold;
+/// use brigade::CancellationToken;
+///
+/// let total = try_par_fold(
+///     &CancellationToken::new(),
+///     ["1", "2", "x"],
+///     || 0_u32,
+///     |total, word| Ok(total + word.parse::<u32>()?),
+///     |left, right| Ok::<_, anyhow::Error>(left + right),
+/// );
+/// assert_eq!(total.unwrap_err().to_string(), "invalid digit found in string");
+/// ```
+pub fn try_par_fold<I, A, E, N, F, C>(
+    token: &CancellationToken,
+    items: I,
+    identity: N,
+    fold: F,
+    combine: C,
+) -> Result<A, E>
+where
+    I: IntoParallelIterator<Iter: IndexedParallelIterator>,
+    A: Send,
+    E: From<Cancelled> + Send,
+    N: Fn() -> A + Send + Sync,
+    F: Fn(A, I::Item) -> Result<A, E> + Send + Sync,
+    C: Fn(A, A) -> Result<A, E> + Send + Sync,
+{
+    ParBuilder::new().try_fold(token, items, identity, fold, combine)
+}
+
+#[expect(clippy::missing_errors_doc, reason = "a shorthand has the errors of the function it links to")]
+impl ParBuilder<'_> {
+    /// Runs [`par_fold`] with the switches of this builder, none of which changes the result.
+    pub fn fold<I, A, N, F, C>(
+        &self,
+        token: &CancellationToken,
+        items: I,
+        identity: N,
+        fold: F,
+        combine: C,
+    ) -> Result<A, Cancelled>
+    where
+        I: IntoParallelIterator<Iter: IndexedParallelIterator>,
+        A: Send,
+        N: Fn() -> A + Send + Sync,
+        F: Fn(A, I::Item) -> A + Send + Sync,
+        C: Fn(A, A) -> A + Send + Sync,
+    {
+        self.try_fold(
+            token,
+            items,
+            identity,
+            |folded, item| Ok(fold(folded, item)),
+            |left, right| Ok(combine(left, right)),
+        )
+    }
+
+    /// Runs [`try_par_fold`] with the switches of this builder, none of which changes the result.
+    pub fn try_fold<I, A, E, N, F, C>(
+        &self,
+        token: &CancellationToken,
+        items: I,
+        identity: N,
+        fold: F,
+        combine: C,
+    ) -> Result<A, E>
+    where
+        I: IntoParallelIterator<Iter: IndexedParallelIterator>,
+        A: Send,
+        E: From<Cancelled> + Send,
+        N: Fn() -> A + Send + Sync,
+        F: Fn(A, I::Item) -> Result<A, E> + Send + Sync,
+        C: Fn(A, A) -> Result<A, E> + Send + Sync,
+    {
+        self.run_fold(token, items, identity, fold, combine).map_err(Stop::into_error)
+    }
+
+    pub(super) fn run_fold<I, A, E, N, F, C>(
+        &self,
+        token: &CancellationToken,
+        items: I,
+        identity: N,
+        fold: F,
+        combine: C,
+    ) -> Result<A, Stop<E>>
+    where
+        I: IntoParallelIterator<Iter: IndexedParallelIterator>,
+        A: Send,
+        E: Send,
+        N: Fn() -> A + Send + Sync,
+        F: Fn(A, I::Item) -> Result<A, E> + Send + Sync,
+        C: Fn(A, A) -> Result<A, E> + Send + Sync,
+    {
+        let items = items.into_par_iter();
+        let (call, counted) = (Call::new(token, items.len()), self.counted(items.len()));
+        let tree = Tree { call: &call, count: counted.as_ref(), identity, step: fold, combine };
+        let folded = tree.fold(items, self.limit);
+        call.finish(folded)
     }
 }

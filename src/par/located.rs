@@ -1,19 +1,22 @@
-//! [`Located`]: maps whose error says which item failed.
+//! [`Located`]: the fallible forms, with errors that say which item failed.
 
 use std::sync::Arc;
 
 use rayon::iter::{IndexedParallelIterator, IntoParallelIterator};
 
 use super::builder::ParBuilder;
-use super::run::Stopped;
+use super::call::Stop;
 use crate::failure::Failure;
 use crate::token::CancellationToken;
 
-/// The fallible forms of a [`ParBuilder`], whose error is a [`Failure`]: with the index of the item that failed, the
-/// [name](ParBuilder::named) and the [label](ParBuilder::labelled). Made by [`ParBuilder::located`].
+/// The fallible forms of a [`ParBuilder`], with an error that says which item failed.
 ///
-/// The closures' error may be any type: of a cancellation a `Failure` knows by itself, as [`Failure::Cancelled`]. A panic is
-/// resumed as ever.
+/// [`ParBuilder::located`] makes it. The error is a [`Failure`], with the index of the item, the
+/// [name](ParBuilder::named) and the [label](ParBuilder::labelled). If two halves are combined in a fold or a
+/// reduction, the index is that of the first item of the second half.
+///
+/// The closures may have any error type, because a `Failure` knows a cancellation by itself, as [`Failure::Cancelled`].
+/// A panic of a closure is resumed as in the other forms. A panic of the closure that makes the label is resumed too.
 ///
 /// # Examples
 ///
@@ -27,7 +30,7 @@ use crate::token::CancellationToken;
 ///     .try_map(&CancellationToken::new(), lines, str::parse::<u32>)
 ///     .unwrap_err();
 /// assert_eq!(failure.to_string(), "line#2 failed: invalid digit found in string");
-/// // Or as people count:
+/// // Counted from 1, as people do:
 /// if let Failure::Error { index, error, .. } = failure {
 ///     assert_eq!(format!("line {}: {error}", index + 1), "line 3: invalid digit found in string");
 /// }
@@ -43,20 +46,9 @@ impl<'a> ParBuilder<'a> {
     }
 }
 
+#[expect(clippy::missing_errors_doc, reason = "a shorthand has the errors of the method it links to")]
 impl Located<'_> {
-    /// As [`ParBuilder::try_map`].
-    ///
-    /// # Cancellation
-    ///
-    /// As for [`try_par_map`](crate::try_par_map).
-    ///
-    /// # Errors
-    ///
-    /// As for [`try_par_map`](crate::try_par_map), as a [`Failure`].
-    ///
-    /// # Panics
-    ///
-    /// As for [`try_par_map`](crate::try_par_map), and if the label's closure does.
+    /// Runs [`ParBuilder::try_map`] with a located error.
     pub fn try_map<I, R, E, F>(&self, token: &CancellationToken, items: I, f: F) -> Result<Vec<R>, Failure<E>>
     where
         I: IntoParallelIterator<Iter: IndexedParallelIterator>,
@@ -64,44 +56,20 @@ impl Located<'_> {
         E: Send,
         F: Fn(I::Item) -> Result<R, E> + Send + Sync,
     {
-        self.0.run_map(token, items, f).map_err(|stopped| self.locate(stopped))
+        self.0.run_map(token, items, f).map_err(|stop| self.locate(stop))
     }
 
-    /// As [`ParBuilder::try_for_each`].
-    ///
-    /// # Cancellation
-    ///
-    /// As for [`try_par_map`](crate::try_par_map).
-    ///
-    /// # Errors
-    ///
-    /// As for [`try_par_map`](crate::try_par_map), as a [`Failure`].
-    ///
-    /// # Panics
-    ///
-    /// As for [`try_map`](Self::try_map).
+    /// Runs [`ParBuilder::try_for_each`] with a located error.
     pub fn try_for_each<I, E, F>(&self, token: &CancellationToken, items: I, f: F) -> Result<(), Failure<E>>
     where
         I: IntoParallelIterator<Iter: IndexedParallelIterator>,
         E: Send,
         F: Fn(I::Item) -> Result<(), E> + Send + Sync,
     {
-        self.0.run_each(token, items, f).map_err(|stopped| self.locate(stopped))
+        self.0.run_for_each(token, items, f).map_err(|stop| self.locate(stop))
     }
 
-    /// As [`ParBuilder::try_map_init`].
-    ///
-    /// # Cancellation
-    ///
-    /// As for [`try_par_map`](crate::try_par_map).
-    ///
-    /// # Errors
-    ///
-    /// As for [`try_par_map_init`](crate::par::try_par_map_init), as a [`Failure`].
-    ///
-    /// # Panics
-    ///
-    /// As for [`try_map`](Self::try_map), and if `init` does.
+    /// Runs [`ParBuilder::try_map_init`] with a located error.
     pub fn try_map_init<I, S, R, E, N, F>(
         &self,
         token: &CancellationToken,
@@ -117,46 +85,20 @@ impl Located<'_> {
         N: Fn() -> S + Send + Sync,
         F: Fn(&mut S, I::Item) -> Result<R, E> + Send + Sync,
     {
-        self.0.run_map_init(token, items, init, f).map_err(|stopped| self.locate(stopped))
+        self.0.run_map_init(token, items, init, f).map_err(|stop| self.locate(stop))
     }
 
-    /// As [`ParBuilder::try_reduce`]. An error that comes when two halves are combined has the index of the first item of the
-    /// second.
-    ///
-    /// # Cancellation
-    ///
-    /// As for [`try_par_map`](crate::try_par_map).
-    ///
-    /// # Errors
-    ///
-    /// As for [`try_par_reduce`](crate::par::try_par_reduce), as a [`Failure`].
-    ///
-    /// # Panics
-    ///
-    /// As for [`try_par_reduce`](crate::par::try_par_reduce), and if the label's closure does.
+    /// Runs [`ParBuilder::try_reduce`] with a located error.
     pub fn try_reduce<I, E, F>(&self, token: &CancellationToken, items: I, op: F) -> Result<Option<I::Item>, Failure<E>>
     where
         I: IntoParallelIterator<Iter: IndexedParallelIterator>,
         E: Send,
         F: Fn(I::Item, I::Item) -> Result<I::Item, E> + Send + Sync,
     {
-        self.0.run_reduce(token, items, op).map_err(|stopped| self.locate(stopped))
+        self.0.run_reduce(token, items, op).map_err(|stop| self.locate(stop))
     }
 
-    /// As [`ParBuilder::try_fold`]. An error that comes when two halves are combined has the index of the first item of the
-    /// second.
-    ///
-    /// # Cancellation
-    ///
-    /// As for [`try_par_map`](crate::try_par_map).
-    ///
-    /// # Errors
-    ///
-    /// As for [`try_par_fold`](crate::par::try_par_fold), as a [`Failure`].
-    ///
-    /// # Panics
-    ///
-    /// As for [`try_par_fold`](crate::par::try_par_fold), and if the label's closure does.
+    /// Runs [`ParBuilder::try_fold`] with a located error.
     pub fn try_fold<I, A, E, N, F, C>(
         &self,
         token: &CancellationToken,
@@ -173,13 +115,13 @@ impl Located<'_> {
         F: Fn(A, I::Item) -> Result<A, E> + Send + Sync,
         C: Fn(A, A) -> Result<A, E> + Send + Sync,
     {
-        self.0.run_fold(token, items, identity, fold, combine).map_err(|stopped| self.locate(stopped))
+        self.0.run_fold(token, items, identity, fold, combine).map_err(|stop| self.locate(stop))
     }
 
-    fn locate<E>(&self, stopped: Stopped<E>) -> Failure<E> {
-        match stopped {
-            Stopped::Cancelled(cancelled) => cancelled.into(),
-            Stopped::Failed(index, error) => {
+    fn locate<E>(&self, stop: Stop<E>) -> Failure<E> {
+        match stop {
+            Stop::Cancelled(cancelled) => cancelled.into(),
+            Stop::Failed(index, error) => {
                 Failure::new(Arc::clone(&self.0.name), index, error).labelled(self.0.label(index))
             }
         }

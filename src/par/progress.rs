@@ -1,4 +1,4 @@
-//! [`Progress`]: how far a map is, for another thread to watch.
+//! [`Progress`]: how many items of a call are done.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,14 +9,14 @@ use parking_lot::Mutex;
 
 use super::pool;
 
-/// How many items of how many are done, for another thread to watch while a map runs.
+/// A count of the items that are done, for another thread to watch while a map runs.
 ///
-/// One may count several calls, one after the other or at once: their items add up.
+/// One `Progress` may count several calls, one after the other or at once: their items add up.
 ///
 /// # Costs
 ///
-/// Each worker counts for itself, some 0.3 ns an item; who asks adds up. A fold counts by parts, a thousandth of the items
-/// each.
+/// Each worker counts for itself, at some 0.3 ns an item, and the thread that asks adds the counts up. A fold counts by
+/// parts of a thousandth of its items.
 ///
 /// # Examples
 ///
@@ -26,7 +26,8 @@ use super::pool;
 ///
 /// let progress = Progress::new();
 /// let lengths = scope(&CancellationToken::new(), |s| {
-///     let map = s.spawn(|s| ParBuilder::new().progress(&progress).map(s.token(), &["one", "three"], |word| word.len()))?;
+///     let builder = ParBuilder::new().progress(&progress);
+///     let map = s.spawn(move |s| builder.map(s.token(), &["one", "three"], |word| word.len()))?;
 ///     while !map.is_finished() {
 ///         eprint!("\r{progress}");
 ///         s.token().sleep(std::time::Duration::from_millis(5))?;
@@ -45,28 +46,32 @@ pub struct Progress {
 #[derive(Default)]
 struct State {
     total: usize,
-    /// Of calls that have ended.
+    /// The items that are done of the calls that have ended.
     done: usize,
+    /// The counters of the calls that run.
     running: Vec<Arc<[Shard]>>,
 }
 
+/// The counter of one worker.
 type Shard = CachePadded<AtomicUsize>;
 
 impl Progress {
-    /// Returns one that has counted nothing.
+    /// Returns a `Progress` that has counted nothing.
     #[must_use]
     pub fn new() -> Self {
         Progress::default()
     }
 
-    /// Returns how many items are done: the closure has returned, a value or an error.
+    /// Returns how many items are done.
+    ///
+    /// An item is done when its closure has returned, a value or an error.
     #[must_use]
     pub fn done(&self) -> usize {
         let state = self.state.lock();
         state.done + state.running.iter().map(|shards| sum(shards)).sum::<usize>()
     }
 
-    /// Returns how many items there are, of all calls that have begun.
+    /// Returns how many items all calls have that have begun.
     #[must_use]
     pub fn total(&self) -> usize {
         self.state.lock().total
@@ -105,9 +110,9 @@ pub(super) struct Count<'a> {
 }
 
 impl Count<'_> {
-    /// The counter of this worker.
+    /// Returns the counter of this worker.
     pub(super) fn shard(&self) -> &AtomicUsize {
-        // A worker of the pool the call began in; any shard would do, but two workers at one might miss an item.
+        // The worker belongs to the pool in which the call began. Two workers at one counter would lose counts.
         &self.shards[rayon::current_thread_index().unwrap_or(0) % self.shards.len()]
     }
 }
@@ -120,7 +125,9 @@ impl Drop for Count<'_> {
     }
 }
 
-/// Counts so many items. Only one worker writes to its shard, so a load and a store do.
+/// Adds to the counter of a worker.
+///
+/// A load and a store suffice, because only that worker writes to it.
 #[inline]
 pub(super) fn count(shard: Option<&AtomicUsize>, items: usize) {
     if let Some(shard) = shard {

@@ -1,39 +1,33 @@
-//! The reductions.
+//! A reduction: the items into one of their own type.
 
 use rayon::iter::{IndexedParallelIterator, IntoParallelIterator};
 
-use super::ParBuilder;
-use super::fold::Fold;
-use super::run::{Run, Stopped};
+use super::builder::ParBuilder;
+use super::call::Stop;
 use crate::error::Cancelled;
 use crate::token::CancellationToken;
 
-/// Reduces `items` in parallel to one, by an `op` that is associative; `None` if there are no items.
+/// Reduces `items` in parallel to one by an associative `op`; `None` if there are no items.
 ///
-/// The tree of calls is shaped by the number of items alone and their order is kept, so the result is the same in every run
-/// and with any number of threads, even where `op` is associative but nearly, as the sum of floats is: the same bits. (They
-/// are not those of the plain loop: some thousand parts are reduced one by one, and their results in pairs.)
+/// The items are reduced in their order, in parts and pairs that depend on their number alone. So the result is the
+/// same in every run and at any number of threads: the same bits, even if `op` is only nearly associative, as the sum
+/// of floats is. They are not the bits of the plain loop, because some thousand parts are reduced one by one, and their
+/// results in pairs.
 ///
-/// Takes the same items as [`par_map`](crate::par_map), and runs in the rayon pool it is called in. What is to be done to the items first is
-/// said by rayon's own `map`.
-///
-/// # Cancellation
-///
-/// As for [`par_map`](crate::par_map).
+/// To do something to the items first, put rayon's own `map` in front. The items, the cancellation and the threads are
+/// those of [`par_map`](super::par_map).
 ///
 /// # Errors
 ///
-/// [`Cancelled`] if `token` was cancelled before all was reduced.
+/// [`Cancelled`] if `token` was cancelled before all items were reduced.
 ///
 /// # Panics
 ///
-/// Resumes a panic of `op`, payload intact; of several, that at the lowest item. Where two halves are combined, that is
-/// the first of the second. Also panics, as [`par_map`](crate::par_map) does, if the source has fewer or more items
-/// than its `len` promises.
+/// As [`par_fold`](super::par_fold).
 ///
 /// # Costs
 ///
-/// That of rayon's own `reduce`, and 3 % more for ten million floats.
+/// The call costs as much as rayon's own `reduce`, and 3 % more for ten million floats.
 ///
 /// # Examples
 ///
@@ -57,20 +51,17 @@ where
     ParBuilder::new().reduce(token, items, op)
 }
 
-/// Reduces `items` in parallel to one, until `op` fails; see [`par_reduce`].
+/// Reduces `items` in parallel to one, until `op` fails.
 ///
-/// # Cancellation
-///
-/// As for [`par_map`](crate::par_map).
+/// The parts and the result are those of [`par_reduce`].
 ///
 /// # Errors
 ///
-/// The error at the lowest item; where two halves are combined, that is the first of the second. [`Cancelled`], converted, if
-/// `token` was cancelled before all was reduced and nothing had failed.
+/// As [`try_par_fold`](super::try_par_fold).
 ///
 /// # Panics
 ///
-/// As for [`par_reduce`], if no error came at a lower item.
+/// As [`try_par_fold`](super::try_par_fold).
 ///
 /// # Examples
 ///
@@ -91,127 +82,9 @@ where
     ParBuilder::new().try_reduce(token, items, op)
 }
 
-/// Folds `items` in parallel: parts of them one by one into an accumulator, which `identity` makes, and the accumulators by
-/// `combine`, in order.
-///
-/// As for [`par_reduce`], the tree is shaped by the number of items alone: the same items give the same bits in every run and
-/// with any number of threads. It is the result of the plain loop where `combine` is associative, and combining with an
-/// `identity()` changes nothing. There are some thousand accumulators at most, but no more than items.
-///
-/// # Cancellation
-///
-/// As for [`par_map`](crate::par_map).
-///
-/// # Errors
-///
-/// [`Cancelled`] if `token` was cancelled before all was folded.
-///
-/// # Panics
-///
-/// As for [`par_reduce`], of the three closures.
-///
-/// # Examples
-///
-/// ```
-/// use std::collections::BTreeMap;
-/// use brigade::par::par_fold;
-/// use brigade::CancellationToken;
-///
-/// let words = ["to", "be", "or", "not", "to", "be"];
-/// let counts = par_fold(
-///     &CancellationToken::new(),
-///     &words,
-///     BTreeMap::new,
-///     |mut counts, word| {
-///         *counts.entry(*word).or_insert(0) += 1;
-///         counts
-///     },
-///     |mut left, right| {
-///         right.into_iter().for_each(|(word, count)| *left.entry(word).or_insert(0) += count);
-///         left
-///     },
-/// )?;
-/// assert_eq!(counts["be"], 2);
-/// # Ok::<(), brigade::Cancelled>(())
-/// ```
-pub fn par_fold<I, A, N, F, C>(
-    token: &CancellationToken,
-    items: I,
-    identity: N,
-    fold: F,
-    combine: C,
-) -> Result<A, Cancelled>
-where
-    I: IntoParallelIterator<Iter: IndexedParallelIterator>,
-    A: Send,
-    N: Fn() -> A + Send + Sync,
-    F: Fn(A, I::Item) -> A + Send + Sync,
-    C: Fn(A, A) -> A + Send + Sync,
-{
-    ParBuilder::new().fold(token, items, identity, fold, combine)
-}
-
-/// Folds `items` in parallel until a closure fails; see [`par_fold`].
-///
-/// # Cancellation
-///
-/// As for [`par_map`](crate::par_map).
-///
-/// # Errors
-///
-/// As for [`try_par_reduce`].
-///
-/// # Panics
-///
-/// As for [`try_par_reduce`], of the three closures.
-///
-/// # Examples
-///
-/// ```
-/// use brigade::par::try_par_fold;
-/// use brigade::CancellationToken;
-///
-/// let total = try_par_fold(
-///     &CancellationToken::new(),
-///     ["1", "2", "x"],
-///     || 0_u32,
-///     |total, word| Ok(total + word.parse::<u32>()?),
-///     |left, right| Ok::<_, anyhow::Error>(left + right),
-/// );
-/// assert_eq!(total.unwrap_err().to_string(), "invalid digit found in string");
-/// ```
-pub fn try_par_fold<I, A, E, N, F, C>(
-    token: &CancellationToken,
-    items: I,
-    identity: N,
-    fold: F,
-    combine: C,
-) -> Result<A, E>
-where
-    I: IntoParallelIterator<Iter: IndexedParallelIterator>,
-    A: Send,
-    E: From<Cancelled> + Send,
-    N: Fn() -> A + Send + Sync,
-    F: Fn(A, I::Item) -> Result<A, E> + Send + Sync,
-    C: Fn(A, A) -> Result<A, E> + Send + Sync,
-{
-    ParBuilder::new().try_fold(token, items, identity, fold, combine)
-}
-
+#[expect(clippy::missing_errors_doc, reason = "a shorthand has the errors of the function it links to")]
 impl ParBuilder<'_> {
-    /// As [`par_reduce`](crate::par::par_reduce), with what this builder says. A limit does not change the result.
-    ///
-    /// # Cancellation
-    ///
-    /// As for [`par_reduce`](crate::par::par_reduce).
-    ///
-    /// # Errors
-    ///
-    /// As for [`par_reduce`](crate::par::par_reduce).
-    ///
-    /// # Panics
-    ///
-    /// As for [`par_reduce`](crate::par::par_reduce).
+    /// Runs [`par_reduce`] with the switches of this builder, none of which changes the result.
     pub fn reduce<I, F>(&self, token: &CancellationToken, items: I, op: F) -> Result<Option<I::Item>, Cancelled>
     where
         I: IntoParallelIterator<Iter: IndexedParallelIterator>,
@@ -220,106 +93,22 @@ impl ParBuilder<'_> {
         self.try_reduce(token, items, |left, right| Ok(op(left, right)))
     }
 
-    /// As [`try_par_reduce`](crate::par::try_par_reduce), with what this builder says. A limit does not change the result.
-    ///
-    /// # Cancellation
-    ///
-    /// As for [`try_par_reduce`](crate::par::try_par_reduce).
-    ///
-    /// # Errors
-    ///
-    /// As for [`try_par_reduce`](crate::par::try_par_reduce).
-    ///
-    /// # Panics
-    ///
-    /// As for [`try_par_reduce`](crate::par::try_par_reduce).
+    /// Runs [`try_par_reduce`] with the switches of this builder, none of which changes the result.
     pub fn try_reduce<I, E, F>(&self, token: &CancellationToken, items: I, op: F) -> Result<Option<I::Item>, E>
     where
         I: IntoParallelIterator<Iter: IndexedParallelIterator>,
         E: From<Cancelled> + Send,
         F: Fn(I::Item, I::Item) -> Result<I::Item, E> + Send + Sync,
     {
-        self.run_reduce(token, items, op).map_err(Stopped::bare)
+        self.run_reduce(token, items, op).map_err(Stop::into_error)
     }
 
-    /// As [`par_fold`](crate::par::par_fold), with what this builder says. A limit does not change the result.
-    ///
-    /// # Cancellation
-    ///
-    /// As for [`par_fold`](crate::par::par_fold).
-    ///
-    /// # Errors
-    ///
-    /// As for [`par_fold`](crate::par::par_fold).
-    ///
-    /// # Panics
-    ///
-    /// As for [`par_fold`](crate::par::par_fold).
-    pub fn fold<I, A, N, F, C>(
-        &self,
-        token: &CancellationToken,
-        items: I,
-        identity: N,
-        fold: F,
-        combine: C,
-    ) -> Result<A, Cancelled>
-    where
-        I: IntoParallelIterator<Iter: IndexedParallelIterator>,
-        A: Send,
-        N: Fn() -> A + Send + Sync,
-        F: Fn(A, I::Item) -> A + Send + Sync,
-        C: Fn(A, A) -> A + Send + Sync,
-    {
-        self.try_fold(
-            token,
-            items,
-            identity,
-            |folded, item| Ok(fold(folded, item)),
-            |left, right| Ok(combine(left, right)),
-        )
-    }
-
-    /// As [`try_par_fold`](crate::par::try_par_fold), with what this builder says. A limit does not change the result.
-    ///
-    /// # Cancellation
-    ///
-    /// As for [`try_par_fold`](crate::par::try_par_fold).
-    ///
-    /// # Errors
-    ///
-    /// As for [`try_par_fold`](crate::par::try_par_fold).
-    ///
-    /// # Panics
-    ///
-    /// As for [`try_par_fold`](crate::par::try_par_fold).
-    pub fn try_fold<I, A, E, N, F, C>(
-        &self,
-        token: &CancellationToken,
-        items: I,
-        identity: N,
-        fold: F,
-        combine: C,
-    ) -> Result<A, E>
-    where
-        I: IntoParallelIterator<Iter: IndexedParallelIterator>,
-        A: Send,
-        E: From<Cancelled> + Send,
-        N: Fn() -> A + Send + Sync,
-        F: Fn(A, I::Item) -> Result<A, E> + Send + Sync,
-        C: Fn(A, A) -> Result<A, E> + Send + Sync,
-    {
-        self.run_fold(token, items, identity, fold, combine).map_err(Stopped::bare)
-    }
-}
-
-/// What the forms are, whose errors are the caller's own or located.
-impl ParBuilder<'_> {
     pub(super) fn run_reduce<I, E, F>(
         &self,
         token: &CancellationToken,
         items: I,
         op: F,
-    ) -> Result<Option<I::Item>, Stopped<E>>
+    ) -> Result<Option<I::Item>, Stop<E>>
     where
         I: IntoParallelIterator<Iter: IndexedParallelIterator>,
         E: Send,
@@ -331,27 +120,5 @@ impl ParBuilder<'_> {
             (None, right) => Ok(right),
         };
         self.run_fold(token, items, || None, |left, item| pair(left, Some(item)), pair)
-    }
-
-    pub(super) fn run_fold<I, A, E, N, F, C>(
-        &self,
-        token: &CancellationToken,
-        items: I,
-        identity: N,
-        fold: F,
-        combine: C,
-    ) -> Result<A, Stopped<E>>
-    where
-        I: IntoParallelIterator<Iter: IndexedParallelIterator>,
-        A: Send,
-        E: Send,
-        N: Fn() -> A + Send + Sync,
-        F: Fn(A, I::Item) -> Result<A, E> + Send + Sync,
-        C: Fn(A, A) -> Result<A, E> + Send + Sync,
-    {
-        let items = items.into_par_iter();
-        let (run, counted) = (Run::new(token, items.len()), self.counted(items.len()));
-        let folded = Fold { run: &run, identity, step: fold, combine, count: counted.as_ref() }.all(items, self.limit);
-        run.end(folded, Vec::<()>::new()).map(|(folded, _)| folded)
     }
 }

@@ -2,21 +2,17 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use brigade::{CancelReason, CancellationToken, Cancelled, ParallelIteratorExt};
-use rayon::ThreadPoolBuilder;
+use brigade::{CancelReason, Cancelled, ParallelIteratorExt};
 use rayon::iter::{
     IndexedParallelIterator, IntoParallelIterator, IntoParallelRefIterator, ParallelBridge, ParallelIterator,
 };
 
+use super::{live, pool};
 use crate::util::{Census, watched};
-
-fn live() -> CancellationToken {
-    CancellationToken::new()
-}
 
 fn in_pools(test: impl Fn(usize) + Send + Sync) {
     for threads in [1, 2, 8] {
-        ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| test(threads));
+        pool(threads).install(|| test(threads));
     }
 }
 

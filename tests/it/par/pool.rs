@@ -1,30 +1,22 @@
-//! The maps where rayon can start no threads: each ends as the plain loop does, on the calling thread.
+//! Maps for which rayon can start no threads: each ends as the plain loop does, on the calling thread.
 
 use std::collections::BTreeMap;
 use std::thread;
 
 use brigade::par::{Progress, par_map_init, par_reduce};
-use brigade::{CancelReason, CancellationToken, Cancelled, ParBuilder, par_map, scope};
+use brigade::{CancelReason, Cancelled, ParBuilder, par_map, scope};
 use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, IntoParallelRefIterator, ParallelIterator};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use crate::par::{Fate, ending, run};
+use super::{Fate, builders, ending, live, run};
 use crate::util::{alone, threads, until_threads, watched};
 
 /// 32 stacks of 256 MB in 1 GB of address space.
 const NO_ROOM: &str = "-v 1200000 && export RUST_MIN_STACK=268435456 RAYON_NUM_THREADS=32 MALLOC_ARENA_MAX=1";
 
-fn live() -> CancellationToken {
-    CancellationToken::new()
-}
-
 /// A pool for which there is room.
 fn own_pool() -> ThreadPool {
     ThreadPoolBuilder::new().num_threads(2).stack_size(1 << 20).build().unwrap()
-}
-
-fn builders() -> [ParBuilder<'static>; 3] {
-    [ParBuilder::new(), ParBuilder::new().limit(1), ParBuilder::new().limit(2)]
 }
 
 /// Every form, as text.
@@ -66,7 +58,9 @@ fn without_a_pool_every_form_has_the_outputs_the_error_and_the_panic_of_the_loop
     }
     watched(|| {
         let ends = [None, Some((1_000, Fate::Fail)), Some((1_000, Fate::Panic))].map(fates);
-        for (builder, fates) in builders().iter().flat_map(|builder| ends.iter().map(move |fates| (builder, fates))) {
+        for (builder, fates) in
+            builders([1, 2]).iter().flat_map(|builder| ends.iter().map(move |fates| (builder, fates)))
+        {
             let loops =
                 ending(|| fates.iter().enumerate().map(|(at, fate)| run(at, *fate)).collect::<Result<Vec<_>, _>>());
             let mut seen = forms(builder, fates);
@@ -89,7 +83,7 @@ fn without_a_pool_all_runs_on_the_calling_thread_with_one_state_and_a_count_and_
     }
     watched(|| {
         let (before, progress, caller) = (threads(), Progress::new(), thread::current().id());
-        for builder in builders() {
+        for builder in builders([1, 2]) {
             let builder = builder.progress(&progress);
             let ids = builder.map(&live(), 0..100, |_| thread::current().id()).unwrap();
             assert!(ids.iter().all(|id| *id == caller));
@@ -123,7 +117,7 @@ fn without_a_pool_maps_run_within_maps_and_in_scopes() {
         let inner = |outer: u32| par_reduce(&live(), 0..outer, |a, b| a + b).unwrap().unwrap_or(0);
         let expected: Vec<u32> = (0..20).map(|outer| (0..outer).sum()).collect();
         let nested = || {
-            for builder in builders() {
+            for builder in builders([1, 2]) {
                 assert_eq!(builder.map(&live(), 0..20, inner).unwrap(), expected);
                 let (sums, _) = builder.map_init(&live(), 0..20, || 0, |_, outer| inner(outer)).unwrap();
                 assert_eq!(sums, expected);
@@ -157,7 +151,7 @@ fn without_a_pool_a_sum_of_floats_has_the_bits_it_has_with_one() {
             builder.reduce(&live(), floats, |a, b| a + b).unwrap().unwrap().to_bits()
         };
         let bits = own_pool().install(|| sum(&ParBuilder::new()));
-        builders().iter().for_each(|builder| assert_eq!(sum(builder), bits));
+        builders([1, 2]).iter().for_each(|builder| assert_eq!(sum(builder), bits));
     });
 }
 
@@ -184,7 +178,7 @@ fn where_the_global_pool_is_refused_a_map_in_a_pool_of_the_programs_own_uses_tha
         assert_eq!(par_map(&live(), 0..3, |_| rayon::current_thread_index()), Ok(vec![None; 3]));
         until_threads(before);
         let own = own_pool();
-        for builder in [ParBuilder::new(), ParBuilder::new().limit(2)] {
+        for builder in builders([2]) {
             let both = std::sync::Barrier::new(2);
             let meets = (0..2).into_par_iter().with_max_len(1);
             let meet = |_| (both.wait(), rayon::current_thread_index().unwrap()).1;

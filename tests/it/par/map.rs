@@ -1,43 +1,13 @@
+//! `par_map` and `try_par_map`, and the promises of every map.
+
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use brigade::{CancelReason, CancellationToken, Cancelled, par_map, scope, try_par_map};
 use proptest::prelude::*;
 use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, IntoParallelRefIterator};
-use rayon::{ThreadPool, ThreadPoolBuilder};
 
+use super::{Fate, ending, live, pool, run};
 use crate::util::{Census, alone, message_of, payload_of, watched};
-
-fn live() -> CancellationToken {
-    CancellationToken::new()
-}
-
-pub(crate) fn pool(threads: usize) -> ThreadPool {
-    ThreadPoolBuilder::new().num_threads(threads).build().unwrap()
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Fate {
-    Pass,
-    Fail,
-    Panic,
-}
-
-pub(crate) fn run(item: usize, fate: Fate) -> Result<usize, anyhow::Error> {
-    match fate {
-        Fate::Pass => Ok(item * 3),
-        Fate::Fail => Err(anyhow::anyhow!("item {item} failed")),
-        Fate::Panic => panic!("item {item} panicked"),
-    }
-}
-
-/// Values, error or panic, as text.
-pub(crate) fn ending<T: std::fmt::Debug>(run: impl FnOnce() -> Result<T, anyhow::Error>) -> String {
-    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)) {
-        Ok(Ok(values)) => format!("{values:?}"),
-        Ok(Err(error)) => error.to_string(),
-        Err(payload) => *payload.downcast::<String>().expect("a formatted message"),
-    }
-}
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
@@ -172,7 +142,7 @@ fn an_item_that_fails_because_the_program_cancels_the_callers_token_counts_if_it
         let meets = [0, 1].into_par_iter().with_max_len(1);
         let ended = pool(2).install(|| try_par_map(&token, meets, |item| wait_or_fail(item, &token, true)));
         assert_eq!(ended.unwrap_err().to_string(), "cancelled: requested");
-        // What the documentation recommends instead.
+        // The documentation recommends this instead.
         let ended = scope(&live(), |s| {
             for item in 0..2 {
                 s.spawn(move |s| wait_or_fail(item, s.token(), false))?;

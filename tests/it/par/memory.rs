@@ -3,7 +3,7 @@
 use brigade::par::Progress;
 use brigade::{CancelReason, CancellationToken, Cancelled, ParBuilder};
 
-use crate::par::{ending, pool};
+use super::{builders, ending, pool};
 use crate::util::{alone, watched};
 
 const ITEMS: usize = usize::MAX;
@@ -14,12 +14,7 @@ fn wide(item: usize) -> Wide {
     [item as u64; 4]
 }
 
-fn builders(progress: &Progress) -> [ParBuilder<'_>; 4] {
-    let builder = || ParBuilder::new().progress(progress);
-    [builder(), builder().limit(1), builder().limit(2), builder().limit(5)]
-}
-
-/// Every form that has outputs, of so many items that no machine has room for them, as text.
+/// The ends of every form that has outputs, as text. No machine has room for the outputs of all items.
 fn forms<T: Send + std::fmt::Debug>(
     builder: &ParBuilder<'_>,
     token: &CancellationToken,
@@ -47,7 +42,8 @@ fn forms<T: Send + std::fmt::Debug>(
 fn fails_at_1000(items: usize) {
     let progress = Progress::new();
     for threads in [1, 2, 4] {
-        for builder in builders(&progress) {
+        for builder in builders([1, 2, 5]) {
+            let builder = builder.progress(&progress);
             pool(threads).install(|| {
                 let token = CancellationToken::new();
                 let fails = |item| if item == 1_000 { Err(anyhow::anyhow!("item 1000")) } else { Ok(wide(item)) };
@@ -94,7 +90,7 @@ fn a_map_whose_outputs_the_system_has_no_room_for_ends_with_its_error_panic_or_c
 #[test]
 fn a_map_whose_outputs_take_no_room_ends_with_its_error() {
     watched(|| {
-        for builder in builders(&Progress::new()) {
+        for builder in builders([1, 2, 5]) {
             let fails = |item| if item == 1_000 { Err(anyhow::anyhow!("item 1000")) } else { Ok(()) };
             let seen = pool(2).install(|| forms(&builder, &CancellationToken::new(), ITEMS, &fails));
             assert_eq!(seen, ["item 1000"; 3], "{builder:?}");
@@ -108,7 +104,7 @@ fn a_map_whose_outputs_just_fit_returns_them_also_with_a_limit() {
     const LIMITS: &str = "-v 780000 && export MALLOC_ARENA_MAX=1";
     if alone!(a_map_whose_outputs_just_fit_returns_them_also_with_a_limit, LIMITS) {
         watched(|| {
-            for builder in [ParBuilder::new(), ParBuilder::new().limit(1), ParBuilder::new().limit(2)] {
+            for builder in builders([1, 2]) {
                 let page = |item: u64| [item; 2_000];
                 let pages =
                     pool(2).install(|| builder.map(&CancellationToken::new(), 0..25_000_usize, |at| page(at as u64)));

@@ -3,23 +3,11 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use brigade::par::Progress;
-use brigade::{CancelReason, CancellationToken, Cancelled, Failure, ParBuilder};
+use brigade::{CancelReason, Cancelled, Failure, ParBuilder};
 use proptest::prelude::*;
 
+use super::{builders, limited, live, pool};
 use crate::util::{Census, message_of, watched};
-
-fn live() -> CancellationToken {
-    CancellationToken::new()
-}
-
-fn pool(threads: usize) -> rayon::ThreadPool {
-    rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap()
-}
-
-/// Without a limit, and with one.
-fn builders<'a>() -> [ParBuilder<'a>; 3] {
-    [ParBuilder::new(), ParBuilder::new().limit(1), ParBuilder::new().limit(3)]
-}
 
 #[derive(Debug, PartialEq, Eq)]
 struct Bad(usize);
@@ -34,7 +22,7 @@ impl std::fmt::Display for Bad {
 fn every_fallible_form_says_which_item_failed_first() {
     let even = |item: usize| if item % 1_000 < 700 { Ok(item) } else { Err(Bad(item)) };
     let label = |index: usize| format!("file {index}");
-    for builder in builders() {
+    for builder in builders([1, 3]) {
         let located = builder.named("line").labelled(&label).located();
         let shown = pool(3).install(|| {
             [
@@ -60,7 +48,7 @@ fn every_fallible_form_says_which_item_failed_first() {
 fn a_located_form_says_that_it_was_cancelled_and_resumes_panics() {
     let token = live();
     token.cancel_with(CancelReason::Signal(2));
-    for builder in builders() {
+    for builder in builders([1, 3]) {
         let located = builder.located();
         // An error that knows nothing of cancellation.
         let failure = located.try_map(&token, 0..9_usize, |item| Err::<(), _>(Bad(item))).unwrap_err();
@@ -81,7 +69,7 @@ fn a_list_of_failures_has_the_labels_of_errors_and_of_panics() {
         asked.fetch_add(1, Ordering::SeqCst);
         names[index].to_owned()
     };
-    for builder in builders() {
+    for builder in builders([1, 3]) {
         let failures = builder.labelled(&label).collect_all(&live(), 0..4_usize, |item| match item {
             1 => Err(Bad(item)),
             3 => panic!("a bug"),
@@ -97,7 +85,7 @@ fn a_list_of_failures_has_the_labels_of_errors_and_of_panics() {
 fn a_label_that_panics_ends_the_call_by_that_panic_and_loses_no_output() {
     let census = Census::default();
     let label = |_: usize| -> String { panic!("no label") };
-    for builder in builders() {
+    for builder in builders([1, 3]) {
         let builder = builder.labelled(&label);
         let fails = |item: usize| if item == 50 { Err(census.make(item)) } else { Ok(census.make(item)) };
         assert_eq!(message_of(|| drop(builder.collect_all(&live(), 0..100, fails).map_err(|_| ()))), "no label");
@@ -117,7 +105,7 @@ fn to_fail_after_no_failure_is_refused_where_it_is_set() {
 fn of_a_cancelled_map_what_failed_was_cancelled_and_was_skipped_adds_up() {
     watched(|| {
         for threads in [1, 2, 4] {
-            for builder in builders() {
+            for builder in builders([1, 3]) {
                 let (token, progress, good) = (live(), Progress::new(), AtomicUsize::new(0));
                 let result = pool(threads).install(|| {
                     builder.fail_after(1_000).progress(&progress).collect_all(&token, 0..5_000_usize, |item| {
@@ -138,6 +126,43 @@ fn of_a_cancelled_map_what_failed_was_cancelled_and_was_skipped_adds_up() {
                 assert_eq!(failures.cancel_reason(), Some(CancelReason::Requested));
             }
         }
+    });
+}
+
+#[test]
+fn all_failures_are_listed_in_order_up_to_a_bound_and_a_panic_is_not_lost() {
+    watched(|| {
+        for limit in [None, Some(1), Some(2)] {
+            let builder = limited(limit).named("line").failures(3);
+            let failures = pool(4)
+                .install(|| {
+                    builder.collect_all(&live(), 0..1_000_usize, |item| match item % 100 {
+                        50 => Err(anyhow::anyhow!("bad")),
+                        99 if item > 900 => panic!("worse"),
+                        _ => Ok(item),
+                    })
+                })
+                .unwrap_err();
+            assert_eq!(failures.iter().map(brigade::Failure::index).collect::<Vec<_>>(), [50, 150, 250]);
+            assert_eq!((failures.count(), failures.omitted()), (11, 8));
+            assert_eq!(failures.to_string(), "line#50 failed: bad, and 10 other failures");
+            assert_eq!(message_of(|| drop(failures.resume_panic())), "worse");
+        }
+        let token = live();
+        let failures = pool(1).install(|| {
+            ParBuilder::new().collect_all(&token, 0..100, |item| {
+                if item == 20 {
+                    token.cancel();
+                    anyhow::bail!("bad");
+                }
+                Ok(item)
+            })
+        });
+        // The item has cancelled the token before it failed.
+        let failures = failures.unwrap_err();
+        assert_eq!((failures.count(), failures.cancelled_count(), failures.skipped()), (0, 1, 79));
+        assert_eq!(failures.cancelled()[0].to_string(), "item#20 failed: bad");
+        assert_eq!(failures.to_string(), "cancelled: requested; 1 cancelled, 79 skipped");
     });
 }
 
@@ -174,12 +199,11 @@ proptest! {
         limit in prop::option::of(1_usize..4),
         threads in 1_usize..4,
     ) {
-        // What the plain loop would have met.
+        // The failures that the plain loop would have met.
         let met: Vec<usize> = bad.iter().copied().take(most).collect();
         let skipped = if bad.len() >= most { 399 - met[most - 1] } else { 0 };
         let census = Census::default();
-        let builder = ParBuilder::new().fail_after(most).failures(kept);
-        let builder = limit.map_or(builder.clone(), |limit| builder.clone().limit(limit));
+        let builder = limited(limit).fail_after(most).failures(kept);
         let result = pool(threads).install(|| {
             builder.collect_all(&live(), 0..400_usize, |item| match bad.contains(&item) {
                 true if item % 3 == 0 => std::panic::resume_unwind(Box::new(census.make("a panic"))),

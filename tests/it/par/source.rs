@@ -7,7 +7,7 @@ use brigade::{CancelReason, CancellationToken, Cancelled, ParBuilder};
 use rayon::iter::plumbing::{Consumer, Producer, ProducerCallback, UnindexedConsumer, bridge};
 use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
 
-use crate::par::{Fate, ending, pool, run};
+use super::{Fate, builders, ending, live, pool, run};
 use crate::util::{Census, message_of, watched};
 
 /// The numbers from `start` on, of which one part is not as long as it should be: the part that holds the number `at`.
@@ -81,7 +81,7 @@ impl IndexedParallelIterator for Faulty {
     }
 }
 
-/// Runs every form on the source, as text. `run` is what is done with an item.
+/// Runs every form on the source, as text. `run` is the closure for an item.
 fn forms(
     builder: &ParBuilder<'_>,
     token: &CancellationToken,
@@ -106,17 +106,13 @@ fn forms(
 }
 
 impl Faulty {
-    /// A reduction has no closure for an item, so what is done with it is a `map` in front.
+    /// A reduction has no closure for an item, so the closure is a `map` in front.
     fn map_to<'a>(
         self,
         f: impl Fn(usize) -> usize + Sync + Send + 'a,
     ) -> impl IndexedParallelIterator<Item = usize> + 'a {
         self.map(f)
     }
-}
-
-fn builders() -> [ParBuilder<'static>; 4] {
-    [ParBuilder::new(), ParBuilder::new().limit(1), ParBuilder::new().limit(2), ParBuilder::new().limit(5)]
 }
 
 /// Lengths of which a leaf of a fold has one item, or several, and the places in them.
@@ -127,9 +123,11 @@ const PLACES: [(usize, usize); 9] =
 fn a_source_with_fewer_items_than_its_len_is_the_same_clear_panic_in_every_form() {
     watched(|| {
         for threads in [1, 3] {
-            for (builder, (end, at)) in builders().iter().flat_map(|builder| PLACES.map(|place| (builder, place))) {
+            for (builder, (end, at)) in
+                builders([1, 2, 5]).iter().flat_map(|builder| PLACES.map(|place| (builder, place)))
+            {
                 let source = Faulty { start: 0, end, at, fault: Fault::Short };
-                let seen = pool(threads).install(|| forms(builder, &CancellationToken::new(), source, &Ok));
+                let seen = pool(threads).install(|| forms(builder, &live(), source, &Ok));
                 let expected = format!("the source has fewer items than the {end} that its len promised");
                 for (form, seen) in seen {
                     assert_eq!(seen, expected, "{form} of {end} items, {at} is missing, {builder:?}");
@@ -143,9 +141,11 @@ fn a_source_with_fewer_items_than_its_len_is_the_same_clear_panic_in_every_form(
 fn a_source_with_more_items_than_its_len_shifts_no_output_and_is_a_clear_panic_in_every_form() {
     watched(|| {
         for threads in [1, 3] {
-            for (builder, (end, at)) in builders().iter().flat_map(|builder| PLACES.map(|place| (builder, place))) {
+            for (builder, (end, at)) in
+                builders([1, 2, 5]).iter().flat_map(|builder| PLACES.map(|place| (builder, place)))
+            {
                 let source = Faulty { start: 0, end, at, fault: Fault::Long };
-                let seen = pool(threads).install(|| forms(builder, &CancellationToken::new(), source, &Ok));
+                let seen = pool(threads).install(|| forms(builder, &live(), source, &Ok));
                 let expected = format!("the source has more items than the {end} that its len promised");
                 for (form, seen) in seen {
                     assert_eq!(seen, expected, "{form} of {end} items, {at} is there twice, {builder:?}");
@@ -160,12 +160,12 @@ fn a_failure_or_a_cancel_that_ends_the_call_counts_more_than_a_source_of_the_wro
     watched(|| {
         for threads in [1, 3] {
             for (builder, fault) in
-                builders().iter().flat_map(|builder| [Fault::Short, Fault::Long].map(|f| (builder, f)))
+                builders([1, 2, 5]).iter().flat_map(|builder| [Fault::Short, Fault::Long].map(|f| (builder, f)))
             {
                 let source = Faulty { start: 0, end: 5_000, at: 4_500, fault };
                 for fate in [Fate::Fail, Fate::Panic] {
                     let fails = |item| run(item, if item == 3 { fate } else { Fate::Pass });
-                    let token = CancellationToken::new();
+                    let token = live();
                     // A list of all failures is no end of the call: it has to be whole, or not at all.
                     let seen = pool(threads).install(|| forms(builder, &token, source, &fails));
                     for (form, seen) in seen.into_iter().filter(|(form, _)| *form != "collect_all") {
@@ -173,7 +173,7 @@ fn a_failure_or_a_cancel_that_ends_the_call_counts_more_than_a_source_of_the_wro
                         assert_eq!(seen, expected, "{form}, {fault:?}, {builder:?}");
                     }
                 }
-                let token = CancellationToken::new();
+                let token = live();
                 let cancels = |item| {
                     if item == 3 {
                         token.cancel_with(CancelReason::Deadline);
@@ -194,8 +194,8 @@ fn a_failure_or_a_cancel_that_ends_the_call_counts_more_than_a_source_of_the_wro
 #[test]
 fn after_a_cancel_the_items_that_a_short_source_lacks_count_as_skipped() {
     watched(|| {
-        for builder in builders() {
-            let token = CancellationToken::new();
+        for builder in builders([1, 2, 5]) {
+            let token = live();
             let source = Faulty { start: 0, end: 10, at: 8, fault: Fault::Short };
             let cancels = |item| {
                 if item == 7 {
@@ -213,10 +213,12 @@ fn after_a_cancel_the_items_that_a_short_source_lacks_count_as_skipped() {
 fn a_source_that_panics_ends_every_form_with_its_panic() {
     watched(|| {
         for threads in [1, 3] {
-            for (builder, (end, at)) in builders().iter().flat_map(|builder| PLACES.map(|place| (builder, place))) {
+            for (builder, (end, at)) in
+                builders([1, 2, 5]).iter().flat_map(|builder| PLACES.map(|place| (builder, place)))
+            {
                 let source = Faulty { start: 0, end, at, fault: Fault::Panics };
                 let seen = pool(threads).install(|| {
-                    let token = CancellationToken::new();
+                    let token = live();
                     let folded = builder.clone();
                     let mut seen = vec![("map", message_of(|| _ = builder.map(&token, source, |item| item)))];
                     seen.push(("for_each", message_of(|| _ = builder.for_each(&token, source, drop))));
@@ -245,8 +247,8 @@ fn a_source_that_panics_when_it_is_split_ends_collect_all_and_map_init_and_drops
         }
     }
     watched(|| {
-        for builder in builders() {
-            let (census, token) = (Census::default(), CancellationToken::new());
+        for builder in builders([1, 2, 5]) {
+            let (census, token) = (Census::default(), live());
             let source = || {
                 let items = (0..1_000_usize).into_par_iter().with_max_len(10);
                 items.map_with(Splits(Arc::default()), |_, item| item)
@@ -267,7 +269,7 @@ fn a_source_that_panics_when_it_is_split_ends_collect_all_and_map_init_and_drops
 fn what_is_done_with_an_item_is_never_done_with_one_too_many_under_a_limit() {
     watched(|| {
         for limit in [1, 3] {
-            let (ran, token) = (AtomicUsize::new(0), CancellationToken::new());
+            let (ran, token) = (AtomicUsize::new(0), live());
             let source = Faulty { start: 0, end: 100, at: 99, fault: Fault::Long };
             let count = |_| _ = ran.fetch_add(1, Ordering::Relaxed);
             message_of(|| _ = pool(2).install(|| ParBuilder::new().limit(limit).for_each(&token, source, count)));
@@ -279,11 +281,11 @@ fn what_is_done_with_an_item_is_never_done_with_one_too_many_under_a_limit() {
 #[test]
 fn rayons_panic_fuse_hides_no_panic_of_the_items() {
     watched(|| {
-        for builder in builders() {
+        for builder in builders([1, 2, 5]) {
             for _ in 0..50 {
                 let source = (0..1_000_usize).into_par_iter().panic_fuse();
                 let panics = |item| assert_ne!(item, 500, "the item panicked");
-                let token = CancellationToken::new();
+                let token = live();
                 let message = message_of(|| _ = pool(2).install(|| builder.for_each(&token, source.clone(), panics)));
                 assert!(message.contains("the item panicked"), "{builder:?}: {message}");
                 let message = message_of(|| _ = pool(2).install(|| builder.map(&token, source, panics)));
