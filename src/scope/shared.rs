@@ -19,7 +19,7 @@ use super::ledger::{Ledger, NoValue};
 use super::limit::{Host, Limit};
 use super::threads::Threads;
 use crate::error::{CancelReason, Cancelled};
-use crate::failure::Failure;
+use crate::failure::{Failure, Panic};
 use crate::hooks::{Hooks, Outcome};
 use crate::panic::{self, Payload};
 use crate::thread;
@@ -210,7 +210,7 @@ impl<'scope, E: From<Cancelled>> Shared<'scope, E> {
 
     /// Makes a panic a value, and tells the hooks.
     fn panicked(&self, name: Arc<str>, index: usize, payload: Payload) -> Failure<E> {
-        let panic = panic::value(name, index, payload);
+        let panic = Panic::new(name, index, payload);
         if let Some(hooks) = self.hooks {
             if let Err(second) = panic::catch(|| hooks.panicked(&panic)) {
                 panic::discard(second);
