@@ -4,14 +4,15 @@ use std::convert::Infallible;
 use std::mem;
 
 use super::Pipeline;
-use super::claim::Source;
-use super::run::{Early, Refused, Run, Stop};
+use super::run::Run;
+use super::source::Source;
 use super::stage::Stage;
+use super::stop::{Refused, Stop};
 use crate::error::Cancelled;
 use crate::panic::{self, Guarded};
 use crate::token::CancellationToken;
 
-/// The ends.
+/// Ends.
 impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
     /// Runs the pipeline and calls `f` with each output, on the calling thread.
     ///
@@ -75,15 +76,15 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
     {
         let mut f = f;
         let ended = self.run(token, (), move |(), output| f(output).map_err(Refused::Failed));
-        ended.map_err(|early| match early {
-            Early::Source(error) => error.into(),
-            Early::Here(Stop::Cancelled) => cancellation(token).into(),
-            Early::Here(Stop::Stage(error)) => error.into(),
-            Early::Here(Stop::Sink(error)) => error,
+        ended.map_err(|stop| match stop {
+            Stop::Cancelled => cancellation(token).into(),
+            Stop::Source(error) => error.into(),
+            Stop::Stage(error) => error.into(),
+            Stop::Sink(error) => error,
         })
     }
 
-    /// Runs the pipeline and collects its outputs, in a vector first and from there into `C`.
+    /// Runs the pipeline and collects its outputs into `C`, by way of a vector.
     ///
     /// Collecting results into a `Result` does not end the run at the first error, as it does with an iterator: make the
     /// stage a [`try_map`](Self::try_map) for that.
@@ -94,8 +95,8 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
     ///
     /// # Errors
     ///
-    /// The error of the first item to fail in a stage; [`Cancelled`], converted, if `token` was cancelled before. What was
-    /// collected until then is dropped.
+    /// The error of the first item to fail in a stage; [`Cancelled`], converted, if `token` was cancelled before. The
+    /// outputs collected until then are dropped.
     ///
     /// # Panics
     ///
@@ -110,8 +111,8 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
         Ok(mem::take(&mut outputs.0).into_iter().collect())
     }
 
-    /// Runs the pipeline and makes one value of its outputs: `f` is given what there is so far and the next output, on the
-    /// calling thread.
+    /// Runs the pipeline and makes one value of its outputs: on the calling thread `f` is given the value so far and the
+    /// next output.
     ///
     /// # Cancellation
     ///
@@ -119,7 +120,7 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
     ///
     /// # Errors
     ///
-    /// As for [`for_each`](Self::for_each). What there was so far is dropped.
+    /// As for [`for_each`](Self::for_each). The value made so far is dropped.
     ///
     /// # Panics
     ///
@@ -180,9 +181,9 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
         self.fold(token, 0, |count, _| count + 1)
     }
 
-    /// Runs the pipeline until its first output, and returns that; `None` if there is none. The source may be endless.
+    /// Runs the pipeline until its first output, and returns that, or `None` if there is none.
     ///
-    /// The first output is that of the earliest item that has one, or, [unordered](Pipeline::unordered), any. A
+    /// The source may be endless. The first output is that of the earliest item that has one, or, [unordered](Pipeline::unordered), any. A
     /// `next()` of the source that is under way is waited for, unless the [`window`](Pipeline::window) is 1; see
     /// [Blocking sources](Pipeline#blocking-sources).
     ///
@@ -192,11 +193,11 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
     ///
     /// # Errors
     ///
-    /// The error of an item below the first output; [`Cancelled`], converted, if `token` was cancelled before.
+    /// The error of an item before the first output; [`Cancelled`], converted, if `token` was cancelled before.
     ///
     /// # Panics
     ///
-    /// Resumes a panic of the source or a stage below the first output.
+    /// Resumes a panic of the source or a stage before the first output.
     ///
     /// # Examples
     ///
@@ -217,10 +218,10 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
     {
         match self.run(token, (), |(), output| Err(Refused::Failed(output))) {
             Ok(()) => Ok(None),
-            Err(Early::Here(Stop::Sink(first))) => Ok(Some(first)),
-            Err(Early::Source(error)) => Err(error.into()),
-            Err(Early::Here(Stop::Stage(error))) => Err(error),
-            Err(Early::Here(Stop::Cancelled)) => Err(cancellation(token).into()),
+            Err(Stop::Sink(first)) => Ok(Some(first)),
+            Err(Stop::Source(error)) => Err(error.into()),
+            Err(Stop::Stage(error)) => Err(error),
+            Err(Stop::Cancelled) => Err(cancellation(token).into()),
         }
     }
 
@@ -235,15 +236,15 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
             f(state, output);
             Ok(())
         };
-        self.run(token, state, sink).map_err(|early: Early<_, _, Infallible>| match early {
-            Early::Source(error) => error.into(),
-            Early::Here(Stop::Cancelled) => cancellation(token).into(),
-            Early::Here(Stop::Stage(error)) => error,
-            Early::Here(Stop::Sink(never)) => match never {},
+        self.run(token, state, sink).map_err(|stop: Stop<_, _, Infallible>| match stop {
+            Stop::Cancelled => cancellation(token).into(),
+            Stop::Source(error) => error.into(),
+            Stop::Stage(error) => error,
+            Stop::Sink(never) => match never {},
         })
     }
 
-    fn run<A, F, E>(self, token: &CancellationToken, state: A, sink: F) -> Result<A, Early<S::Error, W::Error, E>>
+    fn run<A, F, E>(self, token: &CancellationToken, state: A, sink: F) -> Result<A, Stop<S::Error, W::Error, E>>
     where
         F: FnMut(&mut A, W::Output) -> Result<(), Refused<E>>,
         S::Item: Send,
