@@ -3,6 +3,7 @@
 use crate::panic::{self, Payload, Unmet};
 
 /// The outputs of a batch, or of a part of it, in order.
+#[cfg_attr(test, derive(Debug))]
 pub(in super::super) struct Piece<R, E> {
     /// The index of the first item that it has outputs of.
     pub(super) first: u64,
@@ -21,6 +22,16 @@ pub(in super::super) struct Piece<R, E> {
 pub(in super::super) enum End<E> {
     Error(E),
     Panic(Payload),
+}
+
+#[cfg(test)]
+impl<E> std::fmt::Debug for End<E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            End::Error(_) => "Error",
+            End::Panic(_) => "Panic",
+        })
+    }
 }
 
 /// Drops a value that the plain loop would not have met, out of line: the catch would cost the loops that call this.

@@ -19,6 +19,7 @@ use super::piece::Piece;
 use super::weight::{PART, PARTS, PARTS_A_THREAD};
 
 /// The pieces that wait, and the index that is due next.
+#[cfg_attr(test, derive(Debug))]
 pub(super) struct Ring<R, E> {
     order: Order,
     due: u64,

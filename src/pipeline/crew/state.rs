@@ -30,7 +30,20 @@ pub(super) struct State<S: Stock, R, E> {
     spare: Vec<Vec<R>>,
 }
 
-/// What a member does next.
+#[cfg(test)]
+impl<S, R, E> std::fmt::Debug for State<S, R, E>
+where
+    S: Stock<Batch: std::fmt::Debug> + std::fmt::Debug,
+    R: std::fmt::Debug,
+    E: std::fmt::Debug,
+{
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let State { supply, ring, pace, window, roster, .. } = self;
+        write!(f, "{supply:?} {ring:?} {pace:?} {window:?} {roster:?}")
+    }
+}
+
+/// The next step of a member.
 pub(super) enum Step<B, R> {
     /// Works the batch, into the vector.
     Work(Claim<B>, Vec<R>),
@@ -61,6 +74,7 @@ pub(super) enum Haste {
 }
 
 /// A batch that a member has worked.
+#[cfg_attr(test, derive(Debug))]
 pub(super) struct Worked<B, R, E> {
     /// The outputs; `None` if the batch became void.
     pub(super) piece: Option<Piece<R, E>>,

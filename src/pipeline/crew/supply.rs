@@ -14,6 +14,7 @@ use super::super::source::{Batch, Kind, Stock};
 use crate::panic::Payload;
 
 /// The items that can be claimed, now or later.
+#[cfg_attr(test, derive(Debug))]
 pub(super) struct Supply<S: Stock> {
     kind: Kind,
     stock: S,
@@ -41,6 +42,18 @@ pub(super) enum Inlet {
     /// There is nothing more to pull, or `next()` has panicked. The run ends with that panic once the outputs of all items
     /// before it are with the sink.
     Closed(Option<Payload>),
+}
+
+#[cfg(test)]
+impl std::fmt::Debug for Inlet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Inlet::Idle => f.write_str("Idle"),
+            Inlet::Busy => f.write_str("Busy"),
+            Inlet::Ready(pulling) => write!(f, "Ready({pulling})"),
+            Inlet::Closed(payload) => write!(f, "Closed({})", payload.is_some()),
+        }
+    }
 }
 
 /// A batch that a member has claimed.
