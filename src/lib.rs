@@ -187,7 +187,7 @@ pub use par::{
     Located, OrCancelled, ParBuilder, ParallelIteratorExt, Progress, UntilCancelled, par_fold, par_for_each, par_map,
     par_map_init, par_reduce, try_par_fold, try_par_for_each, try_par_map, try_par_map_init, try_par_reduce,
 };
-pub use pipeline::{Pipeline, Source, Stage};
+pub use pipeline::{Chain, Pipeline};
 pub use scope::{
     FailFast, KeepGoing, Scope, ScopeBuilder, ScopedTask, TrySpawnError, first_ok, scope, try_join, try_join_all,
     try_join3, try_join4,

@@ -21,8 +21,7 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
 
-pub use source::Source;
-pub use stage::Stage;
+pub use chain::Chain;
 
 /// A loop over a source whose middle runs on several threads: same outputs, same order, same first error, same panic.
 ///
@@ -129,9 +128,8 @@ pub use stage::Stage;
 /// assert_eq!(report, "9 16 ");
 /// ```
 #[must_use = "a pipeline does nothing until its end is called, such as `for_each`"]
-pub struct Pipeline<S, W> {
-    source: S,
-    stage: W,
+pub struct Pipeline<C> {
+    chain: C,
     settings: Settings,
 }
 
@@ -166,11 +164,8 @@ enum Order {
     Arrival,
 }
 
-impl<S: fmt::Debug, W> fmt::Debug for Pipeline<S, W> {
+impl<C: fmt::Debug> fmt::Debug for Pipeline<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pipeline")
-            .field("source", &self.source)
-            .field("settings", &self.settings)
-            .finish_non_exhaustive()
+        f.debug_struct("Pipeline").field("chain", &self.chain).field("settings", &self.settings).finish_non_exhaustive()
     }
 }

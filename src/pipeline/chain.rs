@@ -1,5 +1,6 @@
-//! The methods that begin a pipeline from a source and add stages to it.
+//! [`Chain`]: a source and the stages behind it, and the methods that add a stage.
 
+use std::fmt;
 use std::marker::PhantomData;
 
 use super::source::Source;
@@ -7,25 +8,101 @@ use super::stage::{Filter, FilterMap, FlatMap, Identity, Inspect, Map, Stage, Tr
 use super::{Order, Pipeline, Settings};
 use crate::error::Cancelled;
 
-impl<S: Source<Error = Cancelled>> Pipeline<S, Identity<Cancelled>> {
+/// The source of a [`Pipeline`], and the stages behind it, fused into one call an item.
+///
+/// The pipeline's methods make the one type that implements it. The trait is there to be named: a function that returns a
+/// pipeline, for its caller to add stages and to end, has this type.
+///
+/// ```
+/// use brigade::{CancellationToken, Cancelled, Chain, Pipeline};
+///
+/// fn doubled(numbers: Vec<u32>) -> Pipeline<impl Chain<Output = u64, Error = Cancelled>> {
+///     Pipeline::from_data(numbers).map(|number| u64::from(number) * 2)
+/// }
+///
+/// let sums: Vec<u64> = doubled(vec![1, 2]).map(|number| number + 1).collect(&CancellationToken::new())?;
+/// assert_eq!(sums, [3, 5]);
+/// # Ok::<(), brigade::Cancelled>(())
+/// ```
+pub trait Chain {
+    /// The outputs of the last stage.
+    type Output;
+    /// The error of the stages; where none can fail, that of the source, most often [`Cancelled`](crate::Cancelled).
+    type Error;
+
+    #[doc(hidden)]
+    type Source: Source<Item: Send>;
+    #[doc(hidden)]
+    type Stage: Stage<
+            <Self::Source as Source>::Item,
+            Output = Self::Output,
+            Error = Self::Error,
+            Cause = <Self::Source as Source>::Error,
+        >;
+
+    #[doc(hidden)]
+    fn split(self) -> (Self::Source, Self::Stage);
+}
+
+/// A source and its stages.
+#[doc(hidden)]
+#[derive(Clone)]
+pub struct Fused<S, W> {
+    source: S,
+    stage: W,
+}
+
+impl<S, W> Chain for Fused<S, W>
+where
+    S: Source<Item: Send>,
+    W: Stage<S::Item, Cause = S::Error>,
+{
+    type Output = W::Output;
+    type Error = W::Error;
+    type Source = S;
+    type Stage = W;
+
+    fn split(self) -> (S, W) {
+        (self.source, self.stage)
+    }
+}
+
+impl<S: fmt::Debug, W> fmt::Debug for Fused<S, W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fused").field("source", &self.source).finish_non_exhaustive()
+    }
+}
+
+impl<S, W> Pipeline<Fused<S, W>> {
+    pub(super) fn new(source: S, stage: W, settings: Settings) -> Self {
+        Pipeline { chain: Fused { source, stage }, settings }
+    }
+}
+
+impl<S: Source<Error = Cancelled>> Pipeline<Fused<S, Identity<Cancelled>>> {
     pub(super) fn from_source(source: S) -> Self {
-        Pipeline {
-            source,
-            stage: Identity(PhantomData),
-            settings: Settings { threads: None, window: None, order: Order::Source, name: None, stack: None },
-        }
+        let settings = Settings { threads: None, window: None, order: Order::Source, name: None, stack: None };
+        Pipeline::new(source, Identity(PhantomData), settings)
+    }
+}
+
+impl<C: Chain> Pipeline<C> {
+    /// Adds the stage that `add` makes of those before it.
+    pub(super) fn add<W>(self, add: impl FnOnce(C::Stage, &Settings) -> W) -> Pipeline<Fused<C::Source, W>> {
+        let (source, stage) = self.chain.split();
+        let stage = add(stage, &self.settings);
+        Pipeline::new(source, stage, self.settings)
     }
 }
 
 /// Stages, which run in parallel.
-impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
+impl<C: Chain> Pipeline<C> {
     /// Adds a stage that cannot fail.
-    pub fn map<R, F>(self, f: F) -> Pipeline<S, Map<W, F>>
+    pub fn map<R, F>(self, f: F) -> Pipeline<Fused<C::Source, Map<C::Stage, F>>>
     where
-        F: Fn(W::Output) -> R + Sync,
+        F: Fn(C::Output) -> R + Sync,
     {
-        let Pipeline { source, stage, settings } = self;
-        Pipeline { source, stage: Map { before: stage, f }, settings }
+        self.add(|before, _| Map { before, f })
     }
 
     /// Adds a stage that can fail.
@@ -50,13 +127,12 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
     /// assert_eq!(lengths?, [3, 3]);
     /// # Ok::<(), io::Error>(())
     /// ```
-    pub fn try_map<R, E, F>(self, f: F) -> Pipeline<S, TryMap<W, F>>
+    pub fn try_map<R, E, F>(self, f: F) -> Pipeline<Fused<C::Source, TryMap<C::Stage, F>>>
     where
-        F: Fn(W::Output) -> Result<R, E> + Sync,
-        E: From<W::Error>,
+        F: Fn(C::Output) -> Result<R, E> + Sync,
+        E: From<C::Error>,
     {
-        let Pipeline { source, stage, settings } = self;
-        Pipeline { source, stage: TryMap { before: stage, f }, settings }
+        self.add(|before, _| TryMap { before, f })
     }
 
     /// Adds a stage that passes the items for which `f` returns true.
@@ -71,12 +147,11 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
     /// assert_eq!(primes, [2, 3, 5, 7, 11, 13, 17, 19]);
     /// # Ok::<(), brigade::Cancelled>(())
     /// ```
-    pub fn filter<F>(self, f: F) -> Pipeline<S, Filter<W, F>>
+    pub fn filter<F>(self, f: F) -> Pipeline<Fused<C::Source, Filter<C::Stage, F>>>
     where
-        F: Fn(&W::Output) -> bool + Sync,
+        F: Fn(&C::Output) -> bool + Sync,
     {
-        let Pipeline { source, stage, settings } = self;
-        Pipeline { source, stage: Filter { before: stage, f }, settings }
+        self.add(|before, _| Filter { before, f })
     }
 
     /// Adds a stage that makes one output of an item, or none.
@@ -91,12 +166,11 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
     /// assert_eq!(numbers, [1, 3]);
     /// # Ok::<(), brigade::Cancelled>(())
     /// ```
-    pub fn filter_map<R, F>(self, f: F) -> Pipeline<S, FilterMap<W, F>>
+    pub fn filter_map<R, F>(self, f: F) -> Pipeline<Fused<C::Source, FilterMap<C::Stage, F>>>
     where
-        F: Fn(W::Output) -> Option<R> + Sync,
+        F: Fn(C::Output) -> Option<R> + Sync,
     {
-        let Pipeline { source, stage, settings } = self;
-        Pipeline { source, stage: FilterMap { before: stage, f }, settings }
+        self.add(|before, _| FilterMap { before, f })
     }
 
     /// Adds a stage that makes any number of outputs of an item, in order.
@@ -123,13 +197,12 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
     /// assert_eq!(words, ["a", "line", "and", "one", "more"]);
     /// # Ok::<(), brigade::Cancelled>(())
     /// ```
-    pub fn flat_map<R, F>(self, f: F) -> Pipeline<S, FlatMap<W, F>>
+    pub fn flat_map<R, F>(self, f: F) -> Pipeline<Fused<C::Source, FlatMap<C::Stage, F>>>
     where
         R: IntoIterator,
-        F: Fn(W::Output) -> R + Sync,
+        F: Fn(C::Output) -> R + Sync,
     {
-        let Pipeline { source, stage, settings } = self;
-        Pipeline { source, stage: FlatMap { before: stage, f }, settings }
+        self.add(|before, _| FlatMap { before, f })
     }
 
     /// Adds a stage that looks at each item and passes it on, for counts, logs and progress.
@@ -149,11 +222,10 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
     /// assert_eq!((lines, bytes.into_inner()), (2, 8));
     /// # Ok::<(), brigade::Cancelled>(())
     /// ```
-    pub fn inspect<F>(self, f: F) -> Pipeline<S, Inspect<W, F>>
+    pub fn inspect<F>(self, f: F) -> Pipeline<Fused<C::Source, Inspect<C::Stage, F>>>
     where
-        F: Fn(&W::Output) + Sync,
+        F: Fn(&C::Output) + Sync,
     {
-        let Pipeline { source, stage, settings } = self;
-        Pipeline { source, stage: Inspect { before: stage, f }, settings }
+        self.add(|before, _| Inspect { before, f })
     }
 }

@@ -4,16 +4,16 @@ use std::convert::Infallible;
 use std::mem;
 
 use super::Pipeline;
+use super::chain::Chain;
 use super::run::Run;
 use super::source::Source;
-use super::stage::Stage;
 use super::stop::{Refused, Stop};
 use crate::error::Cancelled;
 use crate::panic::{self, Guarded};
 use crate::token::CancellationToken;
 
 /// Ends.
-impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
+impl<C: Chain> Pipeline<C> {
     /// Runs the pipeline and calls `f` with each output, on the calling thread.
     ///
     /// # Cancellation
@@ -27,11 +27,10 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
     /// # Panics
     ///
     /// Resumes a panic of the source, a stage or `f`.
-    pub fn for_each<F>(self, token: &CancellationToken, mut f: F) -> Result<(), W::Error>
+    pub fn for_each<F>(self, token: &CancellationToken, mut f: F) -> Result<(), C::Error>
     where
-        F: FnMut(W::Output),
-        S::Item: Send,
-        W: Stage<S::Item, Output: Send, Error: From<Cancelled> + From<S::Error> + Send>,
+        F: FnMut(C::Output),
+        C: Chain<Output: Send, Error: From<Cancelled> + Send>,
     {
         self.try_for_each(token, move |output| {
             f(output);
@@ -69,22 +68,20 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
     /// ```
     pub fn try_for_each<F, E>(self, token: &CancellationToken, f: F) -> Result<(), E>
     where
-        F: FnMut(W::Output) -> Result<(), E>,
-        E: From<W::Error> + From<S::Error> + From<Cancelled>,
-        S::Item: Send,
-        W: Stage<S::Item, Output: Send, Error: Send>,
+        F: FnMut(C::Output) -> Result<(), E>,
+        E: From<C::Error> + From<Cancelled>,
+        C: Chain<Output: Send, Error: Send>,
     {
         let mut f = f;
         let ended = self.run(token, (), move |(), output| f(output).map_err(Refused::Failed));
         ended.map_err(|stop| match stop {
             Stop::Cancelled => cancellation(token).into(),
-            Stop::Source(error) => error.into(),
             Stop::Stage(error) => error.into(),
             Stop::Sink(error) => error,
         })
     }
 
-    /// Runs the pipeline and collects its outputs into `C`, by way of a vector.
+    /// Runs the pipeline and collects its outputs into `B`, by way of a vector.
     ///
     /// Collecting results into a `Result` does not end the run at the first error, as it does with an iterator: make the
     /// stage a [`try_map`](Self::try_map) for that.
@@ -101,11 +98,10 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
     /// # Panics
     ///
     /// Resumes a panic of the source or a stage.
-    pub fn collect<C>(self, token: &CancellationToken) -> Result<C, W::Error>
+    pub fn collect<B>(self, token: &CancellationToken) -> Result<B, C::Error>
     where
-        C: FromIterator<W::Output>,
-        S::Item: Send,
-        W: Stage<S::Item, Output: Send, Error: From<Cancelled> + From<S::Error> + Send>,
+        B: FromIterator<C::Output>,
+        C: Chain<Output: Send, Error: From<Cancelled> + Send>,
     {
         let mut outputs = self.gather(token, Collected(Vec::new()), |outputs, output| outputs.0.push(output))?;
         Ok(mem::take(&mut outputs.0).into_iter().collect())
@@ -137,11 +133,10 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
     /// assert_eq!(joined, "1234");
     /// # Ok::<(), brigade::Cancelled>(())
     /// ```
-    pub fn fold<A, F>(self, token: &CancellationToken, initial: A, mut f: F) -> Result<A, W::Error>
+    pub fn fold<A, F>(self, token: &CancellationToken, initial: A, mut f: F) -> Result<A, C::Error>
     where
-        F: FnMut(A, W::Output) -> A,
-        S::Item: Send,
-        W: Stage<S::Item, Output: Send, Error: From<Cancelled> + From<S::Error> + Send>,
+        F: FnMut(A, C::Output) -> A,
+        C: Chain<Output: Send, Error: From<Cancelled> + Send>,
     {
         // Empty only while `f` has it, and for good if that panics.
         let folded = self.gather(token, Some(initial), move |folded, output| {
@@ -173,10 +168,9 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
     /// assert_eq!(evens, 5);
     /// # Ok::<(), brigade::Cancelled>(())
     /// ```
-    pub fn count(self, token: &CancellationToken) -> Result<usize, W::Error>
+    pub fn count(self, token: &CancellationToken) -> Result<usize, C::Error>
     where
-        S::Item: Send,
-        W: Stage<S::Item, Output: Send, Error: From<Cancelled> + From<S::Error> + Send>,
+        C: Chain<Output: Send, Error: From<Cancelled> + Send>,
     {
         self.fold(token, 0, |count, _| count + 1)
     }
@@ -211,46 +205,42 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
     /// assert_eq!(square, Some(5_041));
     /// # Ok::<(), brigade::Cancelled>(())
     /// ```
-    pub fn first(self, token: &CancellationToken) -> Result<Option<W::Output>, W::Error>
+    pub fn first(self, token: &CancellationToken) -> Result<Option<C::Output>, C::Error>
     where
-        S::Item: Send,
-        W: Stage<S::Item, Output: Send, Error: From<Cancelled> + From<S::Error> + Send>,
+        C: Chain<Output: Send, Error: From<Cancelled> + Send>,
     {
         match self.run(token, (), |(), output| Err(Refused::Failed(output))) {
             Ok(()) => Ok(None),
             Err(Stop::Sink(first)) => Ok(Some(first)),
-            Err(Stop::Source(error)) => Err(error.into()),
             Err(Stop::Stage(error)) => Err(error),
             Err(Stop::Cancelled) => Err(cancellation(token).into()),
         }
     }
 
     /// Runs the pipeline into `state`, which is dropped as early as the sink would be if the run fails.
-    fn gather<A, F>(self, token: &CancellationToken, state: A, mut f: F) -> Result<A, W::Error>
+    fn gather<A, F>(self, token: &CancellationToken, state: A, mut f: F) -> Result<A, C::Error>
     where
-        F: FnMut(&mut A, W::Output),
-        S::Item: Send,
-        W: Stage<S::Item, Output: Send, Error: From<Cancelled> + From<S::Error> + Send>,
+        F: FnMut(&mut A, C::Output),
+        C: Chain<Output: Send, Error: From<Cancelled> + Send>,
     {
         let sink = move |state: &mut A, output| {
             f(state, output);
             Ok(())
         };
-        self.run(token, state, sink).map_err(|stop: Stop<_, _, Infallible>| match stop {
+        self.run(token, state, sink).map_err(|stop: Stop<_, Infallible>| match stop {
             Stop::Cancelled => cancellation(token).into(),
-            Stop::Source(error) => error.into(),
             Stop::Stage(error) => error,
             Stop::Sink(never) => match never {},
         })
     }
 
-    fn run<A, F, E>(self, token: &CancellationToken, state: A, sink: F) -> Result<A, Stop<S::Error, W::Error, E>>
+    fn run<A, F, E>(self, token: &CancellationToken, state: A, sink: F) -> Result<A, Stop<C::Error, E>>
     where
-        F: FnMut(&mut A, W::Output) -> Result<(), Refused<E>>,
-        S::Item: Send,
-        W: Stage<S::Item, Output: Send, Error: Send>,
+        F: FnMut(&mut A, C::Output) -> Result<(), Refused<E>>,
+        C: Chain<Output: Send, Error: Send>,
     {
-        let Pipeline { source, stage, settings } = self;
+        let Pipeline { chain, settings } = self;
+        let (source, stage) = chain.split();
         let stage = Guarded::new(stage);
         source.open(token, Run { stage: stage.get(), settings, token, state, sink })
     }

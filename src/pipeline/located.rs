@@ -5,12 +5,13 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::Pipeline;
+use super::chain::{Chain, Fused};
 use super::source::Source;
 use super::stage::{At, Stage};
 use crate::failure::Failure;
 
 /// Errors that say where.
-impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
+impl<C: Chain> Pipeline<C> {
     /// Makes the error of the stages so far a [`Failure`], which says which item of the source failed.
     ///
     /// It has the item's index, counted from 0, and the name that the pipeline has been [given](Pipeline::named) before, or
@@ -37,7 +38,7 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
     ///     assert_eq!(format!("line {}: {error}", index + 1), "line 3: invalid digit found in string");
     /// }
     /// ```
-    pub fn located(self) -> Pipeline<S, Located<W, NoLabel>> {
+    pub fn located(self) -> Pipeline<Fused<C::Source, Located<C::Stage, NoLabel>>> {
         self.labelled(NoLabel)
     }
 
@@ -60,18 +61,19 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
     ///     .unwrap_err();
     /// assert!(failure.to_string().starts_with("file#1 (missing.toml) failed: "));
     /// ```
-    pub fn located_by<K, F>(self, label: F) -> Pipeline<S, Located<W, By<F>>>
+    pub fn located_by<K, F>(self, label: F) -> Pipeline<Fused<C::Source, Located<C::Stage, By<F>>>>
     where
-        F: Fn(&S::Item) -> K + Sync,
+        F: Fn(&<C::Source as Source>::Item) -> K + Sync,
         K: Display,
     {
         self.labelled(By(label))
     }
 
-    fn labelled<L>(self, label: L) -> Pipeline<S, Located<W, L>> {
-        let Pipeline { source, stage, settings } = self;
-        let name = settings.name.clone().unwrap_or_else(|| "item".into());
-        Pipeline { source, stage: Located { before: stage, name, label }, settings }
+    fn labelled<L>(self, label: L) -> Pipeline<Fused<C::Source, Located<C::Stage, L>>> {
+        self.add(|before, settings| {
+            let name = settings.name.clone().unwrap_or_else(|| "item".into());
+            Located { before, name, label }
+        })
     }
 }
 
@@ -126,12 +128,22 @@ impl<T, K: Display, F: Fn(&T) -> K + Sync> Label<T> for By<F> {
     }
 }
 
-impl<T, W: Stage<T>, L: Label<T>> Stage<T> for Located<W, L> {
+impl<T, W, L> Stage<T> for Located<W, L>
+where
+    W: Stage<T>,
+    L: Label<T>,
+    Failure<W::Error>: From<W::Cause>,
+{
     type Output = W::Output;
     type Error = Failure<W::Error>;
+    type Cause = W::Cause;
     type Local = W::Local;
 
     const FANS: bool = W::FANS;
+
+    fn convert(cause: W::Cause) -> Failure<W::Error> {
+        cause.into()
+    }
 
     #[inline]
     fn local(&self) -> W::Local {

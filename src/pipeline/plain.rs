@@ -8,17 +8,17 @@ use crate::panic::{self, Panics};
 use crate::token::CancellationToken;
 
 /// A plain loop over items `T`, on the calling thread.
-pub(super) struct Plain<'a, T, W: Stage<T>, U, E> {
+pub(super) struct Plain<'a, T, W: Stage<T>, E> {
     stage: &'a W,
     local: W::Local,
     token: &'a CancellationToken,
     /// The index of the next item.
     index: u64,
     /// Why it has ended early.
-    stopped: Option<Stop<U, W::Error, E>>,
+    stopped: Option<Stop<W::Error, E>>,
 }
 
-impl<'a, T, W: Stage<T>, U, E> Plain<'a, T, W, U, E> {
+impl<'a, T, W: Stage<T>, E> Plain<'a, T, W, E> {
     pub(super) fn new(stage: &'a W, token: &'a CancellationToken) -> Self {
         Plain { stage, local: stage.local(), token, index: 0, stopped: None }
     }
@@ -29,7 +29,7 @@ impl<'a, T, W: Stage<T>, U, E> Plain<'a, T, W, U, E> {
         mut items: impl Iterator<Item = T>,
         mut state: A,
         mut sink: K,
-    ) -> Result<A, Stop<U, W::Error, E>>
+    ) -> Result<A, Stop<W::Error, E>>
     where
         K: FnMut(&mut A, W::Output) -> Result<(), Refused<E>>,
     {
@@ -109,7 +109,7 @@ impl<'a, T, W: Stage<T>, U, E> Plain<'a, T, W, U, E> {
         &mut self,
         item: T,
         sink: impl FnMut(W::Output) -> Result<(), Refused<E>>,
-    ) -> Result<(), Refused<Stop<U, W::Error, E>>> {
+    ) -> Result<(), Refused<Stop<W::Error, E>>> {
         self.feed(item, sink);
         match self.stopped.take() {
             None => Ok(()),

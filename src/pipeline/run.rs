@@ -34,10 +34,10 @@ pub(super) struct Run<'a, W, A, F> {
 impl<T, U, W, A, E, K> Visit<T, U> for Run<'_, W, A, K>
 where
     T: Send,
-    W: Stage<T, Output: Send, Error: Send>,
+    W: Stage<T, Output: Send, Error: Send, Cause = U>,
     K: FnMut(&mut A, W::Output) -> Result<(), Refused<E>>,
 {
-    type Output = Result<A, Stop<U, W::Error, E>>;
+    type Output = Result<A, Stop<W::Error, E>>;
 
     fn visit<F: Feed<Item = T>>(self, feed: F) -> Self::Output {
         // On a rayon worker this run would wait for its threads, and they, should a stage call rayon, for the pool whose
@@ -63,8 +63,7 @@ where
                 Ok(state.into_inner())
             }
             Err(Stop::Cancelled) => Err(Stop::Cancelled),
-            Err(Stop::Source(error)) => Err(Stop::Source(error)),
-            Err(Stop::Stage(never)) => match never {},
+            Err(Stop::Stage(error)) => Err(Stop::Stage(W::convert(error))),
             Err(Stop::Sink(stop)) => Err(stop),
         }
     }
@@ -77,10 +76,10 @@ struct InOrder<'a> {
 }
 
 impl Launch for InOrder<'_> {
-    fn launch<S, W, A, E, F>(self, source: S, stage: &W, state: A, sink: F) -> Result<A, Stop<S::Error, W::Error, E>>
+    fn launch<S, W, A, E, F>(self, source: S, stage: &W, state: A, sink: F) -> Result<A, Stop<W::Error, E>>
     where
         S: Source<Item: Send>,
-        W: Stage<S::Item, Output: Send, Error: Send>,
+        W: Stage<S::Item, Output: Send, Error: Send, Cause = S::Error>,
         F: FnMut(&mut A, W::Output) -> Result<(), Refused<E>>,
     {
         let settings = Settings { order: Order::Source, ..self.settings };
@@ -90,7 +89,7 @@ impl Launch for InOrder<'_> {
 
 impl<W, A, K> Run<'_, W, A, K> {
     /// A panic of the user's is resumed once every thread has been joined.
-    fn on_threads<F, U, E>(self, feed: F) -> Result<A, Stop<U, W::Error, E>>
+    fn on_threads<F, E>(self, feed: F) -> Result<A, Stop<W::Error, E>>
     where
         F: Feed<Item: Send>,
         W: Stage<F::Item, Output: Send, Error: Send>,
@@ -129,12 +128,12 @@ impl<W, A, K> Run<'_, W, A, K> {
 }
 
 /// Decides how a run ends, all threads being joined: a panic before an error, the earlier before the later.
-fn settle<R, U, S, E, A>(
+fn settle<R, S, E, A>(
     exit: Exit<S, E>,
     state: Option<A>,
     dropped: Panics,
     remains: Remains<impl Iterator<Item = Piece<R, S>>, impl Sized>,
-) -> Result<A, Stop<U, S, E>> {
+) -> Result<A, Stop<S, E>> {
     let mut panics = Panics::default();
     // An error hides the failures behind it. A cancellation that is not the sink's hides none, because it may be their
     // echo.

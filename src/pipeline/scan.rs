@@ -4,11 +4,11 @@
 //! any stage can follow, and runs there. To run the stages behind a scan in parallel as well, its outputs would have to go
 //! through a second set of workers.
 
-use std::convert::Infallible;
 use std::fmt;
 use std::marker::PhantomData;
 
 use super::Pipeline;
+use super::chain::{Chain, Fused};
 use super::source::{Drive, Launch, Source, Visit};
 use super::stage::{Identity, Stage};
 use super::stop::{Refused, Stop};
@@ -16,7 +16,7 @@ use crate::panic::Guarded;
 use crate::token::CancellationToken;
 
 /// The stage with a state.
-impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
+impl<C: Chain> Pipeline<C> {
     /// Adds a stage with a state, which takes the items in order and one after the other, as [`Iterator::scan`] does.
     ///
     /// `f` is given the state and the next item, and makes an output of it, or ends the run as if the source had ended
@@ -45,15 +45,17 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
     /// assert_eq!(offsets, [(0, "<a>".into()), (3, "<bbb>".into()), (8, "<cc>".into())]);
     /// # Ok::<(), brigade::Cancelled>(())
     /// ```
-    pub fn scan<A, R, F>(self, initial: A, f: F) -> Pipeline<Scan<S, W, A, F>, Identity<W::Error>>
+    pub fn scan<A, R, F>(self, initial: A, f: F) -> Pipeline<Scanned<C, A, F>>
     where
-        F: FnMut(&mut A, W::Output) -> Option<R>,
+        F: FnMut(&mut A, C::Output) -> Option<R>,
     {
-        let Pipeline { source, stage, settings } = self;
-        let source = Scan { source, stage, state: initial, f };
-        Pipeline { source, stage: Identity(PhantomData), settings }
+        let (source, stage) = self.chain.split();
+        Pipeline::new(Scan { source, stage, state: initial, f }, Identity(PhantomData), self.settings)
     }
 }
+
+/// The chain behind a scan.
+type Scanned<C, A, F> = Fused<Scan<<C as Chain>::Source, <C as Chain>::Stage, A, F>, Identity<<C as Chain>::Error>>;
 
 /// The source that [`Pipeline::scan`](super::Pipeline::scan) makes of a pipeline.
 pub struct Scan<S, W, A, F> {
@@ -66,7 +68,7 @@ pub struct Scan<S, W, A, F> {
 impl<S, W, A, R, F> Source for Scan<S, W, A, F>
 where
     S: Source<Item: Send>,
-    W: Stage<S::Item, Output: Send, Error: From<S::Error> + Send>,
+    W: Stage<S::Item, Output: Send, Error: Send, Cause = S::Error>,
     F: FnMut(&mut A, W::Output) -> Option<R>,
 {
     type Item = R;
@@ -97,19 +99,13 @@ enum By<K, E> {
 impl<S, W, A, R, F> Drive for Scan<S, W, A, F>
 where
     S: Source<Item: Send>,
-    W: Stage<S::Item, Output: Send, Error: From<S::Error> + Send>,
+    W: Stage<S::Item, Output: Send, Error: Send, Cause = S::Error>,
     F: FnMut(&mut A, W::Output) -> Option<R>,
 {
     type Item = R;
     type Error = W::Error;
 
-    fn drive<L, K, E, G>(
-        self,
-        token: &CancellationToken,
-        launch: L,
-        behind: K,
-        sink: G,
-    ) -> Result<K, Stop<W::Error, Infallible, E>>
+    fn drive<L, K, E, G>(self, token: &CancellationToken, launch: L, behind: K, sink: G) -> Result<K, Stop<W::Error, E>>
     where
         L: Launch,
         G: FnMut(&mut K, R) -> Result<(), Refused<E>>,
@@ -137,8 +133,7 @@ where
             }
             Err(Stop::Sink(By::Scan(behind))) => behind,
             Err(Stop::Sink(By::Sink(error))) => return Err(Stop::Sink(error)),
-            Err(Stop::Stage(error)) => return Err(Stop::Source(error)),
-            Err(Stop::Source(error)) => return Err(Stop::Source(error.into())),
+            Err(Stop::Stage(error)) => return Err(Stop::Stage(error)),
             Err(Stop::Cancelled) => return Err(Stop::Cancelled),
         };
         Ok(behind.expect("taken at the end, and handed over"))

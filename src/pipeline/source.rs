@@ -36,21 +36,8 @@ use crate::token::CancellationToken;
 
 /// Where the items of a [`Pipeline`](super::Pipeline) come from.
 ///
-/// The pipeline's constructors make the types that implement it; no other type can. The trait is there to be named: a
-/// function that returns a pipeline for its caller to end has this type.
-///
-/// ```
-/// use brigade::{CancellationToken, Cancelled, Pipeline, Source, Stage};
-///
-/// fn doubled(
-///     numbers: Vec<u32>,
-/// ) -> Pipeline<impl Source<Item = u32, Error = Cancelled>, impl Stage<u32, Output = u64, Error = Cancelled>> {
-///     Pipeline::from_data(numbers).map(|number| u64::from(number) * 2)
-/// }
-/// let sum = doubled(vec![1, 2]).threads(2).collect::<Vec<u64>>(&CancellationToken::new())?;
-/// assert_eq!(sum, [2, 4]);
-/// # Ok::<(), brigade::Cancelled>(())
-/// ```
+/// The pipeline's constructors make the types that implement it.
+#[doc(hidden)]
 pub trait Source: Sized {
     /// The type of its items.
     type Item;
@@ -89,7 +76,7 @@ pub trait Drive {
         launch: L,
         state: A,
         sink: F,
-    ) -> Result<A, Stop<Self::Error, std::convert::Infallible, E>>
+    ) -> Result<A, Stop<Self::Error, E>>
     where
         L: Launch,
         F: FnMut(&mut A, Self::Item) -> Result<(), Refused<E>>;
@@ -98,10 +85,10 @@ pub trait Drive {
 /// Runs a source and its stages into a sink, in the order of the source's items.
 #[doc(hidden)]
 pub trait Launch {
-    fn launch<S, W, A, E, F>(self, source: S, stage: &W, state: A, sink: F) -> Result<A, Stop<S::Error, W::Error, E>>
+    fn launch<S, W, A, E, F>(self, source: S, stage: &W, state: A, sink: F) -> Result<A, Stop<W::Error, E>>
     where
         S: Source<Item: Send>,
-        W: Stage<S::Item, Output: Send, Error: Send>,
+        W: Stage<S::Item, Output: Send, Error: Send, Cause = S::Error>,
         F: FnMut(&mut A, W::Output) -> Result<(), Refused<E>>;
 }
 

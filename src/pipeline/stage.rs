@@ -10,23 +10,27 @@ use std::ops::ControlFlow;
 
 /// The stages of a [`Pipeline`](super::Pipeline), fused into one call an item.
 ///
-/// The pipeline's methods make the types that implement it; no other type can. See [`Source`](crate::Source) for its use.
+/// The pipeline's methods make the types that implement it.
+#[doc(hidden)]
 pub trait Stage<T>: Sync {
     /// The outputs of the last stage.
     type Output;
     /// The error of the stages; where none can fail, that of the source, most often [`Cancelled`](crate::Cancelled).
     type Error;
 
+    /// The error of the source.
+    type Cause;
+
     /// A member's own part of the stages. No stage has one yet.
-    #[doc(hidden)]
     type Local;
 
     /// Whether the stages may make more than one output of an item.
-    #[doc(hidden)]
     const FANS: bool;
 
+    /// Makes an error of the source one of the stages, by the conversions of each.
+    fn convert(cause: Self::Cause) -> Self::Error;
+
     /// A member calls this once, on its own thread.
-    #[doc(hidden)]
     fn local(&self) -> Self::Local;
 
     /// Hands the outputs of `item` to `emit`, and breaks off when that does.
@@ -34,7 +38,6 @@ pub trait Stage<T>: Sync {
     /// A stage that makes many outputs of an item hands on `None` before it asks for each. Making one may take long, or
     /// there may be no end to those that are filtered out, so `emit` has to see the outputs held back and whether more is
     /// wanted.
-    #[doc(hidden)]
     fn feed(
         &self,
         local: &mut Self::Local,
@@ -70,9 +73,14 @@ pub struct Identity<E>(pub(super) PhantomData<fn() -> E>);
 impl<T, E> Stage<T> for Identity<E> {
     type Output = T;
     type Error = E;
+    type Cause = E;
     type Local = ();
 
     const FANS: bool = false;
+
+    fn convert(cause: E) -> E {
+        cause
+    }
 
     #[inline]
     fn local(&self) {}
@@ -123,9 +131,14 @@ where
 {
     type Output = R;
     type Error = W::Error;
+    type Cause = W::Cause;
     type Local = W::Local;
 
     const FANS: bool = W::FANS;
+
+    fn convert(cause: W::Cause) -> Self::Error {
+        W::convert(cause)
+    }
 
     #[inline]
     fn local(&self) -> W::Local {
@@ -152,9 +165,14 @@ where
 {
     type Output = R;
     type Error = E;
+    type Cause = W::Cause;
     type Local = W::Local;
 
     const FANS: bool = W::FANS;
+
+    fn convert(cause: W::Cause) -> Self::Error {
+        E::from(W::convert(cause))
+    }
 
     #[inline]
     fn local(&self) -> W::Local {
@@ -191,9 +209,14 @@ where
 {
     type Output = W::Output;
     type Error = W::Error;
+    type Cause = W::Cause;
     type Local = W::Local;
 
     const FANS: bool = W::FANS;
+
+    fn convert(cause: W::Cause) -> Self::Error {
+        W::convert(cause)
+    }
 
     #[inline]
     fn local(&self) -> W::Local {
@@ -222,9 +245,14 @@ where
 {
     type Output = R;
     type Error = W::Error;
+    type Cause = W::Cause;
     type Local = W::Local;
 
     const FANS: bool = W::FANS;
+
+    fn convert(cause: W::Cause) -> Self::Error {
+        W::convert(cause)
+    }
 
     #[inline]
     fn local(&self) -> W::Local {
@@ -254,9 +282,14 @@ where
 {
     type Output = R::Item;
     type Error = W::Error;
+    type Cause = W::Cause;
     type Local = W::Local;
 
     const FANS: bool = true;
+
+    fn convert(cause: W::Cause) -> Self::Error {
+        W::convert(cause)
+    }
 
     #[inline]
     fn local(&self) -> W::Local {
@@ -293,9 +326,14 @@ where
 {
     type Output = W::Output;
     type Error = W::Error;
+    type Cause = W::Cause;
     type Local = W::Local;
 
     const FANS: bool = W::FANS;
+
+    fn convert(cause: W::Cause) -> Self::Error {
+        W::convert(cause)
+    }
 
     #[inline]
     fn local(&self) -> W::Local {

@@ -8,11 +8,9 @@
 /// Why a run ended before its last item.
 #[doc(hidden)]
 #[derive(Debug)]
-pub enum Stop<U, S, E> {
+pub enum Stop<S, E> {
     Cancelled,
-    /// The source failed, which only a source that is itself a pipeline can do.
-    Source(U),
-    /// A stage failed.
+    /// A stage failed, or a source that is itself a pipeline.
     Stage(S),
     /// The sink failed.
     Sink(E),
@@ -27,7 +25,7 @@ pub enum Refused<E> {
     Failed(E),
 }
 
-impl<U, S, E> From<Refused<E>> for Stop<U, S, E> {
+impl<S, E> From<Refused<E>> for Stop<S, E> {
     fn from(refused: Refused<E>) -> Self {
         match refused {
             Refused::Cancelled => Stop::Cancelled,

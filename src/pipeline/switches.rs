@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use super::{Order, Pipeline};
 
 /// Switches.
-impl<S, W> Pipeline<S, W> {
+impl<C> Pipeline<C> {
     /// Runs on `threads` threads in all, of which the calling thread is one.
     ///
     /// The default is [`available_parallelism`](std::thread::available_parallelism), asked once in a process; 1 is the plain

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use brigade::{
     CancellationToken, Cancelled, FailFast, Failure, Failures, KeepGoing, ParBuilder, Pipeline, Scope, ScopeBuilder,
-    ScopedTask, Source, Stage, try_join, try_join_all, try_join3, try_join4,
+    ScopedTask, try_join, try_join_all, try_join3, try_join4,
 };
 use crossbeam::channel::unbounded;
 use proptest::prelude::*;
@@ -361,17 +361,15 @@ impl Run<'_> {
         }
     }
 
-    fn set<S, W>(&self, pipeline: Pipeline<S, W>) -> Pipeline<S, W> {
+    fn set<C>(&self, pipeline: Pipeline<C>) -> Pipeline<C> {
         let pipeline = pipeline.threads(self.flow.threads);
         let pipeline = if let Some(items) = self.flow.window { pipeline.window(items) } else { pipeline };
         if self.flow.ordered { pipeline.ordered() } else { pipeline.unordered() }
     }
 
-    fn end<S, W>(&self, pipeline: Pipeline<S, W>) -> bool
+    fn end<C>(&self, pipeline: Pipeline<C>) -> bool
     where
-        S: Source<Item: Send>,
-        W: Stage<S::Item, Output = Bomb, Error = Error>,
-        Error: From<S::Error>,
+        C: brigade::Chain<Output = Bomb, Error = Error>,
     {
         let mut outputs = 0;
         let sink: Box<dyn FnMut(Bomb) -> Result<(), Error> + '_> = Box::new(|output| {

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver};
 
-use brigade::{CancelReason, CancellationToken, Cancelled, Pipeline, Source, Stage, scope};
+use brigade::{CancelReason, CancellationToken, Chain, Pipeline, scope};
 use crossbeam::channel::{bounded, unbounded};
 use proptest::prelude::*;
 
@@ -138,10 +138,9 @@ impl Run<'_> {
         }
     }
 
-    fn staged<S, W>(&self, pipeline: Pipeline<S, W>, sender: mpsc::Sender<()>) -> (usize, End)
+    fn staged<C>(&self, pipeline: Pipeline<C>, sender: mpsc::Sender<()>) -> (usize, End)
     where
-        S: Source<Item: Send, Error = Cancelled>,
-        W: Stage<S::Item, Output = Item, Error = Error>,
+        C: Chain<Output = Item, Error = Error>,
     {
         let pipeline = pipeline.threads(self.program.threads);
         let pipeline = if let Some(items) = self.program.window { pipeline.window(items) } else { pipeline };
@@ -156,11 +155,9 @@ impl Run<'_> {
         }
     }
 
-    fn end<S, W>(&self, pipeline: Pipeline<S, W>, sender: mpsc::Sender<()>) -> (usize, End)
+    fn end<C>(&self, pipeline: Pipeline<C>, sender: mpsc::Sender<()>) -> (usize, End)
     where
-        S: Source<Item: Send>,
-        W: Stage<S::Item, Output = Item, Error = Error>,
-        Error: From<S::Error>,
+        C: Chain<Output = Item, Error = Error>,
     {
         let mut outputs = 0;
         let mut last = 0;

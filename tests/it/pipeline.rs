@@ -139,12 +139,7 @@ fn costly_items_are_not_queued_behind_each_other() {
 
 #[test]
 fn window_bounds_how_far_pulls_run_ahead_of_outputs() {
-    fn check<S, W>(
-        threads: usize,
-        window: usize,
-        make: impl Fn(Pulls) -> Pipeline<S, W>,
-        end: impl Fn(Pipeline<S, W>, &Pulls),
-    ) {
+    fn check<C>(threads: usize, window: usize, make: impl Fn(Pulls) -> Pipeline<C>, end: impl Fn(Pipeline<C>, &Pulls)) {
         reached(&format!("threads({threads}).window({window})"));
         let pulls = Pulls { taken: Arc::default(), pulled: Arc::default(), window };
         end(make(pulls.clone()).threads(threads).window(window), &pulls);

@@ -6,7 +6,7 @@ use std::io::{self, BufReader, Read};
 use std::sync::Mutex;
 use std::time::Instant;
 
-use brigade::{CancelReason, CancellationToken, Cancelled, Pipeline, Source, Stage, scope};
+use brigade::{CancelReason, CancellationToken, Cancelled, Chain, Pipeline, scope};
 use crossbeam::channel::unbounded;
 use proptest::prelude::*;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
@@ -410,10 +410,9 @@ impl Run<'_> {
         }
     }
 
-    fn staged<S, W>(&self, pipeline: Pipeline<S, W>) -> (Vec<usize>, End)
+    fn staged<C>(&self, pipeline: Pipeline<C>) -> (Vec<usize>, End)
     where
-        S: Source<Item: Send, Error = Cancelled>,
-        W: Stage<S::Item, Output = Item, Error = Error>,
+        C: Chain<Output = Item, Error = Error>,
     {
         let pipeline = pipeline.try_map(self.tries());
         match self.program.chain {
@@ -427,7 +426,7 @@ impl Run<'_> {
         }
     }
 
-    fn set<S, W>(&self, pipeline: Pipeline<S, W>) -> Pipeline<S, W> {
+    fn set<C>(&self, pipeline: Pipeline<C>) -> Pipeline<C> {
         let pipeline = pipeline.threads(self.program.threads);
         let pipeline = if let Some(items) = self.program.window { pipeline.window(items) } else { pipeline };
         if self.program.ordered { pipeline.ordered() } else { pipeline.unordered() }
@@ -456,11 +455,9 @@ impl Run<'_> {
         })
     }
 
-    fn each<S, W>(&self, pipeline: Pipeline<S, W>) -> (Vec<usize>, End)
+    fn each<C>(&self, pipeline: Pipeline<C>) -> (Vec<usize>, End)
     where
-        S: Source<Item: Send>,
-        W: Stage<S::Item, Output = Item, Error = Error>,
-        Error: From<S::Error>,
+        C: Chain<Output = Item, Error = Error>,
     {
         let seen = RefCell::new(Vec::new());
         let held = self.made(0);
@@ -475,10 +472,9 @@ impl Run<'_> {
     }
 
     /// The other ends, of one chain.
-    fn collected<S, W>(&self, pipeline: Pipeline<S, W>) -> (Vec<usize>, End)
+    fn collected<C>(&self, pipeline: Pipeline<C>) -> (Vec<usize>, End)
     where
-        S: Source<Item: Send, Error = Cancelled>,
-        W: Stage<S::Item, Output = Item, Error = Error>,
+        C: Chain<Output = Item, Error = Error>,
     {
         let pipeline = pipeline.try_map(self.tries()).flat_map(self.fans()).filter(keeps()).try_map(self.tries());
         let numbers = |items: Vec<Item>| items.into_iter().map(|item| item.value).collect();

@@ -46,7 +46,7 @@ fn a_panic_in_a_fold_is_resumed_and_what_there_was_is_dropped_once() {
 #[test]
 fn count_counts_outputs_not_items() {
     watched(|| {
-        let tens = |pipeline: Pipeline<_, _>| pipeline.threads(3).filter(|item| item % 10 == 0).count(&live());
+        let tens = |pipeline: Pipeline<_>| pipeline.threads(3).filter(|item| item % 10 == 0).count(&live());
         assert_eq!(tens(Pipeline::from_iter(0..1_000_u32)), Ok(100));
         let pairs = Pipeline::from_data(vec![1; 1_000]).flat_map(|item| [item, item]);
         assert_eq!(pairs.unordered().count(&live()), Ok(2_000));

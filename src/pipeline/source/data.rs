@@ -17,13 +17,14 @@ use rayon::iter::plumbing::{Producer, ProducerCallback};
 use rayon::iter::{IndexedParallelIterator, IntoParallelIterator};
 
 use super::super::Pipeline;
+use super::super::chain::Fused;
 use super::super::stage::Identity;
 use super::{Batch, Feed, Kind, Source, Stock, Visit};
 use crate::error::Cancelled;
 use crate::panic;
 use crate::token::CancellationToken;
 
-impl<P: IndexedParallelIterator> Pipeline<FromData<P>, Identity<Cancelled>> {
+impl<P: IndexedParallelIterator> Pipeline<Fused<FromData<P>, Identity<Cancelled>>> {
     /// Starts from data that exist: slices, vectors, arrays, ranges of up to 32 bits or `usize`, and all else that rayon
     /// knows the length of, such as `chunks`, `zip` or `enumerate` of these.
     ///
@@ -54,6 +55,7 @@ impl<P: IndexedParallelIterator> Pipeline<FromData<P>, Identity<Cancelled>> {
 }
 
 /// The source of [`Pipeline::from_data`].
+#[doc(hidden)]
 #[derive(Clone, Debug)]
 pub struct FromData<P>(P);
 

@@ -5,13 +5,14 @@ use std::ops::ControlFlow;
 use std::{mem, vec};
 
 use super::super::Pipeline;
+use super::super::chain::Fused;
 use super::super::stage::Identity;
 use super::{Batch, Feed, Kind, Source, Stock, Visit};
 use crate::error::Cancelled;
 use crate::panic::{self, Unmet};
 use crate::token::CancellationToken;
 
-impl<I: Iterator + Send> Pipeline<FromIter<I>, Identity<Cancelled>>
+impl<I: Iterator + Send> Pipeline<Fused<FromIter<I>, Identity<Cancelled>>>
 where
     I::Item: Send,
 {
@@ -34,6 +35,8 @@ where
 }
 
 /// The source of [`Pipeline::from_iter`].
+#[doc(hidden)]
+#[doc(hidden)]
 #[derive(Clone, Debug)]
 pub struct FromIter<I>(pub(in super::super) I);
 
@@ -69,7 +72,7 @@ where
     }
 }
 
-impl<I: Iterator + Send> Pipeline<FromReady<I>, Identity<Cancelled>>
+impl<I: Iterator + Send> Pipeline<Fused<FromReady<I>, Identity<Cancelled>>>
 where
     I::Item: Send,
 {
@@ -97,6 +100,8 @@ where
 }
 
 /// The source of [`Pipeline::from_ready`].
+#[doc(hidden)]
+#[doc(hidden)]
 #[derive(Clone, Debug)]
 pub struct FromReady<I>(I);
 

@@ -16,13 +16,14 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::super::Pipeline;
+use super::super::chain::Fused;
 use super::super::stage::Identity;
 use super::{Batch, Feed, Kind, Pull, Source, Stock, Visit};
 use crate::error::Cancelled;
 use crate::panic;
 use crate::token::CancellationToken;
 
-impl<B: BufRead + Send> Pipeline<FromLines<B>, Identity<Cancelled>> {
+impl<B: BufRead + Send> Pipeline<Fused<FromLines<B>, Identity<Cancelled>>> {
     /// Starts from the lines of a reader, which may be a pipe or a terminal: the items of [`BufRead::lines`], without
     /// their ends, as `io::Result<String>`.
     ///
@@ -54,6 +55,7 @@ impl<B: BufRead + Send> Pipeline<FromLines<B>, Identity<Cancelled>> {
 }
 
 /// The source of [`Pipeline::from_lines`].
+#[doc(hidden)]
 #[derive(Clone, Debug)]
 pub struct FromLines<B>(B);
 

@@ -3,6 +3,7 @@
 use crossbeam::channel::Receiver;
 
 use super::super::Pipeline;
+use super::super::chain::Fused;
 use super::super::stage::Identity;
 use super::iter::Pulled;
 use super::{Feed, Kind, Pull, Source, Visit};
@@ -10,7 +11,7 @@ use crate::channel::Until;
 use crate::error::Cancelled;
 use crate::token::CancellationToken;
 
-impl<T: Send> Pipeline<FromReceiver<T>, Identity<Cancelled>> {
+impl<T: Send> Pipeline<Fused<FromReceiver<T>, Identity<Cancelled>>> {
     /// Starts from a channel: all that is sent through it until every sender is gone.
     ///
     /// The messages that lie in the channel are taken in one go, up to the [`window`](Self::window), so a message costs
@@ -38,6 +39,7 @@ impl<T: Send> Pipeline<FromReceiver<T>, Identity<Cancelled>> {
 }
 
 /// The source of [`Pipeline::from_receiver`].
+#[doc(hidden)]
 #[derive(Clone, Debug)]
 pub struct FromReceiver<T>(Receiver<T>);
 
