@@ -4,15 +4,16 @@ use std::convert::Infallible;
 use std::mem;
 
 use super::Pipeline;
-use super::claim::Source;
-use super::run::{Early, Refused, Run, Stop};
-use super::stage::Stage;
+use super::chain::Chain;
+use super::run::Run;
+use super::source::Source;
+use super::stop::{Refused, Stop};
 use crate::error::Cancelled;
 use crate::panic::{self, Guarded};
 use crate::token::CancellationToken;
 
-/// The ends.
-impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
+/// Ends.
+impl<C: Chain> Pipeline<C> {
     /// Runs the pipeline and calls `f` with each output, on the calling thread.
     ///
     /// # Cancellation
@@ -26,11 +27,10 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
     /// # Panics
     ///
     /// Resumes a panic of the source, a stage or `f`.
-    pub fn for_each<F>(self, token: &CancellationToken, mut f: F) -> Result<(), W::Error>
+    pub fn for_each<F>(self, token: &CancellationToken, mut f: F) -> Result<(), C::Error>
     where
-        F: FnMut(W::Output),
-        S::Item: Send,
-        W: Stage<S::Item, Output: Send, Error: From<Cancelled> + From<S::Error> + Send>,
+        F: FnMut(C::Output),
+        C: Chain<Output: Send, Error: From<Cancelled> + Send>,
     {
         self.try_for_each(token, move |output| {
             f(output);
@@ -68,22 +68,20 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
     /// ```
     pub fn try_for_each<F, E>(self, token: &CancellationToken, f: F) -> Result<(), E>
     where
-        F: FnMut(W::Output) -> Result<(), E>,
-        E: From<W::Error> + From<S::Error> + From<Cancelled>,
-        S::Item: Send,
-        W: Stage<S::Item, Output: Send, Error: Send>,
+        F: FnMut(C::Output) -> Result<(), E>,
+        E: From<C::Error> + From<Cancelled>,
+        C: Chain<Output: Send, Error: Send>,
     {
         let mut f = f;
         let ended = self.run(token, (), move |(), output| f(output).map_err(Refused::Failed));
-        ended.map_err(|early| match early {
-            Early::Source(error) => error.into(),
-            Early::Here(Stop::Cancelled) => cancellation(token).into(),
-            Early::Here(Stop::Stage(error)) => error.into(),
-            Early::Here(Stop::Sink(error)) => error,
+        ended.map_err(|stop| match stop {
+            Stop::Cancelled => cancellation(token).into(),
+            Stop::Stage(error) => error.into(),
+            Stop::Sink(error) => error,
         })
     }
 
-    /// Runs the pipeline and collects its outputs, in a vector first and from there into `C`.
+    /// Runs the pipeline and collects its outputs into `B`, by way of a vector.
     ///
     /// Collecting results into a `Result` does not end the run at the first error, as it does with an iterator: make the
     /// stage a [`try_map`](Self::try_map) for that.
@@ -94,24 +92,23 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
     ///
     /// # Errors
     ///
-    /// The error of the first item to fail in a stage; [`Cancelled`], converted, if `token` was cancelled before. What was
-    /// collected until then is dropped.
+    /// The error of the first item to fail in a stage; [`Cancelled`], converted, if `token` was cancelled before. The
+    /// outputs collected until then are dropped.
     ///
     /// # Panics
     ///
     /// Resumes a panic of the source or a stage.
-    pub fn collect<C>(self, token: &CancellationToken) -> Result<C, W::Error>
+    pub fn collect<B>(self, token: &CancellationToken) -> Result<B, C::Error>
     where
-        C: FromIterator<W::Output>,
-        S::Item: Send,
-        W: Stage<S::Item, Output: Send, Error: From<Cancelled> + From<S::Error> + Send>,
+        B: FromIterator<C::Output>,
+        C: Chain<Output: Send, Error: From<Cancelled> + Send>,
     {
         let mut outputs = self.gather(token, Collected(Vec::new()), |outputs, output| outputs.0.push(output))?;
         Ok(mem::take(&mut outputs.0).into_iter().collect())
     }
 
-    /// Runs the pipeline and makes one value of its outputs: `f` is given what there is so far and the next output, on the
-    /// calling thread.
+    /// Runs the pipeline and makes one value of its outputs: on the calling thread `f` is given the value so far and the
+    /// next output.
     ///
     /// # Cancellation
     ///
@@ -119,7 +116,7 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
     ///
     /// # Errors
     ///
-    /// As for [`for_each`](Self::for_each). What there was so far is dropped.
+    /// As for [`for_each`](Self::for_each). The value made so far is dropped.
     ///
     /// # Panics
     ///
@@ -136,11 +133,10 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
     /// assert_eq!(joined, "1234");
     /// # Ok::<(), brigade::Cancelled>(())
     /// ```
-    pub fn fold<A, F>(self, token: &CancellationToken, initial: A, mut f: F) -> Result<A, W::Error>
+    pub fn fold<A, F>(self, token: &CancellationToken, initial: A, mut f: F) -> Result<A, C::Error>
     where
-        F: FnMut(A, W::Output) -> A,
-        S::Item: Send,
-        W: Stage<S::Item, Output: Send, Error: From<Cancelled> + From<S::Error> + Send>,
+        F: FnMut(A, C::Output) -> A,
+        C: Chain<Output: Send, Error: From<Cancelled> + Send>,
     {
         // Empty only while `f` has it, and for good if that panics.
         let folded = self.gather(token, Some(initial), move |folded, output| {
@@ -172,17 +168,16 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
     /// assert_eq!(evens, 5);
     /// # Ok::<(), brigade::Cancelled>(())
     /// ```
-    pub fn count(self, token: &CancellationToken) -> Result<usize, W::Error>
+    pub fn count(self, token: &CancellationToken) -> Result<usize, C::Error>
     where
-        S::Item: Send,
-        W: Stage<S::Item, Output: Send, Error: From<Cancelled> + From<S::Error> + Send>,
+        C: Chain<Output: Send, Error: From<Cancelled> + Send>,
     {
         self.fold(token, 0, |count, _| count + 1)
     }
 
-    /// Runs the pipeline until its first output, and returns that; `None` if there is none. The source may be endless.
+    /// Runs the pipeline until its first output, and returns that, or `None` if there is none.
     ///
-    /// The first output is that of the earliest item that has one, or, [unordered](Pipeline::unordered), any. A
+    /// The source may be endless. The first output is that of the earliest item that has one, or, [unordered](Pipeline::unordered), any. A
     /// `next()` of the source that is under way is waited for, unless the [`window`](Pipeline::window) is 1; see
     /// [Blocking sources](Pipeline#blocking-sources).
     ///
@@ -192,11 +187,11 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
     ///
     /// # Errors
     ///
-    /// The error of an item below the first output; [`Cancelled`], converted, if `token` was cancelled before.
+    /// The error of an item before the first output; [`Cancelled`], converted, if `token` was cancelled before.
     ///
     /// # Panics
     ///
-    /// Resumes a panic of the source or a stage below the first output.
+    /// Resumes a panic of the source or a stage before the first output.
     ///
     /// # Examples
     ///
@@ -210,46 +205,42 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
     /// assert_eq!(square, Some(5_041));
     /// # Ok::<(), brigade::Cancelled>(())
     /// ```
-    pub fn first(self, token: &CancellationToken) -> Result<Option<W::Output>, W::Error>
+    pub fn first(self, token: &CancellationToken) -> Result<Option<C::Output>, C::Error>
     where
-        S::Item: Send,
-        W: Stage<S::Item, Output: Send, Error: From<Cancelled> + From<S::Error> + Send>,
+        C: Chain<Output: Send, Error: From<Cancelled> + Send>,
     {
         match self.run(token, (), |(), output| Err(Refused::Failed(output))) {
             Ok(()) => Ok(None),
-            Err(Early::Here(Stop::Sink(first))) => Ok(Some(first)),
-            Err(Early::Source(error)) => Err(error.into()),
-            Err(Early::Here(Stop::Stage(error))) => Err(error),
-            Err(Early::Here(Stop::Cancelled)) => Err(cancellation(token).into()),
+            Err(Stop::Sink(first)) => Ok(Some(first)),
+            Err(Stop::Stage(error)) => Err(error),
+            Err(Stop::Cancelled) => Err(cancellation(token).into()),
         }
     }
 
     /// Runs the pipeline into `state`, which is dropped as early as the sink would be if the run fails.
-    fn gather<A, F>(self, token: &CancellationToken, state: A, mut f: F) -> Result<A, W::Error>
+    fn gather<A, F>(self, token: &CancellationToken, state: A, mut f: F) -> Result<A, C::Error>
     where
-        F: FnMut(&mut A, W::Output),
-        S::Item: Send,
-        W: Stage<S::Item, Output: Send, Error: From<Cancelled> + From<S::Error> + Send>,
+        F: FnMut(&mut A, C::Output),
+        C: Chain<Output: Send, Error: From<Cancelled> + Send>,
     {
         let sink = move |state: &mut A, output| {
             f(state, output);
             Ok(())
         };
-        self.run(token, state, sink).map_err(|early: Early<_, _, Infallible>| match early {
-            Early::Source(error) => error.into(),
-            Early::Here(Stop::Cancelled) => cancellation(token).into(),
-            Early::Here(Stop::Stage(error)) => error,
-            Early::Here(Stop::Sink(never)) => match never {},
+        self.run(token, state, sink).map_err(|stop: Stop<_, Infallible>| match stop {
+            Stop::Cancelled => cancellation(token).into(),
+            Stop::Stage(error) => error,
+            Stop::Sink(never) => match never {},
         })
     }
 
-    fn run<A, F, E>(self, token: &CancellationToken, state: A, sink: F) -> Result<A, Early<S::Error, W::Error, E>>
+    fn run<A, F, E>(self, token: &CancellationToken, state: A, sink: F) -> Result<A, Stop<C::Error, E>>
     where
-        F: FnMut(&mut A, W::Output) -> Result<(), Refused<E>>,
-        S::Item: Send,
-        W: Stage<S::Item, Output: Send, Error: Send>,
+        F: FnMut(&mut A, C::Output) -> Result<(), Refused<E>>,
+        C: Chain<Output: Send, Error: Send>,
     {
-        let Pipeline { source, stage, settings } = self;
+        let Pipeline { chain, settings } = self;
+        let (source, stage) = chain.split();
         let stage = Guarded::new(stage);
         source.open(token, Run { stage: stage.get(), settings, token, state, sink })
     }

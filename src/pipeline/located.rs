@@ -1,23 +1,25 @@
-//! The stages before, whose error says which item of the source failed.
+//! [`Located`]: the stages before it, whose error says which item of the source failed.
 
 use std::fmt::Display;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::Pipeline;
-use super::claim::Source;
-use super::stage::Stage;
+use super::chain::{Chain, Fused};
+use super::source::Source;
+use super::stage::{At, Stage};
 use crate::failure::Failure;
 
 /// Errors that say where.
-impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
-    /// Makes the error of the stages so far a [`Failure`], which says which item of the source failed: its index, counted from
-    /// 0, and the name that the pipeline has been [given](Pipeline::named) before, or `item`.
+impl<C: Chain> Pipeline<C> {
+    /// Makes the error of the stages so far a [`Failure`], which says which item of the source failed.
     ///
-    /// The stages' error may then be any type, as far as one makes it of another by `?`: of a cancellation a `Failure` knows by
-    /// itself, as [`Failure::Cancelled`]. A panic is resumed as ever, and an error of the sink is no item's.
+    /// It has the item's index, counted from 0, and the name that the pipeline has been [given](Pipeline::named) before, or
+    /// `item`. The stages' error may then be any type that `?` makes of the one before: a `Failure` knows of a
+    /// cancellation by itself, as [`Failure::Cancelled`]. A panic is resumed as ever, and an error of the sink is not an
+    /// item's.
     ///
-    /// Put it in front of a [`scan`](Pipeline::scan); behind one, indices count what the scan makes.
+    /// Put it in front of a [`scan`](Pipeline::scan); behind one, indices count the scan's outputs.
     ///
     /// # Examples
     ///
@@ -36,14 +38,14 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
     ///     assert_eq!(format!("line {}: {error}", index + 1), "line 3: invalid digit found in string");
     /// }
     /// ```
-    pub fn located(self) -> Pipeline<S, Located<W, NoLabel>> {
+    pub fn located(self) -> Pipeline<Fused<C::Source, Located<C::Stage, NoLabel>>> {
         self.labelled(NoLabel)
     }
 
-    /// As [`located`](Self::located), with a label: what the program calls the item, such as the name of a file.
+    /// [`located`](Self::located) with a label of the program's for the item, such as the name of a file.
     ///
-    /// `label` makes it of each item before the stages take that, so it should be cheap: it may be anything that can be shown,
-    /// and is shown for the item that fails alone.
+    /// `label` makes it of each item before the stages take the item, so it should be cheap. The label may be any value
+    /// that can be shown, and is shown for the failing item alone.
     ///
     /// # Examples
     ///
@@ -59,18 +61,19 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
     ///     .unwrap_err();
     /// assert!(failure.to_string().starts_with("file#1 (missing.toml) failed: "));
     /// ```
-    pub fn located_by<K, F>(self, label: F) -> Pipeline<S, Located<W, By<F>>>
+    pub fn located_by<K, F>(self, label: F) -> Pipeline<Fused<C::Source, Located<C::Stage, By<F>>>>
     where
-        F: Fn(&S::Item) -> K + Sync,
+        F: Fn(&<C::Source as Source>::Item) -> K + Sync,
         K: Display,
     {
         self.labelled(By(label))
     }
 
-    fn labelled<L>(self, label: L) -> Pipeline<S, Located<W, L>> {
-        let Pipeline { source, stage, settings } = self;
-        let name = settings.name.clone().unwrap_or_else(|| "item".into());
-        Pipeline { source, stage: Located { before: stage, name, label }, settings }
+    fn labelled<L>(self, label: L) -> Pipeline<Fused<C::Source, Located<C::Stage, L>>> {
+        self.add(|before, settings| {
+            let name = settings.name.clone().unwrap_or_else(|| "item".into());
+            Located { before, name, label }
+        })
     }
 }
 
@@ -82,9 +85,9 @@ pub struct Located<W, L> {
     pub(super) label: L,
 }
 
-/// What the program calls an item.
+/// How the program labels an item.
 pub trait Label<T>: Sync {
-    /// What is taken of each item for it.
+    /// The value that is kept of each item for its label.
     type Key;
 
     fn key(&self, item: &T) -> Self::Key;
@@ -108,7 +111,7 @@ impl<T> Label<T> for NoLabel {
     }
 }
 
-/// A closure makes something of each item that can be shown.
+/// A closure makes a value of each item that can be shown.
 #[derive(Clone, Copy, Debug)]
 pub struct By<F>(pub(super) F);
 
@@ -125,19 +128,38 @@ impl<T, K: Display, F: Fn(&T) -> K + Sync> Label<T> for By<F> {
     }
 }
 
-impl<T, W: Stage<T>, L: Label<T>> Stage<T> for Located<W, L> {
+impl<T, W, L> Stage<T> for Located<W, L>
+where
+    W: Stage<T>,
+    L: Label<T>,
+    Failure<W::Error>: From<W::Cause>,
+{
     type Output = W::Output;
     type Error = Failure<W::Error>;
+    type Cause = W::Cause;
+    type Local = W::Local;
+
+    const FANS: bool = W::FANS;
+
+    fn convert(cause: W::Cause) -> Failure<W::Error> {
+        cause.into()
+    }
+
+    #[inline]
+    fn local(&self) -> W::Local {
+        self.before.local()
+    }
 
     #[inline]
     fn feed(
         &self,
-        index: u64,
+        local: &mut W::Local,
+        at: At<'_>,
         item: T,
         emit: impl FnMut(Option<W::Output>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, Self::Error> {
         let key = self.label.key(&item);
-        self.before.feed(index, item, emit).map_err(|error| self.locate(index, key, error))
+        self.before.feed(local, at, item, emit).map_err(|error| self.locate(at.index, key, error))
     }
 }
 

@@ -1,25 +1,30 @@
-//! The stage with a state: what is before it becomes a source whose items come in order on the calling thread.
+//! [`Scan`]: the stage with a state.
+//!
+//! **A scan makes a source of the pipeline before it.** The items of that source come in order on the calling thread, so
+//! any stage can follow, and runs there. To run the stages behind a scan in parallel as well, its outputs would have to go
+//! through a second set of workers.
 
 use std::fmt;
 use std::marker::PhantomData;
 
 use super::Pipeline;
-use super::claim::{Drive, Source, Visit};
-use super::run::{Early, Refused, Run, Settings, Stop};
+use super::chain::{Chain, Fused};
+use super::source::{Drive, Launch, Source, Visit};
 use super::stage::{Identity, Stage};
+use super::stop::{Refused, Stop};
 use crate::panic::Guarded;
 use crate::token::CancellationToken;
 
 /// The stage with a state.
-impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
-    /// Adds a stage with a state, which takes the items in order and one after the other, as [`Iterator::scan`] does: `f`
-    /// is given the state and the next item, and makes an item of it, or ends the run as if the source had ended here.
+impl<C: Chain> Pipeline<C> {
+    /// Adds a stage with a state, which takes the items in order and one after the other, as [`Iterator::scan`] does.
     ///
-    /// A run that ends here waits for a `next()` of the source that is under way; see [Blocking
+    /// `f` is given the state and the next item, and makes an output of it, or ends the run as if the source had ended
+    /// here. A run that ends here waits for a `next()` of the source that is under way; see [Blocking
     /// sources](Pipeline#blocking-sources).
     ///
-    /// It runs on the calling thread, and so do the stages that are added behind it: put what is costly before. Neither
-    /// `f` nor the state need be [`Send`], though what `f` makes must be. It keeps the order of the items even
+    /// It runs on the calling thread, and so do the stages that are added behind it: put costly stages before it. Neither
+    /// `f` nor the state need be [`Send`], though the outputs of `f` must be. It keeps the order of the items even
     /// [`unordered`](Pipeline::unordered).
     ///
     /// # Examples
@@ -40,15 +45,17 @@ impl<S: Source, W: Stage<S::Item>> Pipeline<S, W> {
     /// assert_eq!(offsets, [(0, "<a>".into()), (3, "<bbb>".into()), (8, "<cc>".into())]);
     /// # Ok::<(), brigade::Cancelled>(())
     /// ```
-    pub fn scan<A, R, F>(self, initial: A, f: F) -> Pipeline<Scan<S, W, A, F>, Identity<W::Error>>
+    pub fn scan<A, R, F>(self, initial: A, f: F) -> Pipeline<Scanned<C, A, F>>
     where
-        F: FnMut(&mut A, W::Output) -> Option<R>,
+        F: FnMut(&mut A, C::Output) -> Option<R>,
     {
-        let Pipeline { source, stage, settings } = self;
-        let source = Scan { source, stage, state: initial, f };
-        Pipeline { source, stage: Identity(PhantomData), settings }
+        let (source, stage) = self.chain.split();
+        Pipeline::new(Scan { source, stage, state: initial, f }, Identity(PhantomData), self.settings)
     }
 }
+
+/// The chain behind a scan.
+type Scanned<C, A, F> = Fused<Scan<<C as Chain>::Source, <C as Chain>::Stage, A, F>, Identity<<C as Chain>::Error>>;
 
 /// The source that [`Pipeline::scan`](super::Pipeline::scan) makes of a pipeline.
 pub struct Scan<S, W, A, F> {
@@ -61,7 +68,7 @@ pub struct Scan<S, W, A, F> {
 impl<S, W, A, R, F> Source for Scan<S, W, A, F>
 where
     S: Source<Item: Send>,
-    W: Stage<S::Item, Output: Send, Error: From<S::Error> + Send>,
+    W: Stage<S::Item, Output: Send, Error: Send, Cause = S::Error>,
     F: FnMut(&mut A, W::Output) -> Option<R>,
 {
     type Item = R;
@@ -72,44 +79,38 @@ where
     }
 }
 
-/// What a scan and all that is behind it holds. Each part is dropped though the `Drop` of another panics.
+/// All that a scan and the stages behind it hold. Each part is dropped though the `Drop` of another panics.
 struct All<A, F, K, G> {
     state: Guarded<A>,
     f: Guarded<F>,
-    /// The state of what is behind.
+    /// The state of the sink behind the scan.
     behind: Guarded<Option<K>>,
     sink: G,
 }
 
-/// Why the sink of a scan wants no more.
-enum Enough<K, E> {
-    /// The scan has ended; the state of what is behind it.
-    End(Option<K>),
-    /// What is behind it has.
-    Behind(E),
+/// Which of the two refuses an item.
+enum By<K, E> {
+    /// The scan, which has ended; with the state of the sink behind it.
+    Scan(Option<K>),
+    /// The sink behind it.
+    Sink(E),
 }
 
 impl<S, W, A, R, F> Drive for Scan<S, W, A, F>
 where
     S: Source<Item: Send>,
-    W: Stage<S::Item, Output: Send, Error: From<S::Error> + Send>,
+    W: Stage<S::Item, Output: Send, Error: Send, Cause = S::Error>,
     F: FnMut(&mut A, W::Output) -> Option<R>,
 {
     type Item = R;
     type Error = W::Error;
 
-    fn drive<K, E, G>(
-        self,
-        mut settings: Settings,
-        token: &CancellationToken,
-        behind: K,
-        sink: G,
-    ) -> Result<K, Stop<W::Error, E>>
+    fn drive<L, K, E, G>(self, token: &CancellationToken, launch: L, behind: K, sink: G) -> Result<K, Stop<W::Error, E>>
     where
+        L: Launch,
         G: FnMut(&mut K, R) -> Result<(), Refused<E>>,
     {
         let Scan { source, stage, state, f } = self;
-        settings.ordered = true;
         let stage = Guarded::new(stage);
         // All of it is the state of the sink, so that it goes when the sink goes.
         let all = All { state: Guarded::new(state), f: Guarded::new(f), behind: Guarded::new(Some(behind)), sink };
@@ -118,23 +119,22 @@ where
                 let behind = all.behind.get_mut().as_mut().expect("taken at the end");
                 (all.sink)(behind, item).map_err(|refused| match refused {
                     Refused::Cancelled => Refused::Cancelled,
-                    Refused::Failed(error) => Refused::Failed(Enough::Behind(error)),
+                    Refused::Failed(error) => Refused::Failed(By::Sink(error)),
                 })
             }
-            None => Err(Refused::Failed(Enough::End(all.behind.get_mut().take()))),
+            None => Err(Refused::Failed(By::Scan(all.behind.get_mut().take()))),
         };
-        let behind = match source.open(token, Run { stage: stage.get(), settings, token, state: all, sink: scanned }) {
+        let behind = match launch.launch(source, stage.get(), all, scanned) {
             // A run that was cancelled says so, even if it was about to end.
-            Err(Early::Here(Stop::Sink(Enough::End(_)))) if token.is_cancelled() => return Err(Stop::Cancelled),
+            Err(Stop::Sink(By::Scan(_))) if token.is_cancelled() => return Err(Stop::Cancelled),
             Ok(All { state, f, mut behind, sink }) => {
                 drop((state, f, sink));
                 behind.get_mut().take()
             }
-            Err(Early::Here(Stop::Sink(Enough::End(behind)))) => behind,
-            Err(Early::Here(Stop::Sink(Enough::Behind(error)))) => return Err(Stop::Sink(error)),
-            Err(Early::Here(Stop::Stage(error))) => return Err(Stop::Stage(error)),
-            Err(Early::Here(Stop::Cancelled)) => return Err(Stop::Cancelled),
-            Err(Early::Source(error)) => return Err(Stop::Stage(error.into())),
+            Err(Stop::Sink(By::Scan(behind))) => behind,
+            Err(Stop::Sink(By::Sink(error))) => return Err(Stop::Sink(error)),
+            Err(Stop::Stage(error)) => return Err(Stop::Stage(error)),
+            Err(Stop::Cancelled) => return Err(Stop::Cancelled),
         };
         Ok(behind.expect("taken at the end, and handed over"))
     }

@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use crate::model::{End, Error, ending, try_programs};
 use crate::scope::model as scope_model;
 use crate::util::{Gate, reached, run_alone_by};
-use crate::{feedback_model, nested_model, pipeline_cancel};
+use crate::{nested_model, pipeline};
 
 const REFUSED: CancelReason = CancelReason::Other("the system refused to start a thread");
 
@@ -110,12 +110,13 @@ fn pipelines_that_are_refused_threads_end_as_the_loop() {
         return;
     }
     let programs = || {
-        let unsignalled = pipeline_cancel::programs().prop_filter("it has a thread", |program| !program.has_signal());
+        let unsignalled =
+            pipeline::cancelled_programs().prop_filter("it has a thread", |program| !program.has_signal());
         (0..6_usize, unsignalled)
     };
     try_programs(150, programs, |(free, program), census| {
         let _ballast = Ballast::all_but(free);
-        pipeline_cancel::check(&program, census);
+        pipeline::check_cancelled(&program, census);
     });
 }
 
@@ -126,10 +127,10 @@ fn feedback_loops_that_are_refused_threads_do_not_hang() {
     }
     try_programs(
         150,
-        || (0..6_usize, feedback_model::programs()),
+        || (0..6_usize, pipeline::feedback_programs()),
         |(free, program), census| {
             let _ballast = Ballast::all_but(free);
-            feedback_model::check(&program, census);
+            pipeline::check_feedback(&program, census);
         },
     );
 }

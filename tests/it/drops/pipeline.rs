@@ -2,7 +2,6 @@
 
 use std::sync::atomic::Ordering;
 
-use brigade::pipeline::{Source, Stage};
 use brigade::{CancellationToken, Pipeline};
 use crossbeam::channel::unbounded;
 use proptest::prelude::*;
@@ -163,17 +162,15 @@ impl Run<'_> {
         }
     }
 
-    fn set<S, W>(&self, pipeline: Pipeline<S, W>) -> Pipeline<S, W> {
+    fn set<C>(&self, pipeline: Pipeline<C>) -> Pipeline<C> {
         let pipeline = pipeline.threads(self.flow.threads);
         let pipeline = if let Some(items) = self.flow.window { pipeline.window(items) } else { pipeline };
         if self.flow.ordered { pipeline.ordered() } else { pipeline.unordered() }
     }
 
-    fn end<S, W>(&self, pipeline: Pipeline<S, W>) -> bool
+    fn end<C>(&self, pipeline: Pipeline<C>) -> bool
     where
-        S: Source<Item: Send>,
-        W: Stage<S::Item, Output = Bomb, Error = Error>,
-        Error: From<S::Error>,
+        C: brigade::pipeline::Chain<Output = Bomb, Error = Error>,
     {
         let mut outputs = 0;
         let sink: Box<dyn FnMut(Bomb) -> Result<(), Error> + '_> = Box::new(|output| {

@@ -1,19 +1,63 @@
-//! The source of data, which are split.
+//! Data as a source, which are split.
+//!
+//! **Data are rayon's.** `Pipeline::from_data` takes any data that rayon can split by index, through rayon's
+//! `with_producer`. That splits a vector by value without copying an item and without `unsafe` of ours, which no iterator
+//! of std can, and brings `zip`, `chunks` and `enumerate` along. The price is that rayon decides which data have a
+//! length: ranges of 64-bit integers have none.
+//!
+//! **Owned data are split item by item.** The items behind the end of a run count for nothing, their `Drop` included, so
+//! they are dropped one by one, each caught: two that panic together would abort. Owned data pay for this with a split an
+//! item.
 
-use std::mem;
+use std::convert::Infallible;
 use std::ops::ControlFlow;
+use std::{iter, mem};
 
-use rayon::iter::IndexedParallelIterator;
 use rayon::iter::plumbing::{Producer, ProducerCallback};
+use rayon::iter::{IndexedParallelIterator, IntoParallelIterator};
 
-use super::claim::{Batch, Feed, Source, Stock, Visit};
+use super::super::Pipeline;
+use super::super::chain::Fused;
+use super::super::stage::Identity;
+use super::{Batch, Feed, Kind, Source, Stock, Visit};
 use crate::error::Cancelled;
 use crate::panic;
 use crate::token::CancellationToken;
 
-/// The source of [`Pipeline::from_data`](super::Pipeline::from_data).
+impl<P: IndexedParallelIterator> Pipeline<Fused<FromData<P>, Identity<Cancelled>>> {
+    /// Starts from data that exist: slices, vectors, arrays, ranges of up to 32 bits or `usize`, and all else that rayon
+    /// knows the length of, such as `chunks`, `zip` or `enumerate` of these.
+    ///
+    /// Batches are split off without copying an item. A range of 64-bit integers, or an inclusive one of more than 16 bits,
+    /// has no length that rayon trusts: use a range of `usize`, or [`from_iter`](Pipeline::from_iter).
+    ///
+    /// # Panics
+    ///
+    /// The run panics if the data has fewer or more items than its `len` says. The words are the same at every number of
+    /// threads, and the outputs before that have been taken.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use brigade::{CancellationToken, Pipeline};
+    /// use rayon::slice::ParallelSlice;
+    ///
+    /// let bytes = [1_u8, 2, 3, 4, 5];
+    /// let sums: Vec<u32> = Pipeline::from_data(bytes.par_chunks(2))
+    ///     .map(|chunk| chunk.iter().copied().map(u32::from).sum())
+    ///     .collect(&CancellationToken::new())?;
+    /// assert_eq!(sums, [3, 7, 5]);
+    /// # Ok::<(), brigade::Cancelled>(())
+    /// ```
+    pub fn from_data<T: IntoParallelIterator<Iter = P>>(data: T) -> Self {
+        Pipeline::from_source(FromData(data.into_par_iter()))
+    }
+}
+
+/// The source of [`Pipeline::from_data`].
+#[doc(hidden)]
 #[derive(Clone, Debug)]
-pub struct FromData<P>(pub(super) P);
+pub struct FromData<P>(P);
 
 impl<P: IndexedParallelIterator> Source for FromData<P> {
     type Item = P::Item;
@@ -38,7 +82,7 @@ impl<T: Send, V: Visit<T, Cancelled>> ProducerCallback<T> for OpenData<V> {
     }
 }
 
-/// Consecutive items of the data: what no member has claimed, or a batch.
+/// Consecutive items of the data: those that no member has claimed, or a batch.
 struct Data<P: Producer> {
     rest: Option<P>,
     len: usize,
@@ -47,8 +91,8 @@ struct Data<P: Producer> {
 }
 
 impl<P: Producer> Data<P> {
-    /// Whether the items may have a `Drop`. If so they are split off one by one: all that rayon can do with a part of
-    /// which some items are left is to drop these together, and two whose `Drop` panics would abort the process.
+    /// Whether the items may have a `Drop`. If so they are split off one by one, because rayon drops the items that are
+    /// left of a part together, and two whose `Drop` panics would abort the process.
     const ONE_BY_ONE: bool = mem::needs_drop::<P>();
 
     fn take_front(&mut self, most: usize) -> Option<P> {
@@ -78,7 +122,7 @@ impl<P: Producer> Data<P> {
     }
 }
 
-/// What is left was not met.
+/// The plain loop would not have met the items that are left.
 impl<P: Producer> Drop for Data<P> {
     fn drop(&mut self) {
         if Self::ONE_BY_ONE {
@@ -102,13 +146,13 @@ where
 {
     type Item = P::Item;
     type Stock = Self;
-    type Inlet = std::iter::Empty<P::Item>;
+    type Inlet = iter::Empty<Infallible>;
     type Plain = Each<P>;
 
-    const READY: bool = false;
+    const KIND: Kind = Kind::Data;
 
-    fn split(self) -> (Self, Option<Self::Inlet>) {
-        (self, None)
+    fn split(self) -> (Self, Self::Inlet) {
+        (self, iter::empty())
     }
 
     fn plain(mut self) -> Each<P> {
@@ -143,10 +187,8 @@ impl<P: Producer> Iterator for Each<P> {
 
 impl<P: Producer> Stock for Data<P> {
     type Item = P::Item;
-    type Load = P::Item;
+    type Load = Infallible;
     type Batch = Self;
-
-    const PULLED: bool = false;
 
     fn len(&self) -> usize {
         self.len
@@ -157,12 +199,8 @@ impl<P: Producer> Stock for Data<P> {
         (items > 0).then(|| (self.split(most), items))
     }
 
-    fn put(&mut self, _load: P::Item, _batch: usize) -> usize {
-        unreachable!("data has no inlet to pull from")
-    }
-
-    fn put_batch(&mut self, _batch: Vec<P::Item>) {
-        unreachable!("data has no inlet to pull from")
+    fn put(&mut self, load: Infallible, _batch: usize) -> usize {
+        match load {}
     }
 }
 

@@ -2,16 +2,13 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use brigade::{CancellationToken, Pipeline};
+use brigade::Pipeline;
 use crossbeam::channel::unbounded;
 use rayon::iter::plumbing::{Consumer, Producer, ProducerCallback, UnindexedConsumer, bridge};
 use rayon::iter::{IndexedParallelIterator, ParallelIterator};
 
+use super::live;
 use crate::util::{Counter, message_of, reached, watched};
-
-fn live() -> CancellationToken {
-    CancellationToken::new()
-}
 
 /// How many items a part gives that begins at an index and should have so many.
 type Gives = fn(usize, usize) -> usize;

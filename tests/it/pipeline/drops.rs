@@ -8,11 +8,8 @@ use brigade::{CancellationToken, Cancelled, Pipeline};
 use crossbeam::channel::unbounded;
 use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
 
+use super::live;
 use crate::util::{alone, others_sleep, payload_of, reached, until, watched};
-
-fn live() -> CancellationToken {
-    CancellationToken::new()
-}
 
 /// Runs `body` watched, and in a process whose panic hook is silent about the many panics of these `Drop`s.
 fn watched_in_silence(body: impl FnOnce() + Send + 'static) {

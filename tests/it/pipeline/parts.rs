@@ -2,13 +2,10 @@
 
 use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
 
-use brigade::{CancelReason, CancellationToken, Cancelled, Pipeline};
+use brigade::{CancelReason, Cancelled, Pipeline};
 
+use super::live;
 use crate::util::{Census, Counter, alone, payload_of, reached, until, until_others_sleep, watched};
-
-fn live() -> CancellationToken {
-    CancellationToken::new()
-}
 
 /// How many parts of outputs may be held: 16 of the due item; 16 and 2 a thread of the others; of each thread the one
 /// it makes and the last of an item, which goes where it belongs; and one in the hands of the sink.

@@ -1,4 +1,13 @@
-//! The source of lines: whoever pulls reads blocks and counts their lines, and the workers take them apart.
+//! The lines of a reader as a source.
+//!
+//! **The workers cut the lines.** The worker that pulls takes the contents of the reader's buffer up to the last end of a
+//! line, and counts the ends. The members that claim these lines cut them, check them for UTF-8 and allocate them. The
+//! puller never waits for a whole block, only for the end of one line.
+//!
+//! A form that lends each line from the block, in place of a `String`, was weighed and left: it would save the
+//! allocation, which is 9 % of the time for lines of five numbers, parsed and summed (a plain loop with one buffer gains
+//! 15 %), and every stage behind it would have to be written for all lifetimes. Where the text lies in memory,
+//! `from_ready(text.lines())` lends its lines.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, ErrorKind};
@@ -6,14 +15,49 @@ use std::mem;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::claim::{Batch, Feed, Pull, Source, Stock, Visit};
+use super::super::Pipeline;
+use super::super::chain::Fused;
+use super::super::stage::Identity;
+use super::{Batch, Feed, Kind, Pull, Source, Stock, Visit};
 use crate::error::Cancelled;
 use crate::panic;
 use crate::token::CancellationToken;
 
-/// The source of [`Pipeline::from_lines`](super::Pipeline::from_lines).
+impl<B: BufRead + Send> Pipeline<Fused<FromLines<B>, Identity<Cancelled>>> {
+    /// Starts from the lines of a reader, which may be a pipe or a terminal: the items of [`BufRead::lines`], without
+    /// their ends, as `io::Result<String>`.
+    ///
+    /// So the first stage is most often a `try_map(|line| parse(&line?))`. It is [`from_iter`](Pipeline::from_iter) of
+    /// `lines()` at less cost: one worker takes the contents of the reader's buffer in one piece, and all workers cut it
+    /// into lines. No line is held back while the reader waits for more.
+    ///
+    /// The size of the buffer hardly matters for a file. Lines of 79 bytes took the same time within 3 % with 8 KiB, 64 KiB,
+    /// 256 KiB and 1 MiB, on two threads, at 40 and at 275 ns of work each.
+    ///
+    /// A locked standard input cannot be sent to another thread; `BufReader::new(io::stdin())` can.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io::{self, BufReader};
+    /// use brigade::{CancellationToken, Pipeline};
+    ///
+    /// let input: &[u8] = b"3\n4\n5\n";
+    /// let sum = Pipeline::from_lines(BufReader::with_capacity(1 << 16, input))
+    ///     .try_map(|line| line?.parse::<u64>().map_err(io::Error::other))
+    ///     .fold(&CancellationToken::new(), 0, |sum, number| sum + number)?;
+    /// assert_eq!(sum, 12);
+    /// # Ok::<(), io::Error>(())
+    /// ```
+    pub fn from_lines(reader: B) -> Self {
+        Pipeline::from_source(FromLines(reader))
+    }
+}
+
+/// The source of [`Pipeline::from_lines`].
+#[doc(hidden)]
 #[derive(Clone, Debug)]
-pub struct FromLines<B>(pub(super) B);
+pub struct FromLines<B>(B);
 
 impl<B: BufRead + Send> Source for FromLines<B> {
     type Item = io::Result<String>;
@@ -30,10 +74,10 @@ impl<B: BufRead + Send> Feed for FromLines<B> {
     type Inlet = Blocks<B>;
     type Plain = io::Lines<B>;
 
-    const READY: bool = false;
+    const KIND: Kind = Kind::Blocking;
 
-    fn split(self) -> (Lines, Option<Blocks<B>>) {
-        (Lines::default(), Some(Blocks { reader: self.0, begun: Vec::new() }))
+    fn split(self) -> (Lines, Blocks<B>) {
+        (Lines::default(), Blocks { reader: self.0, begun: Vec::new() })
     }
 
     fn plain(self) -> io::Lines<B> {
@@ -58,14 +102,14 @@ impl<B: BufRead + Send> Pull for Blocks<B> {
                 Ok(buffer) => buffer,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => {
-                    // As with std's `lines`, what was read of the line is lost, and the next call reads on.
+                    // As with std's `lines`, the beginning of the line is lost, and the next call reads on.
                     self.begun.clear();
                     loads.push(Block::Error(error));
                     return true;
                 }
             };
             let at_end = buffer.is_empty();
-            // A slice is all buffer.
+            // The buffer of a slice is the whole slice.
             let buffer = &buffer[..buffer.len().min(BLOCK)];
             let (bytes, lines) = whole_lines(buffer, most);
             if lines > 0 {
@@ -90,31 +134,31 @@ impl<B: BufRead + Send> Pull for Blocks<B> {
     }
 }
 
-/// How much is taken from the reader's buffer at a time, at most, in bytes.
+/// How many bytes one pull takes from the reader's buffer at most.
 const BLOCK: usize = 1 << 16;
 
-/// How many bytes the first lines have, `most` of them at most, and how many those are.
+/// Counts the first lines, `most` at most: returns how many bytes and how many lines they are.
 fn whole_lines(buffer: &[u8], most: usize) -> (usize, usize) {
     let is_end = |byte: &u8| *byte == b'\n';
     let (mut bytes, mut lines, mut seen) = (0, 0, 0);
-    // In pieces so small that a byte holds their count: the compiler makes vector instructions of this. Not a piece more
-    // is looked at than is wanted.
-    for piece in buffer.chunks(255) {
-        let ends = usize::from(piece.iter().map(|byte| u8::from(is_end(byte))).sum::<u8>());
+    // In runs so short that a byte holds their count, because the compiler makes vector instructions of this. The count
+    // ends with the run in which it is reached.
+    for run in buffer.chunks(255) {
+        let ends = usize::from(run.iter().map(|byte| u8::from(is_end(byte))).sum::<u8>());
         if lines + ends >= most {
-            bytes = seen + piece.split_inclusive(is_end).take(most - lines).map(<[u8]>::len).sum::<usize>();
+            bytes = seen + run.split_inclusive(is_end).take(most - lines).map(<[u8]>::len).sum::<usize>();
             return (bytes, most);
         }
         if ends > 0 {
-            bytes = seen + piece.iter().rposition(is_end).expect("counted") + 1;
+            bytes = seen + run.iter().rposition(is_end).expect("counted") + 1;
         }
         lines += ends;
-        seen += piece.len();
+        seen += run.len();
     }
     (bytes, lines)
 }
 
-/// What is read at a time.
+/// The gain of one pull.
 #[derive(Debug)]
 pub enum Block {
     Text(Text),
@@ -189,8 +233,6 @@ impl Stock for Lines {
     type Load = Block;
     type Batch = Lines;
 
-    const PULLED: bool = true;
-
     fn len(&self) -> usize {
         self.lines
     }
@@ -206,10 +248,6 @@ impl Stock for Lines {
         self.lines += lines;
         self.blocks.push_back(block);
         lines
-    }
-
-    fn put_batch(&mut self, _batch: Vec<Block>) {
-        unreachable!("a reader may wait, so it is no ready inlet")
     }
 }
 
@@ -258,7 +296,7 @@ mod tests {
 
     fn lines_by(reader: impl BufRead + Send, most: usize) -> Vec<Result<String, ErrorKind>> {
         let (mut stock, blocks) = FromLines(reader).split();
-        let (mut blocks, mut out) = (blocks.expect("an inlet"), Vec::new());
+        let (mut blocks, mut out) = (blocks, Vec::new());
         let mut loads = Vec::new();
         let mut more = true;
         while more {

@@ -1,17 +1,17 @@
 //! Weights: how much memory outputs may take, as far as a library can know.
 //!
-//! Outputs that a stage makes many of an item are held in parts, and the parts of a run are counted. A part is 4096
-//! outputs where these are small. What an output has inline is known, but what it owns besides is not, 64 KiB of a
-//! `Vec` say. It takes time to make, however: a core writes 64 GB/s at the very most, so what was made in 62 ns is
-//! smaller than 4 KiB, and what is 64 KiB took 1 µs. So outputs that own nothing (they have no `Drop`) weigh by their
-//! size alone, and others also by the square of the time they took, up to 256 times the lightest. A part is then 16
-//! outputs of 64 KiB, or 4096 short strings. By time itself, rather than its square, parts of strings would be so short
-//! that items of 250,000 of them would wait for each other.
+//! Where a stage makes many outputs of an item, they are held in parts, and the parts of a run are counted. A part is 4096
+//! small outputs. The inline size of an output is known, but the memory that it owns besides is not, such as the 64 KiB of
+//! a `Vec`. It takes time to fill, however: a core writes 64 GB/s at the very most, so an output that was made in 62 ns is
+//! smaller than 4 KiB, and one of 64 KiB took 1 µs. So outputs that own nothing (they have no `Drop`) weigh by their size
+//! alone, and others also by the square of the time they took, up to 256 times the lightest. A part is then 16 outputs of
+//! 64 KiB, or 4096 short strings. By the time itself, rather than its square, parts of strings would be so short that items
+//! of 250,000 of them would wait for each other.
 
 use std::mem::{needs_drop, size_of};
 use std::time::Duration;
 
-/// What a part weighs.
+/// The weight of a part.
 pub(super) const PART: usize = 4096;
 
 /// How many parts of the due batch may wait for the sink, and how many of all others together for their turn, to which
@@ -27,14 +27,14 @@ const BYTES: usize = 256;
 /// In what time, in ns, the largest output is made that weighs 1.
 const QUICK: u128 = 62;
 
-/// What an output weighs most for the time it took.
+/// The largest weight of an output for the time it took.
 const MOST: u128 = 256;
 
-/// What a part weighs at most for the time it took: more outputs than these are never made between two looks at the clock.
-/// A member that the system took off its core for a while has made nothing meanwhile.
+/// The largest weight of a part for the time it took: more outputs than these are never made between two looks at the
+/// clock. A member that the system took off its core for a while has made nothing meanwhile.
 const MOST_OF_PART: usize = 4 * PART;
 
-/// What `some` outputs weigh, a part of the `outputs` that took `elapsed` to make.
+/// The weight of `some` of the `outputs` that took `elapsed` to make.
 pub(super) fn of_some<R>(some: usize, outputs: usize, elapsed: Duration) -> usize {
     let timed = some.saturating_mul(of_each::<R>(outputs, elapsed)).min(MOST_OF_PART);
     timed.max(some.saturating_mul(inline::<R>()))
@@ -44,7 +44,7 @@ fn inline<R>() -> usize {
     size_of::<R>().div_ceil(BYTES).clamp(1, PART)
 }
 
-/// What each of the `outputs` weighs that took `elapsed` to make.
+/// The weight of each of the `outputs` that took `elapsed` to make.
 pub(super) fn of_each<R>(outputs: usize, elapsed: Duration) -> usize {
     let inline = inline::<R>();
     if !needs_drop::<R>() {

@@ -5,8 +5,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver};
 
-use brigade::pipeline::{Source, Stage};
-use brigade::{CancelReason, CancellationToken, Cancelled, Pipeline, scope};
+use brigade::pipeline::Chain;
+use brigade::{CancelReason, CancellationToken, Pipeline, scope};
 use crossbeam::channel::{bounded, unbounded};
 use proptest::prelude::*;
 
@@ -139,10 +139,9 @@ impl Run<'_> {
         }
     }
 
-    fn staged<S, W>(&self, pipeline: Pipeline<S, W>, sender: mpsc::Sender<()>) -> (usize, End)
+    fn staged<C>(&self, pipeline: Pipeline<C>, sender: mpsc::Sender<()>) -> (usize, End)
     where
-        S: Source<Item: Send, Error = Cancelled>,
-        W: Stage<S::Item, Output = Item, Error = Error>,
+        C: Chain<Output = Item, Error = Error>,
     {
         let pipeline = pipeline.threads(self.program.threads);
         let pipeline = if let Some(items) = self.program.window { pipeline.window(items) } else { pipeline };
@@ -157,11 +156,9 @@ impl Run<'_> {
         }
     }
 
-    fn end<S, W>(&self, pipeline: Pipeline<S, W>, sender: mpsc::Sender<()>) -> (usize, End)
+    fn end<C>(&self, pipeline: Pipeline<C>, sender: mpsc::Sender<()>) -> (usize, End)
     where
-        S: Source<Item: Send>,
-        W: Stage<S::Item, Output = Item, Error = Error>,
-        Error: From<S::Error>,
+        C: Chain<Output = Item, Error = Error>,
     {
         let mut outputs = 0;
         let mut last = 0;

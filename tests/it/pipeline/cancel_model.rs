@@ -6,293 +6,14 @@ use std::io::{self, BufReader, Read};
 use std::sync::Mutex;
 use std::time::Instant;
 
-use brigade::pipeline::{Source, Stage};
-use brigade::{CancelReason, CancellationToken, Cancelled, Pipeline, scope};
+use brigade::pipeline::Chain;
+use brigade::{CancellationToken, Cancelled, Pipeline, scope};
 use crossbeam::channel::unbounded;
-use proptest::prelude::*;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
+use super::cancel_program::*;
 use crate::model::{End, Error, Item, ending, throw, try_programs};
 use crate::util::{Census, Gate, alone};
-
-const REASON: CancelReason = CancelReason::Other("the model");
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Place {
-    Source,
-    Stage,
-    Sink,
-}
-
-/// What happens at a place, once it has an item of a number.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Act {
-    /// Takes long enough for others to overtake it.
-    Slow,
-    Fail,
-    Panic,
-    Cancel,
-    CancelParent,
-    /// Has another thread cancel.
-    Signal,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Origin {
-    Iter,
-    Ready,
-    Data,
-    Receiver,
-    Lines,
-}
-
-/// A kind of stage, for the model.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Kind {
-    Map,
-    TryMap,
-    Filter,
-    FilterMap,
-    FlatMap,
-    Inspect,
-    Scan,
-}
-
-/// The chains of stages of `Run::staged`, which has the same.
-const CHAINS: [&[Kind]; 5] = [
-    &[Kind::TryMap, Kind::FlatMap, Kind::Filter, Kind::TryMap],
-    &[Kind::TryMap, Kind::Scan, Kind::Filter, Kind::FlatMap, Kind::TryMap],
-    &[Kind::TryMap],
-    &[Kind::Inspect, Kind::FilterMap, Kind::Map, Kind::TryMap],
-    &[Kind::FlatMap, Kind::FlatMap, Kind::TryMap, Kind::Filter],
-];
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Last {
-    TryForEach,
-    Collect,
-    Fold,
-    Count,
-    First,
-}
-
-#[derive(Clone, Debug)]
-pub(crate) struct Program {
-    items: usize,
-    /// Of the source by the item's number, of the stages by their input's, of the sink by that of the output.
-    acts: BTreeMap<(Place, usize), Act>,
-    /// The token has a deadline, which has passed.
-    late: bool,
-    /// The input of a `flat_map` that has very many outputs.
-    large: Option<usize>,
-    threads: usize,
-    window: Option<usize>,
-    ordered: bool,
-    source: Origin,
-    chain: usize,
-    last: Last,
-}
-
-pub(crate) fn programs() -> impl Strategy<Value = Program> {
-    let place = prop_oneof![Just(Place::Source), Just(Place::Stage), Just(Place::Sink)];
-    let act = prop_oneof![
-        4 => Just(Act::Slow),
-        2 => Just(Act::Fail),
-        2 => Just(Act::Panic),
-        2 => Just(Act::Cancel),
-        1 => Just(Act::CancelParent),
-        2 => Just(Act::Signal),
-    ];
-    let acts = proptest::collection::btree_map((place, 0..150_usize), act, 0..4);
-    let source = prop_oneof![
-        3 => Just(Origin::Iter),
-        1 => Just(Origin::Ready),
-        1 => Just(Origin::Data),
-        1 => Just(Origin::Receiver),
-        1 => Just(Origin::Lines),
-    ];
-    let last = prop_oneof![
-        12 => Just(Last::TryForEach),
-        1 => Just(Last::Collect),
-        1 => Just(Last::Fold),
-        1 => Just(Last::Count),
-        1 => Just(Last::First),
-    ];
-    let shape = (0..160_usize, acts, proptest::bool::weighted(0.03), proptest::option::weighted(0.05, 0..100_usize));
-    let settings = (1..=8_usize, proptest::option::of(1..=64_usize), any::<bool>());
-    (shape, settings, source, 0..CHAINS.len(), last).prop_map(
-        |((items, acts, late, large), (threads, window, ordered), source, chain, last)| {
-            // Only some of the combinations are compiled.
-            let chain = if source == Origin::Iter && last == Last::TryForEach { chain } else { chain % 2 };
-            let source = if last == Last::TryForEach || source == Origin::Data { source } else { Origin::Iter };
-            let chain = if last == Last::TryForEach { chain } else { 0 };
-            let mut program = Program { items, acts, late, large, threads, window, ordered, source, chain, last };
-            // A scan takes the outputs in order.
-            program.ordered |= program.stages().contains(&Kind::Scan);
-            program.acts.retain(|(place, _), act| match place {
-                Place::Source => source != Origin::Receiver && (source == Origin::Lines || *act != Act::Fail),
-                Place::Stage => true,
-                Place::Sink => last == Last::TryForEach || (last == Last::Fold && *act != Act::Fail),
-            });
-            program
-        },
-    )
-}
-
-// The stages. What each makes of a number depends on that alone.
-
-fn mapped(item: usize) -> usize {
-    item * 3 + 1
-}
-
-fn is_kept(item: usize) -> bool {
-    item % 5 != 2
-}
-
-fn mapped_if_kept(item: usize) -> Option<usize> {
-    (item % 7 != 3).then_some(item + 1)
-}
-
-/// A running sum, which ends now and then.
-fn scanned(sum: &mut usize, item: usize) -> Option<usize> {
-    *sum += item;
-    (*sum % 401 != 400).then_some(*sum)
-}
-
-/// How many of a stage's inputs there are, for the acts.
-const ROUND: usize = 251;
-
-impl Program {
-    fn stages(&self) -> &'static [Kind] {
-        CHAINS[self.chain]
-    }
-
-    /// What one item becomes by a `flat_map`.
-    fn fanned(&self, item: usize) -> std::ops::Range<usize> {
-        let parts = if Some(item) == self.large { 130_000 } else { item % 4 };
-        item * 4..item * 4 + parts
-    }
-
-    /// The number of an act, which its error or panic has.
-    fn number(place: Place, at: usize) -> usize {
-        place as usize * 1_000 + at
-    }
-
-    /// Whether another thread cancels.
-    pub(crate) fn has_signal(&self) -> bool {
-        self.acts.values().any(|act| *act == Act::Signal)
-    }
-
-    /// Whether anything but the sink may cancel: then it is chance how far the run has come.
-    fn is_cancelled_by_chance(&self) -> bool {
-        self.acts.iter().any(|((place, _), act)| match act {
-            Act::Cancel | Act::CancelParent => *place != Place::Sink,
-            Act::Signal => true,
-            _ => false,
-        })
-    }
-}
-
-/// A program as the plain loop.
-struct Model<'a> {
-    program: &'a Program,
-    cancelled: Option<CancelReason>,
-    seen: Vec<usize>,
-    /// What a scan has so far.
-    sum: usize,
-    /// Unordered, all that may be output: nothing that happens ends the loop.
-    goes_on: bool,
-}
-
-impl Model<'_> {
-    fn run(program: &Program, goes_on: bool) -> (Vec<usize>, End) {
-        let cancelled = program.late.then_some(CancelReason::Deadline);
-        let mut model = Model { program, cancelled, seen: Vec::new(), sum: 0, goes_on };
-        let end = model.all().err().unwrap_or(End::Done);
-        let seen = model.seen;
-        let seen = match (program.last, &end) {
-            (Last::Count, End::Done) if !goes_on => vec![seen.len()],
-            (Last::Collect | Last::Fold | Last::Count, end) if *end != End::Done => Vec::new(),
-            _ => seen,
-        };
-        (seen, end)
-    }
-
-    fn all(&mut self) -> Result<(), End> {
-        self.check()?;
-        for item in 0..self.program.items {
-            let fed = self.act(Place::Source, item).and_then(|()| self.check()).and_then(|()| {
-                self.feed(self.program.stages(), item)?;
-                self.check()
-            });
-            if !self.goes_on {
-                fed?;
-            }
-        }
-        self.check()
-    }
-
-    fn check(&self) -> Result<(), End> {
-        self.cancelled.filter(|_| !self.goes_on).map_or(Ok(()), |reason| Err(End::Cancelled(reason)))
-    }
-
-    fn act(&mut self, place: Place, at: usize) -> Result<(), End> {
-        match self.program.acts.get(&(place, at)) {
-            Some(Act::Fail) => Err(End::Failed(Program::number(place, at))),
-            Some(Act::Panic) => Err(End::Panicked(Program::number(place, at))),
-            Some(Act::Cancel | Act::CancelParent) => {
-                self.cancelled.get_or_insert(REASON);
-                Ok(())
-            }
-            Some(Act::Slow | Act::Signal) | None => Ok(()),
-        }
-    }
-
-    fn feed(&mut self, stages: &[Kind], item: usize) -> Result<(), End> {
-        let Some((kind, rest)) = stages.split_first() else { return self.sink(item) };
-        match kind {
-            Kind::Map => self.feed(rest, mapped(item)),
-            Kind::TryMap => {
-                self.act(Place::Stage, item % ROUND)?;
-                self.feed(rest, item)
-            }
-            Kind::Filter if !is_kept(item) => Ok(()),
-            Kind::Filter | Kind::Inspect => self.feed(rest, item),
-            Kind::FilterMap => mapped_if_kept(item).map_or(Ok(()), |item| self.feed(rest, item)),
-            Kind::FlatMap => self.program.fanned(item).try_for_each(|item| {
-                self.check()?;
-                self.feed(rest, item)
-            }),
-            Kind::Scan => {
-                self.check()?;
-                match scanned(&mut self.sum, item) {
-                    Some(item) => self.feed(rest, item),
-                    // A scan that cancelled would end as cancelled; this one never does.
-                    None => Err(End::Done),
-                }
-            }
-        }
-    }
-
-    fn sink(&mut self, output: usize) -> Result<(), End> {
-        self.check()?;
-        if self.goes_on {
-            self.seen.push(output);
-            return Ok(());
-        }
-        match self.program.last {
-            Last::First => {
-                self.seen.push(output);
-                Err(End::Done)
-            }
-            _ => {
-                self.act(Place::Sink, self.seen.len())?;
-                self.seen.push(output);
-                Ok(())
-            }
-        }
-    }
-}
 
 /// A program as a pipeline.
 struct Run<'a> {
@@ -411,10 +132,9 @@ impl Run<'_> {
         }
     }
 
-    fn staged<S, W>(&self, pipeline: Pipeline<S, W>) -> (Vec<usize>, End)
+    fn staged<C>(&self, pipeline: Pipeline<C>) -> (Vec<usize>, End)
     where
-        S: Source<Item: Send, Error = Cancelled>,
-        W: Stage<S::Item, Output = Item, Error = Error>,
+        C: Chain<Output = Item, Error = Error>,
     {
         let pipeline = pipeline.try_map(self.tries());
         match self.program.chain {
@@ -428,7 +148,7 @@ impl Run<'_> {
         }
     }
 
-    fn set<S, W>(&self, pipeline: Pipeline<S, W>) -> Pipeline<S, W> {
+    fn set<C>(&self, pipeline: Pipeline<C>) -> Pipeline<C> {
         let pipeline = pipeline.threads(self.program.threads);
         let pipeline = if let Some(items) = self.program.window { pipeline.window(items) } else { pipeline };
         if self.program.ordered { pipeline.ordered() } else { pipeline.unordered() }
@@ -457,11 +177,9 @@ impl Run<'_> {
         })
     }
 
-    fn each<S, W>(&self, pipeline: Pipeline<S, W>) -> (Vec<usize>, End)
+    fn each<C>(&self, pipeline: Pipeline<C>) -> (Vec<usize>, End)
     where
-        S: Source<Item: Send>,
-        W: Stage<S::Item, Output = Item, Error = Error>,
-        Error: From<S::Error>,
+        C: Chain<Output = Item, Error = Error>,
     {
         let seen = RefCell::new(Vec::new());
         let held = self.made(0);
@@ -476,10 +194,9 @@ impl Run<'_> {
     }
 
     /// The other ends, of one chain.
-    fn collected<S, W>(&self, pipeline: Pipeline<S, W>) -> (Vec<usize>, End)
+    fn collected<C>(&self, pipeline: Pipeline<C>) -> (Vec<usize>, End)
     where
-        S: Source<Item: Send, Error = Cancelled>,
-        W: Stage<S::Item, Output = Item, Error = Error>,
+        C: Chain<Output = Item, Error = Error>,
     {
         let pipeline = pipeline.try_map(self.tries()).flat_map(self.fans()).filter(keeps()).try_map(self.tries());
         let numbers = |items: Vec<Item>| items.into_iter().map(|item| item.value).collect();

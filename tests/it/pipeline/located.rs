@@ -2,14 +2,11 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use brigade::{CancelReason, CancellationToken, Cancelled, Failure, Pipeline};
+use brigade::{CancelReason, Cancelled, Failure, Pipeline};
 use proptest::prelude::*;
 
+use super::live;
 use crate::util::{message_of, watched};
-
-fn live() -> CancellationToken {
-    CancellationToken::new()
-}
 
 #[derive(Debug, PartialEq, thiserror::Error)]
 enum Bad {

@@ -3,8 +3,8 @@
 use std::io::{self, BufRead, BufReader, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use brigade::pipeline::{Source, Stage};
-use brigade::{CancellationToken, Cancelled, Pipeline};
+use brigade::pipeline::Chain;
+use brigade::{CancellationToken, Pipeline};
 use crossbeam::channel::unbounded;
 use proptest::prelude::*;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
@@ -247,10 +247,9 @@ impl Program {
         }
     }
 
-    fn staged<S, W>(&self, pipeline: Pipeline<S, W>, ordered: bool) -> (Vec<usize>, Outcome)
+    fn staged<C>(&self, pipeline: Pipeline<C>, ordered: bool) -> (Vec<usize>, Outcome)
     where
-        S: Source<Item: Send, Error = Cancelled>,
-        W: Stage<S::Item, Output = usize, Error = anyhow::Error>,
+        C: Chain<Output = usize, Error = anyhow::Error>,
     {
         let pipeline = self.set(pipeline, ordered);
         let tried = |item| self.tried(item);
@@ -273,16 +272,14 @@ impl Program {
         }
     }
 
-    fn run<S, W>(&self, pipeline: Pipeline<S, W>) -> (Vec<usize>, Outcome)
+    fn run<C>(&self, pipeline: Pipeline<C>) -> (Vec<usize>, Outcome)
     where
-        S: Source<Item: Send>,
-        W: Stage<S::Item, Output = usize, Error = anyhow::Error>,
-        anyhow::Error: From<S::Error>,
+        C: Chain<Output = usize, Error = anyhow::Error>,
     {
         outcome(|seen| pipeline.try_for_each(&CancellationToken::new(), |output| self.sink(seen, output)))
     }
 
-    fn set<S, W>(&self, pipeline: Pipeline<S, W>, ordered: bool) -> Pipeline<S, W> {
+    fn set<C>(&self, pipeline: Pipeline<C>, ordered: bool) -> Pipeline<C> {
         let pipeline = pipeline.threads(self.threads);
         let pipeline = if let Some(items) = self.window { pipeline.window(items) } else { pipeline };
         if ordered { pipeline.ordered() } else { pipeline.unordered() }

@@ -1,0 +1,42 @@
+//! [`Piece`]: the outputs of a batch, on their whole way from the member that made them to the sink.
+
+use crate::panic::{self, Payload, Unmet};
+
+/// The outputs of a batch, or of a part of it, in order.
+#[cfg_attr(test, derive(Debug))]
+pub(in super::super) struct Piece<R, E> {
+    /// The index of the first item that it has outputs of.
+    pub(super) first: u64,
+    /// How many pieces of the same batch came before it.
+    pub(super) part: usize,
+    pub(in super::super) outputs: Unmet<R>,
+    /// How many items of the source end in it, a failing one included. The last item may end in a later piece.
+    pub(super) closes: usize,
+    /// How much of it counts against the bound on parts; see [`weight`](super::weight).
+    pub(super) weight: usize,
+    /// The failure behind its last output.
+    pub(in super::super) end: Option<End<E>>,
+}
+
+/// The failure of an item, which ends the run.
+pub(in super::super) enum End<E> {
+    Error(E),
+    Panic(Payload),
+}
+
+#[cfg(test)]
+impl<E> std::fmt::Debug for End<E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            End::Error(_) => "Error",
+            End::Panic(_) => "Panic",
+        })
+    }
+}
+
+/// Drops a value that the plain loop would not have met, out of line: the catch would cost the loops that call this.
+#[cold]
+#[inline(never)]
+pub(super) fn lose<T>(lost: T) {
+    panic::discard(lost);
+}

@@ -1,0 +1,141 @@
+//! [`Signal`]: what the members of a crew tell each other outside of the state's lock, and what the token tells them.
+//!
+//! **Void, not cancelled.** A failure lowers one number, the void mark, which each item is compared with: items from that
+//! index on are void. In an ordered run the mark is the index behind the failing item, else it is 0, as when the token is
+//! cancelled. Batches are claimed in order, so every item before the mark is already in a member's hands. The earliest
+//! failure wins because the caller meets it first, not because failures are compared.
+//!
+//! **Tickets.** A run borrows from the stack, and a token's callback must not, so a run cannot wait on a condvar beside its
+//! state and have a cancellation wake it. [`Event`] splits the two: a member takes a ticket, looks at the token, the void
+//! mark and the state, and waits with the ticket. The mark is set before the events are notified, so a member that has
+//! missed the mark holds a stale ticket.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+
+use crossbeam::utils::CachePadded;
+
+use super::roster::{Wakes, Workers};
+use crate::event::Event;
+
+/// All that the token's callback touches, which must not borrow.
+pub(super) struct Signal {
+    // The first four are read once an item or often, so each has its own cache line.
+    /// Items from this index on are void.
+    void: CachePadded<AtomicU64>,
+    /// A member sleeps, and would take a rest that is handed back.
+    idle: CachePadded<AtomicBool>,
+    /// The index of the first item whose outputs the caller has not taken.
+    due: CachePadded<AtomicU64>,
+    /// How often the caller has waited for a millisecond in vain.
+    alarms: CachePadded<AtomicU64>,
+    /// One of the three constants below; written by the calling thread alone.
+    sink: AtomicU8,
+    pub(super) workers: Event,
+    pub(super) caller: Event,
+    /// For workers that wait for the caller to take a part.
+    pub(super) parts: Event,
+}
+
+/// The caller is not in the sink.
+const OUTSIDE: u8 = 0;
+/// The caller is in the sink.
+const INSIDE: u8 = 1;
+/// The sink has cancelled the token.
+const CANCELLED: u8 = 2;
+
+impl Signal {
+    pub(super) fn new() -> Arc<Signal> {
+        Arc::new(Signal {
+            void: CachePadded::new(AtomicU64::new(u64::MAX)),
+            idle: CachePadded::new(AtomicBool::new(false)),
+            due: CachePadded::new(AtomicU64::new(0)),
+            alarms: CachePadded::new(AtomicU64::new(0)),
+            sink: AtomicU8::new(OUTSIDE),
+            workers: Event::default(),
+            caller: Event::default(),
+            parts: Event::default(),
+        })
+    }
+
+    // Relaxed: the index carries no data. A member that is about to sleep sees a new mark by its ticket.
+    #[inline]
+    pub(super) fn void(&self) -> u64 {
+        self.void.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(super) fn is_void(&self, item: u64) -> bool {
+        item >= self.void()
+    }
+
+    /// Voids the items from `item` on. A member that works on one stops at its next look, and all that sleep look again.
+    pub(super) fn void_from(&self, item: u64) {
+        self.void.fetch_min(item, Ordering::Relaxed);
+        self.workers.notify_all();
+        self.caller.notify_all();
+        self.parts.notify_all();
+    }
+
+    // Relaxed, as the next four: hints.
+    pub(super) fn is_idle(&self) -> bool {
+        self.idle.load(Ordering::Relaxed)
+    }
+
+    /// The puller calls this for each item: a store that changes nothing would cost the members that read the line.
+    pub(super) fn set_idle(&self, idle: bool) {
+        if self.is_idle() != idle {
+            self.idle.store(idle, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn due(&self) -> u64 {
+        self.due.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_due(&self, item: u64) {
+        self.due.store(item, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(super) fn alarms(&self) -> u64 {
+        self.alarms.load(Ordering::Relaxed)
+    }
+
+    /// Has the members that hold outputs back hand them over soon.
+    pub(super) fn alarm(&self) {
+        self.alarms.fetch_add(1, Ordering::Relaxed);
+    }
+
+    // Relaxed, as the next three: the calling thread alone uses them.
+    pub(super) fn enter_sink(&self) {
+        let _ = self.sink.compare_exchange(OUTSIDE, INSIDE, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    pub(super) fn leave_sink(&self) {
+        let _ = self.sink.compare_exchange(INSIDE, OUTSIDE, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// The calling thread cancels the token. It may be in the sink.
+    pub(super) fn cancelled_by_caller(&self) {
+        let _ = self.sink.compare_exchange(INSIDE, CANCELLED, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_cancelled_by_sink(&self) -> bool {
+        self.sink.load(Ordering::Relaxed) == CANCELLED
+    }
+
+    pub(super) fn wake(&self, wakes: Wakes) {
+        match wakes.workers {
+            Workers::All => self.workers.notify_all(),
+            Workers::One => self.workers.notify_one(),
+            Workers::None => {}
+        }
+        if wakes.for_parts {
+            self.parts.notify_all();
+        }
+        if wakes.caller {
+            self.caller.notify_one();
+        }
+    }
+}

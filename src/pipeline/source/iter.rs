@@ -1,0 +1,219 @@
+//! Iterators as a source: arbitrary ones, which may block, and ready ones.
+
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+use std::{mem, vec};
+
+use super::super::Pipeline;
+use super::super::chain::Fused;
+use super::super::stage::Identity;
+use super::{Batch, Feed, Kind, Source, Stock, Visit};
+use crate::error::Cancelled;
+use crate::panic::{self, Unmet};
+use crate::token::CancellationToken;
+
+impl<I: Iterator + Send> Pipeline<Fused<FromIter<I>, Identity<Cancelled>>>
+where
+    I::Item: Send,
+{
+    /// Starts from any iterator. It may block, be endless, or wait for the output of an earlier item.
+    ///
+    /// Items are pulled one at a time, by one thread at a time, at most a [`window`](Self::window) ahead of the output.
+    /// The calling thread never pulls, because it alone can output the item that the iterator may wait for. Where the items
+    /// lie in memory or come from a range, [`from_data`](Pipeline::from_data) is cheaper; where the iterator never waits,
+    /// [`from_ready`](Pipeline::from_ready) is.
+    ///
+    /// The iterator goes to another thread, so it must be [`Send`]. The lines of a locked standard input are not; those of
+    /// `BufReader::new(io::stdin())` are.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "the trait has no place for the bounds, and the name is the term"
+    )]
+    pub fn from_iter<T: IntoIterator<IntoIter = I>>(items: T) -> Self {
+        Pipeline::from_source(FromIter(items.into_iter()))
+    }
+}
+
+/// The source of [`Pipeline::from_iter`].
+#[doc(hidden)]
+#[doc(hidden)]
+#[derive(Clone, Debug)]
+pub struct FromIter<I>(pub(in super::super) I);
+
+impl<I: Iterator + Send> Source for FromIter<I>
+where
+    I::Item: Send,
+{
+    type Item = I::Item;
+    type Error = Cancelled;
+
+    fn open<V: Visit<I::Item, Cancelled>>(self, _token: &CancellationToken, visit: V) -> V::Output {
+        visit.visit(self)
+    }
+}
+
+impl<I: Iterator + Send> Feed for FromIter<I>
+where
+    I::Item: Send,
+{
+    type Item = I::Item;
+    type Stock = Pulled<I::Item>;
+    type Inlet = I;
+    type Plain = I;
+
+    const KIND: Kind = Kind::Blocking;
+
+    fn split(self) -> (Self::Stock, I) {
+        (Pulled::new(), self.0)
+    }
+
+    fn plain(self) -> I {
+        self.0
+    }
+}
+
+impl<I: Iterator + Send> Pipeline<Fused<FromReady<I>, Identity<Cancelled>>>
+where
+    I::Item: Send,
+{
+    /// Starts from an iterator that never waits for anything that this pipeline, its sink included, has yet to do: a
+    /// computation, a directory walk, a file on a disk.
+    ///
+    /// Each thread that needs work pulls a whole batch, the calling thread too. That is cheaper than
+    /// [`from_iter`](Pipeline::from_iter), and the calling thread is never short of work while the others are busy. An
+    /// iterator that does wait for an earlier output, directly or not, hangs here.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use brigade::{CancellationToken, Pipeline};
+    ///
+    /// let powers = std::iter::successors(Some(1_u64), |power| power.checked_mul(10));
+    /// let digits: Vec<usize> =
+    ///     Pipeline::from_ready(powers).map(|power| power.to_string().len()).collect(&CancellationToken::new())?;
+    /// assert_eq!(digits, (1..=20).collect::<Vec<_>>());
+    /// # Ok::<(), brigade::Cancelled>(())
+    /// ```
+    pub fn from_ready<T: IntoIterator<IntoIter = I>>(items: T) -> Self {
+        Pipeline::from_source(FromReady(items.into_iter()))
+    }
+}
+
+/// The source of [`Pipeline::from_ready`].
+#[doc(hidden)]
+#[doc(hidden)]
+#[derive(Clone, Debug)]
+pub struct FromReady<I>(I);
+
+impl<I: Iterator + Send> Source for FromReady<I>
+where
+    I::Item: Send,
+{
+    type Item = I::Item;
+    type Error = Cancelled;
+
+    fn open<V: Visit<I::Item, Cancelled>>(self, _token: &CancellationToken, visit: V) -> V::Output {
+        visit.visit(self)
+    }
+}
+
+impl<I: Iterator + Send> Feed for FromReady<I>
+where
+    I::Item: Send,
+{
+    type Item = I::Item;
+    type Stock = Pulled<I::Item>;
+    type Inlet = I;
+    type Plain = I;
+
+    const KIND: Kind = Kind::Ready;
+
+    fn split(self) -> (Self::Stock, I) {
+        (Pulled::new(), self.0)
+    }
+
+    fn plain(self) -> I {
+        self.0
+    }
+}
+
+/// Items that were pulled, already in batches: claiming one moves a pointer.
+#[derive(Debug)]
+pub struct Pulled<T> {
+    full: VecDeque<Unmet<T>>,
+    /// The batch that is being filled.
+    open: Unmet<T>,
+    len: usize,
+}
+
+impl<T> Pulled<T> {
+    pub(in super::super) fn new() -> Self {
+        Pulled { full: VecDeque::new(), open: Unmet(Vec::new()), len: 0 }
+    }
+}
+
+impl<T: Send> Stock for Pulled<T> {
+    type Item = T;
+    type Load = T;
+    type Batch = Items<T>;
+
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    // The batches had the right size when they were put here.
+    fn take(&mut self, _most: usize) -> Option<(Self::Batch, usize)> {
+        let batch = match self.full.pop_front() {
+            Some(mut batch) => mem::take(&mut batch.0),
+            None => mem::take(&mut self.open.0),
+        };
+        let items = batch.len();
+        self.len -= items;
+        (items > 0).then(|| (Items(batch.into_iter()), items))
+    }
+
+    fn put(&mut self, item: T, batch: usize) -> usize {
+        let open = &mut self.open.0;
+        if open.capacity() == 0 {
+            open.reserve_exact(batch);
+        }
+        open.push(item);
+        self.len += 1;
+        if open.len() >= batch {
+            self.full.push_back(Unmet(mem::take(open)));
+        }
+        1
+    }
+
+    fn put_batch(&mut self, batch: Vec<T>) {
+        debug_assert!(self.open.0.is_empty(), "a source is pulled by items or by batches");
+        self.len += batch.len();
+        if !batch.is_empty() {
+            self.full.push_back(Unmet(batch));
+        }
+    }
+}
+
+/// A batch of pulled items.
+#[derive(Debug)]
+pub struct Items<T>(pub(in super::super) vec::IntoIter<T>);
+
+impl<T: Send> Batch for Items<T> {
+    type Item = T;
+
+    fn run<B>(&mut self, most: usize, f: impl FnMut(T) -> ControlFlow<B>) -> ControlFlow<B> {
+        self.0.by_ref().take(most).try_for_each(f)
+    }
+
+    fn split(&mut self, most: usize) -> Self {
+        Items(self.0.by_ref().take(most).collect::<Vec<T>>().into_iter())
+    }
+}
+
+impl<T> Drop for Items<T> {
+    fn drop(&mut self) {
+        if mem::needs_drop::<T>() {
+            panic::discard_all(self.0.by_ref());
+        }
+    }
+}

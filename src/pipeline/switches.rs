@@ -1,0 +1,92 @@
+//! The switches.
+
+use std::num::NonZeroUsize;
+
+use super::{Order, Pipeline};
+
+/// Switches.
+impl<C> Pipeline<C> {
+    /// Runs on `threads` threads in all, of which the calling thread is one.
+    ///
+    /// The default is [`available_parallelism`](std::thread::available_parallelism), asked once in a process; 1 is the plain
+    /// loop on the calling thread. Should the system refuse to start a thread, the run goes on with those it has.
+    ///
+    /// # Panics
+    ///
+    /// If `threads` is 0.
+    #[track_caller]
+    pub fn threads(mut self, threads: usize) -> Self {
+        let Some(threads) = NonZeroUsize::new(threads) else {
+            panic!("Pipeline::threads(0): a pipeline needs a thread to run on; 1 is the plain loop");
+        };
+        self.settings.threads = Some(threads);
+        self
+    }
+
+    /// Outputs come in the order of their inputs, which is the default.
+    pub fn ordered(mut self) -> Self {
+        self.settings.order = Order::Source;
+        self
+    }
+
+    /// Outputs come as they are ready, in no specified order.
+    pub fn unordered(mut self) -> Self {
+        self.settings.order = Order::Arrival;
+        self
+    }
+
+    /// Lets at most `items` be pulled and not yet output: input `k + items` is not pulled before the sink has taken
+    /// output `k`.
+    ///
+    /// The default is four batches a thread, so it grows with cheap items and stays small with costly ones.
+    ///
+    /// With a wide window the other threads go on past an item that takes long, for the price of keeping their outputs,
+    /// which a [`flat_map`](Self::flat_map) bounds by itself. With a window narrower than the number of threads, some
+    /// of them are idle. With 1, the items are worked one after the other, and no item is pulled that an early end would
+    /// not want.
+    ///
+    /// # Panics
+    ///
+    /// If `items` is 0.
+    #[track_caller]
+    pub fn window(mut self, items: usize) -> Self {
+        let Some(items) = NonZeroUsize::new(items) else {
+            panic!("Pipeline::window(0): no item could ever be pulled; 1 is the narrowest window");
+        };
+        self.settings.window = Some(items);
+        self
+    }
+
+    /// Gives each thread that the run starts a stack of `bytes`.
+    ///
+    /// The default is std's: `RUST_MIN_STACK`, or 2 MiB. Set this for stages that recurse deeply. The calling thread runs
+    /// stages too, and keeps the stack that it has: most often 8 MiB for the main thread, and less for others, which
+    /// [`ScopeBuilder::stack_size`](crate::ScopeBuilder::stack_size) can give a larger one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use brigade::{CancellationToken, Pipeline};
+    ///
+    /// fn depth(levels: u32) -> u32 {
+    ///     if levels == 0 { 0 } else { 1 + depth(levels - 1) }
+    /// }
+    ///
+    /// let depths = Pipeline::from_data([10, 1_000]).stack_size(8 << 20).map(depth);
+    /// assert_eq!(depths.collect::<Vec<_>>(&CancellationToken::new())?, [10, 1_000]);
+    /// # Ok::<(), brigade::Cancelled>(())
+    /// ```
+    pub fn stack_size(mut self, bytes: usize) -> Self {
+        self.settings.stack = Some(bytes);
+        self
+    }
+
+    /// Names the threads of the run, `name#1` and so on.
+    ///
+    /// Debuggers, `/proc` and panic messages show the names (Linux shows 15 bytes). The default is `pipeline`. A NUL becomes
+    /// the replacement character.
+    pub fn named(mut self, name: impl AsRef<str>) -> Self {
+        self.settings.name = Some(name.as_ref().into());
+        self
+    }
+}
