@@ -10,8 +10,8 @@ use crate::error::Cancelled;
 
 /// The source of a [`Pipeline`], and the stages behind it, fused into one call an item.
 ///
-/// The pipeline's methods make the one type that implements it. The trait is there to be named: a function that returns a
-/// pipeline, for its caller to add stages and to end, has this type.
+/// The pipeline's methods make the one type that implements it. The trait is there to be named:
+/// a function that returns a pipeline, for its caller to add stages and to end, has this type.
 ///
 /// ```
 /// use brigade::{CancellationToken, Cancelled, Chain, Pipeline};
@@ -107,10 +107,10 @@ impl<C: Chain> Pipeline<C> {
 
     /// Adds a stage that can fail.
     ///
-    /// The first error, in the order of the items, ends the run, and the end returns it. Errors convert along the pipeline
-    /// as by `?`: a stage's error type is made from that of the stage before, and the first one's from
-    /// [`Cancelled`](crate::Cancelled). An error type that knows nothing of cancellation, such as that of `parse`, has to
-    /// be made one that does: by `?` in the closure, or by `.map_err(anyhow::Error::from)`.
+    /// The first error, in the order of the items, ends the run, and the end returns it. Errors convert along
+    /// the pipeline as by `?`: a stage's error type is made from that of the stage before, and the first one's
+    /// from [`Cancelled`](crate::Cancelled). An error type that knows nothing of cancellation, such as that of
+    /// `parse`, has to be made one that does: by `?` in the closure, or by `.map_err(anyhow::Error::from)`.
     ///
     /// # Examples
     ///
@@ -175,14 +175,14 @@ impl<C: Chain> Pipeline<C> {
 
     /// Adds a stage that makes any number of outputs of an item, in order.
     ///
-    /// The outputs of an item may have no end. If they take long or are very many, they go to the sink as they come: an
-    /// output that took long is handed over before the next is asked for, and up to 64 quick ones may wait for the first
-    /// slow one behind them.
+    /// The outputs of an item may have no end. If they take long or are very many, they go
+    /// to the sink as they come: an output that took long is handed over before the next
+    /// is asked for, and up to 64 quick ones may wait for the first slow one behind them.
     ///
-    /// The [`window`](Pipeline::window) counts the items of the source. Of their outputs, beyond one an item, a run holds
-    /// some 16 parts whose turn it is, and 16 and 4 a thread besides; then a thread waits. A part is 4096 outputs of up to
-    /// 256 bytes, and fewer larger ones. Outputs that may own memory also count by the time they took to make: a part is
-    /// 4096 of them at 125 ns, and 16 at 2 µs, as `Vec`s of 64 KiB take (8 threads hold 60 MB of these).
+    /// The [`window`](Pipeline::window) counts the items of the source. Of their outputs, beyond one an item, a run
+    /// holds some 16 parts whose turn it is, and 16 and 4 a thread besides; then a thread waits. A part is 4096 outputs
+    /// of up to 256 bytes, and fewer larger ones. Outputs that may own memory also count by the time they took to make:
+    /// a part is 4096 of them at 125 ns, and 16 at 2 µs, as `Vec`s of 64 KiB take (8 threads hold 60 MB of these).
     ///
     /// The iterator stays on the thread that made it, so it need not be [`Send`]; its items must be.
     ///

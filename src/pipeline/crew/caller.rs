@@ -1,4 +1,5 @@
-//! [`Caller`]: the calling thread. It claims, works and commits as a worker does, and it alone hands outputs to the sink.
+//! [`Caller`]: the calling thread. It claims, works and commits as a worker does, and it
+//! alone hands outputs to the sink.
 
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
@@ -113,7 +114,7 @@ struct Outlet<'a, F: Feed, W: Stage<F::Item>, K, E> {
     section: &'a Section<'a, F, W>,
     token: &'a CancellationToken,
     sink: K,
-    /// The piece that the sink has taken last, and in what time.
+    /// The piece that the sink has taken last, and the time that it took.
     taken: Option<(Piece<W::Output, W::Error>, Duration)>,
     alarm: Alarm,
     /// Set where the caller has to leave its loop.
@@ -134,7 +135,7 @@ where
     W: Stage<F::Item>,
     K: FnMut(W::Output) -> Result<(), Refused<E>>,
 {
-    /// Hands a part of the caller's own batch over, and outputs what is due until there is room for it.
+    /// Hands a part of the caller's own batch over, and outputs due pieces until there is room for it.
     ///
     /// Breaks off when the batch is void or the caller has to leave its loop.
     fn hand_over(&mut self, part: Piece<W::Output, W::Error>, offers: &mut Offers) -> ControlFlow<(), Vec<W::Output>> {
@@ -160,8 +161,8 @@ where
         ControlFlow::Break(())
     }
 
-    /// Hands a piece to the sink. Outputs that the sink does not take, because it fails or the run is cancelled, the plain
-    /// loop would not have made.
+    /// Hands a piece to the sink. Outputs that the sink does not take, because it fails
+    /// or the run is cancelled, the plain loop would not have made.
     fn output(&mut self, mut piece: Piece<W::Output, W::Error>) {
         let signal = &self.section.signal;
         let started = Instant::now();

@@ -1,7 +1,7 @@
-//! Every order of the steps of a caller and two workers over four items: no member sleeps while it has a step, no item is
-//! worked twice, and the end is reached, with the outputs and the exit of the plain loop.
+//! Every order of the steps of a caller and two workers over four items: no member sleeps while it has a
+//! step, no item is worked twice, and the end is reached, with the outputs and the exit of the plain loop.
 //!
-//! A step is what a member does at once, seen from the others: takes a ticket, enters the state, wakes others, works. The
+//! A step is a member's act that is one for all others: it takes a ticket, enters the state, wakes others, works. The
 //! walk tries each member in each situation, and does not go on from a situation that it has met before.
 
 use std::collections::HashSet;

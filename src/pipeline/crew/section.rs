@@ -100,7 +100,7 @@ impl<'a, F: Feed, W: Stage<F::Item>> Section<'a, F, W> {
         self.void();
     }
 
-    /// Takes apart what is left when the last thread has been joined.
+    /// Takes apart the remains when the last thread has been joined.
     pub(in super::super) fn into_remains(
         self,
     ) -> Remains<impl Iterator<Item = Piece<W::Output, W::Error>>, impl Sized> {
