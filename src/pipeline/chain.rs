@@ -52,6 +52,9 @@ pub struct Fused<S, W> {
     stage: W,
 }
 
+/// The pipeline of a chain's source with the stages `W`.
+pub(super) type With<C, W> = Pipeline<Fused<<C as Chain>::Source, W>>;
+
 impl<S, W> Chain for Fused<S, W>
 where
     S: Source<Item: Send>,
@@ -88,7 +91,7 @@ impl<S: Source<Error = Cancelled>> Pipeline<Fused<S, Identity<Cancelled>>> {
 
 impl<C: Chain> Pipeline<C> {
     /// Adds the stage that `add` makes of those before it.
-    pub(super) fn add<W>(self, add: impl FnOnce(C::Stage, &Settings) -> W) -> Pipeline<Fused<C::Source, W>> {
+    pub(super) fn add<W>(self, add: impl FnOnce(C::Stage, &Settings) -> W) -> With<C, W> {
         let (source, stage) = self.chain.split();
         let stage = add(stage, &self.settings);
         Pipeline::new(source, stage, self.settings)
@@ -98,7 +101,7 @@ impl<C: Chain> Pipeline<C> {
 /// Stages, which run in parallel.
 impl<C: Chain> Pipeline<C> {
     /// Adds a stage that cannot fail.
-    pub fn map<R, F>(self, f: F) -> Pipeline<Fused<C::Source, Map<C::Stage, F>>>
+    pub fn map<R, F>(self, f: F) -> With<C, Map<C::Stage, F>>
     where
         F: Fn(C::Output) -> R + Sync,
     {
@@ -127,7 +130,7 @@ impl<C: Chain> Pipeline<C> {
     /// assert_eq!(lengths?, [3, 3]);
     /// # Ok::<(), io::Error>(())
     /// ```
-    pub fn try_map<R, E, F>(self, f: F) -> Pipeline<Fused<C::Source, TryMap<C::Stage, F>>>
+    pub fn try_map<R, E, F>(self, f: F) -> With<C, TryMap<C::Stage, F>>
     where
         F: Fn(C::Output) -> Result<R, E> + Sync,
         E: From<C::Error>,
@@ -147,7 +150,7 @@ impl<C: Chain> Pipeline<C> {
     /// assert_eq!(primes, [2, 3, 5, 7, 11, 13, 17, 19]);
     /// # Ok::<(), brigade::Cancelled>(())
     /// ```
-    pub fn filter<F>(self, f: F) -> Pipeline<Fused<C::Source, Filter<C::Stage, F>>>
+    pub fn filter<F>(self, f: F) -> With<C, Filter<C::Stage, F>>
     where
         F: Fn(&C::Output) -> bool + Sync,
     {
@@ -162,11 +165,11 @@ impl<C: Chain> Pipeline<C> {
     /// use brigade::{CancellationToken, Pipeline};
     ///
     /// let numbers: Vec<u32> =
-    ///     Pipeline::from_data(["1", "two", "3"]).filter_map(|word| word.parse().ok()).collect(&CancellationToken::new())?;
-    /// assert_eq!(numbers, [1, 3]);
+    ///     Pipeline::from_data(["1", "two"]).filter_map(|word| word.parse().ok()).collect(&CancellationToken::new())?;
+    /// assert_eq!(numbers, [1]);
     /// # Ok::<(), brigade::Cancelled>(())
     /// ```
-    pub fn filter_map<R, F>(self, f: F) -> Pipeline<Fused<C::Source, FilterMap<C::Stage, F>>>
+    pub fn filter_map<R, F>(self, f: F) -> With<C, FilterMap<C::Stage, F>>
     where
         F: Fn(C::Output) -> Option<R> + Sync,
     {
@@ -197,7 +200,7 @@ impl<C: Chain> Pipeline<C> {
     /// assert_eq!(words, ["a", "line", "and", "one", "more"]);
     /// # Ok::<(), brigade::Cancelled>(())
     /// ```
-    pub fn flat_map<R, F>(self, f: F) -> Pipeline<Fused<C::Source, FlatMap<C::Stage, F>>>
+    pub fn flat_map<R, F>(self, f: F) -> With<C, FlatMap<C::Stage, F>>
     where
         R: IntoIterator,
         F: Fn(C::Output) -> R + Sync,
@@ -222,7 +225,7 @@ impl<C: Chain> Pipeline<C> {
     /// assert_eq!((lines, bytes.into_inner()), (2, 8));
     /// # Ok::<(), brigade::Cancelled>(())
     /// ```
-    pub fn inspect<F>(self, f: F) -> Pipeline<Fused<C::Source, Inspect<C::Stage, F>>>
+    pub fn inspect<F>(self, f: F) -> With<C, Inspect<C::Stage, F>>
     where
         F: Fn(&C::Output) + Sync,
     {

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::Pipeline;
-use super::chain::{Chain, Fused};
+use super::chain::{Chain, With};
 use super::source::Source;
 use super::stage::{At, Stage};
 use crate::failure::Failure;
@@ -38,7 +38,7 @@ impl<C: Chain> Pipeline<C> {
     ///     assert_eq!(format!("line {}: {error}", index + 1), "line 3: invalid digit found in string");
     /// }
     /// ```
-    pub fn located(self) -> Pipeline<Fused<C::Source, Located<C::Stage, NoLabel>>> {
+    pub fn located(self) -> With<C, Located<C::Stage, NoLabel>> {
         self.labelled(NoLabel)
     }
 
@@ -61,7 +61,7 @@ impl<C: Chain> Pipeline<C> {
     ///     .unwrap_err();
     /// assert!(failure.to_string().starts_with("file#1 (missing.toml) failed: "));
     /// ```
-    pub fn located_by<K, F>(self, label: F) -> Pipeline<Fused<C::Source, Located<C::Stage, By<F>>>>
+    pub fn located_by<K, F>(self, label: F) -> With<C, Located<C::Stage, By<F>>>
     where
         F: Fn(&<C::Source as Source>::Item) -> K + Sync,
         K: Display,
@@ -69,7 +69,7 @@ impl<C: Chain> Pipeline<C> {
         self.labelled(By(label))
     }
 
-    fn labelled<L>(self, label: L) -> Pipeline<Fused<C::Source, Located<C::Stage, L>>> {
+    fn labelled<L>(self, label: L) -> With<C, Located<C::Stage, L>> {
         self.add(|before, settings| {
             let name = settings.name.clone().unwrap_or_else(|| "item".into());
             Located { before, name, label }

@@ -321,8 +321,8 @@ impl<S: Stock, R, E> State<S, R, E> {
     fn claim(&mut self, void: u64) -> Option<(Claim<S::Batch>, Vec<R>)> {
         let next = self.supply.next();
         let claim = self.supply.claim(self.pace.batch(), self.fresh(), void)?;
-        if self.supply.is_data() {
-            self.window.pull((self.supply.next() - next) as usize);
+        if self.supply.is_data() && self.supply.next() > next {
+            self.window.pull(claim.items);
         }
         Some((claim, self.spare.pop().unwrap_or_default()))
     }

@@ -221,7 +221,7 @@ impl<S: Stock> Supply<S> {
     }
 
     /// Takes apart the items that are left, and the panic of the source.
-    pub(super) fn into_rest(self) -> (Option<Payload>, (S, BTreeMap<u64, Rest<S::Batch>>)) {
+    pub(super) fn into_rest(self) -> (Option<Payload>, impl Sized) {
         let payload = match self.inlet {
             Inlet::Closed(payload) => payload,
             Inlet::Idle | Inlet::Busy | Inlet::Ready(_) => None,

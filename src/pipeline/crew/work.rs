@@ -146,7 +146,7 @@ impl<'a, T, W: Stage<T>> Work<'a, T, W> {
         // A source may panic while it makes an item of data: that item has not been counted.
         let ended = if end.is_some() { done.max(1) } else { done };
         let behind = first + ended as u64;
-        let piece = held.take((behind - held.first) as usize, last.max(held.since), end);
+        let piece = held.take(held.items_before(behind), last.max(held.since), end);
         if piece.end.is_some() {
             // In order, the items before the failing one go on; without order, the first to fail ends all.
             self.signal.void_from(if self.order == Order::Source { behind } else { 0 });
@@ -206,6 +206,11 @@ impl<'a, R, H> Held<'a, R, H> {
         }
     }
 
+    /// How many items of the next part are earlier than `index`.
+    fn items_before(&self, index: u64) -> usize {
+        usize::try_from(index - self.first).unwrap_or(usize::MAX)
+    }
+
     #[inline]
     fn is_full(&self) -> bool {
         self.outputs.len() >= self.most
@@ -219,7 +224,7 @@ impl<'a, R, H> Held<'a, R, H> {
         H: FnMut(Piece<R, E>) -> ControlFlow<(), Vec<R>>,
     {
         let begun = Instant::now();
-        let part = self.take((this - self.first) as usize, begun, None);
+        let part = self.take(self.items_before(this), begun, None);
         self.first = this;
         self.part += 1;
         self.outputs = (self.hand_over)(part)?;
