@@ -40,11 +40,11 @@ pub use chain::Chain;
 ///
 /// # Order
 ///
-/// By default outputs come in the order of their inputs, and the run ends as the plain loop would: with the error or
-/// panic of the earliest item that fails, after the sink has taken the output of every earlier item. Items later than a
-/// failing one may have been started, up to the [`window`](Self::window). Their outcome is dropped, and so is a panic
-/// among them, because the plain loop would not have met it. With [`unordered`](Self::unordered) outputs come as they are
-/// ready, and the first failure to arrive ends the run.
+/// By default outputs come in the order of their inputs, and the run ends as the plain loop would: with the
+/// error or panic of the earliest item that fails, after the sink has taken the output of every earlier item.
+/// Items later than a failing one may have been started, up to the [`window`](Self::window). Their outcome is
+/// dropped, and so is a panic among them, because the plain loop would not have met it. With
+/// [`unordered`](Self::unordered) outputs come as they are ready, and the first failure to arrive ends the run.
 ///
 /// # Memory
 ///
@@ -55,10 +55,10 @@ pub use chain::Chain;
 ///
 /// # Blocking sources
 ///
-/// An iterator may wait in `next()`, even for the output of an item it gave earlier: the items that were pulled are worked
-/// and output meanwhile, at every setting. For that the calling thread, which outputs, never pulls. On two threads one
-/// thread is then left to pull, and while an item keeps it busy for long, the other soon runs out of work, however wide
-/// the window. An iterator that never waits has no such limit as [`from_ready`](Self::from_ready).
+/// An iterator may wait in `next()`, even for the output of an item it gave earlier: the items that were pulled are
+/// worked and output meanwhile, at every setting. For that the calling thread, which outputs, never pulls. On two
+/// threads one thread is then left to pull, and while an item keeps it busy for long, the other soon runs out of
+/// work, however wide the window. An iterator that never waits has no such limit as [`from_ready`](Self::from_ready).
 ///
 /// A run that ends early, by [`first`](Self::first), a [`scan`](Self::scan) that ends or a sink that fails, waits for a
 /// `next()` that is under way, as a cancelled one does. The plain loop would not have called it: `(echo one; sleep 3) |
@@ -82,11 +82,11 @@ pub use chain::Chain;
 /// # Cancellation
 ///
 /// A cancelled run starts no further item, does not call the sink again, and returns
-/// [`Cancelled`](crate::Cancelled) as soon as the items in hand are done. It does so even if every output had been taken,
-/// because a source that observes the token may have ended early for it. A failure or panic that was met before, of an
-/// item whose turn has not come, still counts, because the cancellation may be its echo. It does not count if the sink
-/// itself cancelled: there the plain loop ends. A source, stage or sink that is blocked in a system call can only be left
-/// when that call returns: give it a timeout, or have it observe the token itself.
+/// [`Cancelled`](crate::Cancelled) as soon as the items in hand are done. It does so even if every output had been
+/// taken, because a source that observes the token may have ended early for it. A failure or panic that was met
+/// before, of an item whose turn has not come, still counts, because the cancellation may be its echo. It does not
+/// count if the sink itself cancelled: there the plain loop ends. A source, stage or sink that is blocked in a
+/// system call can only be left when that call returns: give it a timeout, or have it observe the token itself.
 ///
 /// A program may itself cancel the token it has given to the run: a stage that fails, say, cancels first so that its
 /// siblings' inner waits end. That cancellation then ends the run. A failure that was met before still counts, but time
@@ -109,9 +109,10 @@ pub use chain::Chain;
 ///
 /// # Costs
 ///
-/// Items are worked in batches. The batch size adapts so that a batch takes about 100 µs. If one takes much longer, its
-/// thread gives the unfinished items to an idle one. So a cheap item costs a few ns more than in a plain loop if it comes
-/// from data or a ready iterator, and some 25 ns more from an arbitrary iterator. Starting a thread costs 20 to 80 µs.
+/// Items are worked in batches. The batch size adapts so that a batch takes about 100 µs. If
+/// one takes much longer, its thread gives the unfinished items to an idle one. So a cheap
+/// item costs a few ns more than in a plain loop if it comes from data or a ready iterator,
+/// and some 25 ns more from an arbitrary iterator. Starting a thread costs 20 to 80 µs.
 ///
 /// # Examples
 ///
@@ -148,7 +149,8 @@ struct Settings {
 impl Settings {
     /// How many threads the run has in all.
     fn threads(&self) -> usize {
-        // Asked once, because on Linux it reads the files of the control group, which takes as long as starting a thread.
+        // Asked once, because on Linux it reads the files of the control group, which
+        // takes as long as starting a thread.
         static AVAILABLE: OnceLock<NonZeroUsize> = OnceLock::new();
         let available = || *AVAILABLE.get_or_init(|| std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN));
         self.threads.unwrap_or_else(available).get()

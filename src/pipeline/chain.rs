@@ -10,8 +10,8 @@ use crate::error::Cancelled;
 
 /// The source of a [`Pipeline`], and the stages behind it, fused into one call an item.
 ///
-/// The pipeline's methods make the one type that implements it. The trait is there to be named: a function that returns a
-/// pipeline, for its caller to add stages and to end, has this type.
+/// The pipeline's methods make the one type that implements it. The trait is there to be named:
+/// a function that returns a pipeline, for its caller to add stages and to end, has this type.
 ///
 /// ```
 /// use brigade::pipeline::Chain;
@@ -53,6 +53,9 @@ pub struct Fused<S, W> {
     stage: W,
 }
 
+/// The pipeline of a chain's source with the stages `W`.
+pub(super) type With<C, W> = Pipeline<Fused<<C as Chain>::Source, W>>;
+
 impl<S, W> Chain for Fused<S, W>
 where
     S: Source<Item: Send>,
@@ -89,7 +92,7 @@ impl<S: Source<Error = Cancelled>> Pipeline<Fused<S, Identity<Cancelled>>> {
 
 impl<C: Chain> Pipeline<C> {
     /// Adds the stage that `add` makes of those before it.
-    pub(super) fn add<W>(self, add: impl FnOnce(C::Stage, &Settings) -> W) -> Pipeline<Fused<C::Source, W>> {
+    pub(super) fn add<W>(self, add: impl FnOnce(C::Stage, &Settings) -> W) -> With<C, W> {
         let (source, stage) = self.chain.split();
         let stage = add(stage, &self.settings);
         Pipeline::new(source, stage, self.settings)
@@ -99,7 +102,7 @@ impl<C: Chain> Pipeline<C> {
 /// Stages, which run in parallel.
 impl<C: Chain> Pipeline<C> {
     /// Adds a stage that cannot fail.
-    pub fn map<R, F>(self, f: F) -> Pipeline<Fused<C::Source, Map<C::Stage, F>>>
+    pub fn map<R, F>(self, f: F) -> With<C, Map<C::Stage, F>>
     where
         F: Fn(C::Output) -> R + Sync,
     {
@@ -108,10 +111,10 @@ impl<C: Chain> Pipeline<C> {
 
     /// Adds a stage that can fail.
     ///
-    /// The first error, in the order of the items, ends the run, and the end returns it. Errors convert along the pipeline
-    /// as by `?`: a stage's error type is made from that of the stage before, and the first one's from
-    /// [`Cancelled`](crate::Cancelled). An error type that knows nothing of cancellation, such as that of `parse`, has to
-    /// be made one that does: by `?` in the closure, or by `.map_err(anyhow::Error::from)`.
+    /// The first error, in the order of the items, ends the run, and the end returns it. Errors convert along
+    /// the pipeline as by `?`: a stage's error type is made from that of the stage before, and the first one's
+    /// from [`Cancelled`](crate::Cancelled). An error type that knows nothing of cancellation, such as that of
+    /// `parse`, has to be made one that does: by `?` in the closure, or by `.map_err(anyhow::Error::from)`.
     ///
     /// # Examples
     ///
@@ -128,7 +131,7 @@ impl<C: Chain> Pipeline<C> {
     /// assert_eq!(lengths?, [3, 3]);
     /// # Ok::<(), io::Error>(())
     /// ```
-    pub fn try_map<R, E, F>(self, f: F) -> Pipeline<Fused<C::Source, TryMap<C::Stage, F>>>
+    pub fn try_map<R, E, F>(self, f: F) -> With<C, TryMap<C::Stage, F>>
     where
         F: Fn(C::Output) -> Result<R, E> + Sync,
         E: From<C::Error>,
@@ -148,7 +151,7 @@ impl<C: Chain> Pipeline<C> {
     /// assert_eq!(primes, [2, 3, 5, 7, 11, 13, 17, 19]);
     /// # Ok::<(), brigade::Cancelled>(())
     /// ```
-    pub fn filter<F>(self, f: F) -> Pipeline<Fused<C::Source, Filter<C::Stage, F>>>
+    pub fn filter<F>(self, f: F) -> With<C, Filter<C::Stage, F>>
     where
         F: Fn(&C::Output) -> bool + Sync,
     {
@@ -163,11 +166,11 @@ impl<C: Chain> Pipeline<C> {
     /// use brigade::{CancellationToken, Pipeline};
     ///
     /// let numbers: Vec<u32> =
-    ///     Pipeline::from_data(["1", "two", "3"]).filter_map(|word| word.parse().ok()).collect(&CancellationToken::new())?;
-    /// assert_eq!(numbers, [1, 3]);
+    ///     Pipeline::from_data(["1", "two"]).filter_map(|word| word.parse().ok()).collect(&CancellationToken::new())?;
+    /// assert_eq!(numbers, [1]);
     /// # Ok::<(), brigade::Cancelled>(())
     /// ```
-    pub fn filter_map<R, F>(self, f: F) -> Pipeline<Fused<C::Source, FilterMap<C::Stage, F>>>
+    pub fn filter_map<R, F>(self, f: F) -> With<C, FilterMap<C::Stage, F>>
     where
         F: Fn(C::Output) -> Option<R> + Sync,
     {
@@ -176,14 +179,14 @@ impl<C: Chain> Pipeline<C> {
 
     /// Adds a stage that makes any number of outputs of an item, in order.
     ///
-    /// The outputs of an item may have no end. If they take long or are very many, they go to the sink as they come: an
-    /// output that took long is handed over before the next is asked for, and up to 64 quick ones may wait for the first
-    /// slow one behind them.
+    /// The outputs of an item may have no end. If they take long or are very many, they go
+    /// to the sink as they come: an output that took long is handed over before the next
+    /// is asked for, and up to 64 quick ones may wait for the first slow one behind them.
     ///
-    /// The [`window`](Pipeline::window) counts the items of the source. Of their outputs, beyond one an item, a run holds
-    /// some 16 parts whose turn it is, and 16 and 4 a thread besides; then a thread waits. A part is 4096 outputs of up to
-    /// 256 bytes, and fewer larger ones. Outputs that may own memory also count by the time they took to make: a part is
-    /// 4096 of them at 125 ns, and 16 at 2 µs, as `Vec`s of 64 KiB take (8 threads hold 60 MB of these).
+    /// The [`window`](Pipeline::window) counts the items of the source. Of their outputs, beyond one an item, a run
+    /// holds some 16 parts whose turn it is, and 16 and 4 a thread besides; then a thread waits. A part is 4096 outputs
+    /// of up to 256 bytes, and fewer larger ones. Outputs that may own memory also count by the time they took to make:
+    /// a part is 4096 of them at 125 ns, and 16 at 2 µs, as `Vec`s of 64 KiB take (8 threads hold 60 MB of these).
     ///
     /// The iterator stays on the thread that made it, so it need not be [`Send`]; its items must be.
     ///
@@ -198,7 +201,7 @@ impl<C: Chain> Pipeline<C> {
     /// assert_eq!(words, ["a", "line", "and", "one", "more"]);
     /// # Ok::<(), brigade::Cancelled>(())
     /// ```
-    pub fn flat_map<R, F>(self, f: F) -> Pipeline<Fused<C::Source, FlatMap<C::Stage, F>>>
+    pub fn flat_map<R, F>(self, f: F) -> With<C, FlatMap<C::Stage, F>>
     where
         R: IntoIterator,
         F: Fn(C::Output) -> R + Sync,
@@ -223,7 +226,7 @@ impl<C: Chain> Pipeline<C> {
     /// assert_eq!((lines, bytes.into_inner()), (2, 8));
     /// # Ok::<(), brigade::Cancelled>(())
     /// ```
-    pub fn inspect<F>(self, f: F) -> Pipeline<Fused<C::Source, Inspect<C::Stage, F>>>
+    pub fn inspect<F>(self, f: F) -> With<C, Inspect<C::Stage, F>>
     where
         F: Fn(&C::Output) + Sync,
     {

@@ -83,8 +83,8 @@ impl<C: Chain> Pipeline<C> {
 
     /// Runs the pipeline and collects its outputs into `B`, by way of a vector.
     ///
-    /// Collecting results into a `Result` does not end the run at the first error, as it does with an iterator: make the
-    /// stage a [`try_map`](Self::try_map) for that.
+    /// Collecting results into a `Result` does not end the run at the first error, as it
+    /// does with an iterator: make the stage a [`try_map`](Self::try_map) for that.
     ///
     /// # Cancellation
     ///
@@ -107,8 +107,8 @@ impl<C: Chain> Pipeline<C> {
         Ok(mem::take(&mut outputs.0).into_iter().collect())
     }
 
-    /// Runs the pipeline and makes one value of its outputs: on the calling thread `f` is given the value so far and the
-    /// next output.
+    /// Runs the pipeline and makes one value of its outputs: on the calling thread `f` is
+    /// given the value so far and the next output.
     ///
     /// # Cancellation
     ///
@@ -177,9 +177,9 @@ impl<C: Chain> Pipeline<C> {
 
     /// Runs the pipeline until its first output, and returns that, or `None` if there is none.
     ///
-    /// The source may be endless. The first output is that of the earliest item that has one, or, [unordered](Pipeline::unordered), any. A
-    /// `next()` of the source that is under way is waited for, unless the [`window`](Pipeline::window) is 1; see
-    /// [Blocking sources](Pipeline#blocking-sources).
+    /// The source may be endless. The first output is that of the earliest item that has one, or,
+    /// [unordered](Pipeline::unordered), any. A `next()` of the source that is under way is waited for,
+    /// unless the [`window`](Pipeline::window) is 1; see [Blocking sources](Pipeline#blocking-sources).
     ///
     /// # Cancellation
     ///

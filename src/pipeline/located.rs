@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::Pipeline;
-use super::chain::{Chain, Fused};
+use super::chain::{Chain, With};
 use super::source::Source;
 use super::stage::{At, Stage};
 use crate::failure::Failure;
@@ -14,10 +14,10 @@ use crate::failure::Failure;
 impl<C: Chain> Pipeline<C> {
     /// Makes the error of the stages so far a [`Failure`], which says which item of the source failed.
     ///
-    /// It has the item's index, counted from 0, and the name that the pipeline has been [given](Pipeline::named) before, or
-    /// `item`. The stages' error may then be any type that `?` makes of the one before: a `Failure` knows of a
-    /// cancellation by itself, as [`Failure::Cancelled`]. A panic is resumed as ever, and an error of the sink is not an
-    /// item's.
+    /// It has the item's index, counted from 0, and the name that the pipeline has been
+    /// [given](Pipeline::named) before, or `item`. The stages' error may then be any type that `?`
+    /// makes of the one before: a `Failure` knows of a cancellation by itself, as
+    /// [`Failure::Cancelled`]. A panic is resumed as ever, and an error of the sink is not an item's.
     ///
     /// Put it in front of a [`scan`](Pipeline::scan); behind one, indices count the scan's outputs.
     ///
@@ -38,7 +38,7 @@ impl<C: Chain> Pipeline<C> {
     ///     assert_eq!(format!("line {}: {error}", index + 1), "line 3: invalid digit found in string");
     /// }
     /// ```
-    pub fn located(self) -> Pipeline<Fused<C::Source, Located<C::Stage, NoLabel>>> {
+    pub fn located(self) -> With<C, Located<C::Stage, NoLabel>> {
         self.labelled(NoLabel)
     }
 
@@ -61,7 +61,7 @@ impl<C: Chain> Pipeline<C> {
     ///     .unwrap_err();
     /// assert!(failure.to_string().starts_with("file#1 (missing.toml) failed: "));
     /// ```
-    pub fn located_by<K, F>(self, label: F) -> Pipeline<Fused<C::Source, Located<C::Stage, By<F>>>>
+    pub fn located_by<K, F>(self, label: F) -> With<C, Located<C::Stage, By<F>>>
     where
         F: Fn(&<C::Source as Source>::Item) -> K + Sync,
         K: Display,
@@ -69,7 +69,7 @@ impl<C: Chain> Pipeline<C> {
         self.labelled(By(label))
     }
 
-    fn labelled<L>(self, label: L) -> Pipeline<Fused<C::Source, Located<C::Stage, L>>> {
+    fn labelled<L>(self, label: L) -> With<C, Located<C::Stage, L>> {
         self.add(|before, settings| {
             let name = settings.name.clone().unwrap_or_else(|| "item".into());
             Located { before, name, label }

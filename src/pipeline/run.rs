@@ -1,14 +1,14 @@
 //! [`Run`]: which loop a pipeline gets, its threads, and how it ends.
 //!
-//! **Items that the plain loop would not have met count for nothing**, their `Drop` included: items behind the end, pulled
-//! or data, their outputs, and the errors and payloads that lose. They are dropped one by one, each caught
-//! (`panic::Unmet`), because two that panic together abort. So an error stays that error, at every number of threads. The
-//! loop does meet the `Drop` of the sink, of the state or the vector it fills, and of the source: the first of these that
-//! panics is resumed, in this order, behind a panic of the run itself. Items that an iterator of the user's still owns
-//! are the iterator's to drop.
+//! **Items that the plain loop would not have met count for nothing**, their `Drop` included: items
+//! behind the end, pulled or data, their outputs, and the errors and payloads that lose. They are dropped
+//! one by one, each caught (`panic::Unmet`), because two that panic together abort. So an error stays
+//! that error, at every number of threads. The loop does meet the `Drop` of the sink, of the state or the
+//! vector it fills, and of the source: the first of these that panics is resumed, in this order, behind a
+//! panic of the run itself. Items that an iterator of the user's still owns are the iterator's to drop.
 //!
-//! **The sink is dropped before the workers are joined.** A source that waits for the other end of a channel in the sink
-//! would otherwise be joined for ever when the run fails.
+//! **The sink is dropped before the workers are joined.** A source that waits for the other
+//! end of a channel in the sink would otherwise be joined for ever when the run fails.
 
 use super::crew::{Caller, End, Exit, Piece, Remains, Section, Worker};
 use super::plain::Plain;
@@ -40,8 +40,8 @@ where
     type Output = Result<A, Stop<W::Error, E>>;
 
     fn visit<F: Feed<Item = T>>(self, feed: F) -> Self::Output {
-        // On a rayon worker this run would wait for its threads, and they, should a stage call rayon, for the pool whose
-        // worker waits here. A token without a clock has to be polled, which the threads of a run do not.
+        // On a rayon worker this run would wait for its threads, and they, should a stage call rayon, for the pool
+        // whose worker waits here. A token without a clock has to be polled, which the threads of a run do not.
         let is_plain =
             self.settings.threads() == 1 || rayon::current_thread_index().is_some() || self.token.look_at().is_some();
         if is_plain {

@@ -1,8 +1,8 @@
 //! [`Scan`]: the stage with a state.
 //!
-//! **A scan makes a source of the pipeline before it.** The items of that source come in order on the calling thread, so
-//! any stage can follow, and runs there. To run the stages behind a scan in parallel as well, its outputs would have to go
-//! through a second set of workers.
+//! **A scan makes a source of the pipeline before it.** The items of that source come in order
+//! on the calling thread, so any stage can follow, and runs there. To run the stages behind a
+//! scan in parallel as well, its outputs would have to go through a second set of workers.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -23,9 +23,9 @@ impl<C: Chain> Pipeline<C> {
     /// here. A run that ends here waits for a `next()` of the source that is under way; see [Blocking
     /// sources](Pipeline#blocking-sources).
     ///
-    /// It runs on the calling thread, and so do the stages that are added behind it: put costly stages before it. Neither
-    /// `f` nor the state need be [`Send`], though the outputs of `f` must be. It keeps the order of the items even
-    /// [`unordered`](Pipeline::unordered).
+    /// It runs on the calling thread, and so do the stages that are added behind it: put costly
+    /// stages before it. Neither `f` nor the state need be [`Send`], though the outputs of `f`
+    /// must be. It keeps the order of the items even [`unordered`](Pipeline::unordered).
     ///
     /// # Examples
     ///

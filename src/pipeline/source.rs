@@ -1,27 +1,27 @@
-//! [`Source`]: where the items of a pipeline come from, and what the crew asks of it.
+//! [`Source`]: the items of a pipeline, and the questions that the crew asks of their source.
 //!
-//! A source is of one of three [kinds](Kind). *Data* exist from the start: any member splits a batch off in no time, under
-//! the state's lock. A *blocking* source may wait in `next()`, even for the output of an earlier item. So one worker at a
-//! time pulls it, outside of the state's lock, and puts each item into the stock before it calls `next()` again. There
-//! every other worker can take it: that keeps a feedback loop alive, because no thread that is blocked holds an item that
-//! was pulled. A *ready* source never waits, because the user says so: any member that needs a batch pulls one, the
-//! calling thread too.
+//! A source is of one of three [kinds](Kind). *Data* exist from the start: any member splits a batch off
+//! in no time, under the state's lock. A *blocking* source may wait in `next()`, even for the output of an
+//! earlier item. So one worker at a time pulls it, outside of the state's lock, and puts each item into
+//! the stock before it calls `next()` again. There every other worker can take it: that keeps a feedback
+//! loop alive, because no thread that is blocked holds an item that was pulled. A *ready* source never
+//! waits, because the user says so: any member that needs a batch pulls one, the calling thread too.
 //!
 //! # Decisions
 //!
-//! **Items of a blocking source go through the stock, one lock an item.** A worker that pulled a batch for itself would
-//! hold its first items back while `next()` blocks, and a source that waits for one of their outputs would wait for ever.
-//! The lock is uncontended unless another worker looks for work. Such a worker lingers some microseconds if the source is
-//! quick, so that it finds a batch rather than an item.
+//! **Items of a blocking source go through the stock, one lock an item.** A worker that pulled a batch for
+//! itself would hold its first items back while `next()` blocks, and a source that waits for one of their
+//! outputs would wait for ever. The lock is uncontended unless another worker looks for work. Such a
+//! worker lingers some microseconds if the source is quick, so that it finds a batch rather than an item.
 //!
-//! **The caller never pulls from a blocking source while there is a worker**, because it alone can run the sink. With N
-//! threads the other N - 1 pull, one at a time, up to half a window ahead, and work in between. On two threads that makes
-//! one puller, and while an item keeps it busy for long the caller has no more than the stock. `from_ready` is the remedy
-//! where the iterator never waits: any member pulls a whole batch under one lock, and claims it at once. Where pulling
-//! takes more than a sixteenth of the time, as in a walk through directories, a few batches are pulled ahead of need, so
-//! that no member waits for another's pull while there is something to claim (a program that hashes 7,200 files on two
-//! threads ran 1.90 times as fast as on one, and 1.84 without; for cheap pulls the way by the stock cost 1 % at 1.6 µs an
-//! item and 5 % at 40 ns).
+//! **The caller never pulls from a blocking source while there is a worker**, because it alone can run the
+//! sink. With N threads the other N - 1 pull, one at a time, up to half a window ahead, and work in between. On
+//! two threads that makes one puller, and while an item keeps it busy for long the caller has no more than the
+//! stock. `from_ready` is the remedy where the iterator never waits: any member pulls a whole batch under one
+//! lock, and claims it at once. Where pulling takes more than a sixteenth of the time, as in a walk through
+//! directories, a few batches are pulled ahead of need, so that no member waits for another's pull while there
+//! is something to claim (a program that hashes 7,200 files on two threads ran 1.90 times as fast as on one,
+//! and 1.84 without; for cheap pulls the way by the stock cost 1 % at 1.6 µs an item and 5 % at 40 ns).
 
 pub(super) mod data;
 pub(super) mod iter;
@@ -41,8 +41,8 @@ use crate::token::CancellationToken;
 pub trait Source: Sized {
     /// The type of its items.
     type Item;
-    /// The error of the source: [`Cancelled`](crate::Cancelled), but behind a [`scan`](super::Pipeline::scan) the error of
-    /// the stages before that.
+    /// The error of the source: [`Cancelled`](crate::Cancelled), but behind a
+    /// [`scan`](super::Pipeline::scan) the error of the stages before that.
     type Error;
 
     /// `token` is for sources that wait by means of this library.

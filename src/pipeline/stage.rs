@@ -1,9 +1,9 @@
 //! [`Stage`]: the stages, each fused with those before it into one call an item.
 //!
-//! A stage pushes its outputs to the next stage by a call, so that it may make none, one or many of an item: a `filter`, a
-//! `flat_map`. Nothing is kept in between. The next stage answers [`ControlFlow::Break`] when nothing more is wanted. For
-//! the compiler the stages are one expression, as a chain of iterator adaptors is, so 1:1 stages cost as much as if each
-//! returned its output.
+//! A stage pushes its outputs to the next stage by a call, so that it may make none, one or many of an
+//! item: a `filter`, a `flat_map`. Nothing is kept in between. The next stage answers
+//! [`ControlFlow::Break`] when nothing more is wanted. For the compiler the stages are one expression,
+//! as a chain of iterator adaptors is, so 1:1 stages cost as much as if each returned its output.
 
 use std::marker::PhantomData;
 use std::ops::ControlFlow;
@@ -35,9 +35,9 @@ pub trait Stage<T>: Sync {
 
     /// Hands the outputs of `item` to `emit`, and breaks off when that does.
     ///
-    /// A stage that makes many outputs of an item hands on `None` before it asks for each. Making one may take long, or
-    /// there may be no end to those that are filtered out, so `emit` has to see the outputs held back and whether more is
-    /// wanted.
+    /// A stage that makes many outputs of an item hands on `None` before it asks for
+    /// each. Making one may take long, or there may be no end to those that are filtered
+    /// out, so `emit` has to see the outputs held back and whether more is wanted.
     fn feed(
         &self,
         local: &mut Self::Local,

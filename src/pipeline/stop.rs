@@ -1,9 +1,9 @@
 //! Why a run stops early.
 //!
-//! Four types of the pipeline say that something is over, each at its own place: [`Stop`] says why a run ended before its
-//! last item, [`Refused`] why a sink takes no more outputs, `End` (in the crew) at which failure the outputs of a batch
-//! end, and `Exit` (in the crew) how the calling thread left its loop. An item is *void* when nothing will ask for its
-//! outputs any more.
+//! Four types of the pipeline say that something is over, each at its own place: [`Stop`] says why
+//! a run ended before its last item, [`Refused`] why a sink takes no more outputs, `End` (in the
+//! crew) at which failure the outputs of a batch end, and `Exit` (in the crew) how the calling
+//! thread left its loop. An item is *void* when nothing will ask for its outputs any more.
 
 /// Why a run ended before its last item.
 #[doc(hidden)]

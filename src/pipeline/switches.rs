@@ -8,8 +8,8 @@ use super::{Order, Pipeline};
 impl<C> Pipeline<C> {
     /// Runs on `threads` threads in all, of which the calling thread is one.
     ///
-    /// The default is [`available_parallelism`](std::thread::available_parallelism), asked once in a process; 1 is the plain
-    /// loop on the calling thread. Should the system refuse to start a thread, the run goes on with those it has.
+    /// The default is [`available_parallelism`](std::thread::available_parallelism), asked once in a process; 1 is the
+    /// plain loop on the calling thread. Should the system refuse to start a thread, the run goes on with those it has.
     ///
     /// # Panics
     ///
@@ -40,10 +40,10 @@ impl<C> Pipeline<C> {
     ///
     /// The default is four batches a thread, so it grows with cheap items and stays small with costly ones.
     ///
-    /// With a wide window the other threads go on past an item that takes long, for the price of keeping their outputs,
-    /// which a [`flat_map`](Self::flat_map) bounds by itself. With a window narrower than the number of threads, some
-    /// of them are idle. With 1, the items are worked one after the other, and no item is pulled that an early end would
-    /// not want.
+    /// With a wide window the other threads go on past an item that takes long, for the price
+    /// of keeping their outputs, which a [`flat_map`](Self::flat_map) bounds by itself. With a
+    /// window narrower than the number of threads, some of them are idle. With 1, the items
+    /// are worked one after the other, and no item is pulled that an early end would not want.
     ///
     /// # Panics
     ///
@@ -59,9 +59,9 @@ impl<C> Pipeline<C> {
 
     /// Gives each thread that the run starts a stack of `bytes`.
     ///
-    /// The default is std's: `RUST_MIN_STACK`, or 2 MiB. Set this for stages that recurse deeply. The calling thread runs
-    /// stages too, and keeps the stack that it has: most often 8 MiB for the main thread, and less for others, which
-    /// [`ScopeBuilder::stack_size`](crate::ScopeBuilder::stack_size) can give a larger one.
+    /// The default is std's: `RUST_MIN_STACK`, or 2 MiB. Set this for stages that recurse deeply. The calling
+    /// thread runs stages too, and keeps the stack that it has: most often 8 MiB for the main thread, and less
+    /// for others, which [`ScopeBuilder::stack_size`](crate::ScopeBuilder::stack_size) can give a larger one.
     ///
     /// # Examples
     ///
@@ -83,8 +83,8 @@ impl<C> Pipeline<C> {
 
     /// Names the threads of the run, `name#1` and so on.
     ///
-    /// Debuggers, `/proc` and panic messages show the names (Linux shows 15 bytes). The default is `pipeline`. A NUL becomes
-    /// the replacement character.
+    /// Debuggers, `/proc` and panic messages show the names (Linux shows 15 bytes). The
+    /// default is `pipeline`. A NUL becomes the replacement character.
     pub fn named(mut self, name: impl AsRef<str>) -> Self {
         self.settings.name = Some(name.as_ref().into());
         self

@@ -1,4 +1,5 @@
-//! [`Caller`]: the calling thread. It claims, works and commits as a worker does, and it alone hands outputs to the sink.
+//! [`Caller`]: the calling thread. It claims, works and commits as a worker does, and it
+//! alone hands outputs to the sink.
 
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
@@ -6,10 +7,10 @@ use std::time::{Duration, Instant};
 use super::super::source::{Feed, Stock};
 use super::super::stage::Stage;
 use super::super::stop::Refused;
-use super::piece::{End, Piece, lose};
+use super::piece::{End, lose};
 use super::ring::Offers;
-use super::section::Section;
-use super::state::{Answer, CallerAnswer, CallerStep, Haste, Step, Worked};
+use super::section::{PieceOf, Section, WorkedOf};
+use super::state::{Answer, CallerAnswer, CallerStep, Haste, Step};
 use super::supply::Claim;
 use super::work::Work;
 use crate::event::Ticket;
@@ -23,7 +24,7 @@ const ALARM: Duration = Duration::from_millis(1);
 pub(in super::super) struct Caller<'a, F: Feed, W: Stage<F::Item>, K, E> {
     work: Work<'a, F::Item, W>,
     haste: Haste,
-    worked: Option<Worked<<F::Stock as Stock>::Batch, W::Output, W::Error>>,
+    worked: Option<WorkedOf<F, W>>,
     outlet: Outlet<'a, F, W, K, E>,
 }
 
@@ -114,8 +115,8 @@ struct Outlet<'a, F: Feed, W: Stage<F::Item>, K, E> {
     section: &'a Section<'a, F, W>,
     token: &'a CancellationToken,
     sink: K,
-    /// The piece that the sink has taken last, and in what time.
-    taken: Option<(Piece<W::Output, W::Error>, Duration)>,
+    /// The piece that the sink has taken last, and the time that it took.
+    taken: Option<(PieceOf<F, W>, Duration)>,
     alarm: Alarm,
     /// Set where the caller has to leave its loop.
     exit: Option<Exit<W::Error, E>>,
@@ -135,10 +136,10 @@ where
     W: Stage<F::Item>,
     K: FnMut(W::Output) -> Result<(), Refused<E>>,
 {
-    /// Hands a part of the caller's own batch over, and outputs what is due until there is room for it.
+    /// Hands a part of the caller's own batch over, and outputs due pieces until there is room for it.
     ///
     /// Breaks off when the batch is void or the caller has to leave its loop.
-    fn hand_over(&mut self, part: Piece<W::Output, W::Error>, offers: &mut Offers) -> ControlFlow<(), Vec<W::Output>> {
+    fn hand_over(&mut self, part: PieceOf<F, W>, offers: &mut Offers) -> ControlFlow<(), Vec<W::Output>> {
         let first = part.first;
         let mut part = Some(part);
         while self.exit.is_none() {
@@ -161,9 +162,9 @@ where
         ControlFlow::Break(())
     }
 
-    /// Hands a piece to the sink. Outputs that the sink does not take, because it fails or the run is cancelled, the plain
-    /// loop would not have made.
-    fn output(&mut self, mut piece: Piece<W::Output, W::Error>) {
+    /// Hands a piece to the sink. Outputs that the sink does not take, because it fails
+    /// or the run is cancelled, the plain loop would not have made.
+    fn output(&mut self, mut piece: PieceOf<F, W>) {
         let signal = &self.section.signal;
         let started = Instant::now();
         let mut rest = piece.outputs.0.drain(..);

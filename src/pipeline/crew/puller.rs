@@ -1,7 +1,7 @@
 //! Pulling: from the inlet into the stock.
 //!
-//! An item of a blocking source lies in the stock before `next()` is called again, and every member that sleeps is told of
-//! it. So no thread that is blocked holds an item back.
+//! An item of a blocking source lies in the stock before `next()` is called again, and
+//! every member that sleeps is told of it. So no thread that is blocked holds an item back.
 
 use std::hint;
 use std::sync::atomic::Ordering;
@@ -77,9 +77,9 @@ impl<F: Feed, W: Stage<F::Item>> Section<'_, F, W> {
                 let (more, wanted) = self.enter(|state, void| state.put(loads.drain(..), void));
                 pulled += more;
                 rounds += 1;
-                // Items may have turned costly, and the window narrower, since it was asked for so many. (The window
-                // itself, asked for each item, is narrow for a moment whenever a batch happens to take long: to heed that
-                // costs 12 ns an item.)
+                // Items may have turned costly, and the window narrower, since it was asked
+                // for so many. (The window itself, asked for each item, is narrow for a moment
+                // whenever a batch happens to take long: to heed that costs 12 ns an item.)
                 let is_long = || rounds % 16 == 0 && started.elapsed() > 4 * AIM;
                 if !wanted || is_long() {
                     break;

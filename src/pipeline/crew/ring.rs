@@ -1,8 +1,8 @@
 //! [`Ring`]: where pieces wait for their turn.
 //!
-//! The place of a piece is the index of its first item, not the number of a batch. So a batch can be committed in parts,
-//! and the rest of it be claimed again; `closes` says which index follows. Where no order is kept, the place is the number
-//! of arrival.
+//! The place of a piece is the index of its first item, not the number of a batch. So a
+//! batch can be committed in parts, and the rest of it be claimed again; `closes` says
+//! which index follows. Where no order is kept, the place is the number of arrival.
 //!
 //! Invariants:
 //!

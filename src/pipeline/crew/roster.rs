@@ -1,10 +1,10 @@
-//! [`Roster`]: who sleeps, and who has to be woken.
+//! [`Roster`]: which members sleep, and which have to be woken.
 //!
 //! Invariants:
 //!
 //! 1. `asleep` counts the workers between the step that sent them to sleep and their next look at the state.
-//! 2. `waking` is set from the choice to wake one worker until the first worker looks after its sleep. Meanwhile no other
-//!    is woken: the one that looks passes the wake-up on when it leaves the state.
+//! 2. `waking` is set from the choice to wake one worker until the first worker looks after its sleep.
+//!    Meanwhile no other is woken: the one that looks passes the wake-up on when it leaves the state.
 //! 3. The caller's mode is `Awake` from the choice to wake it, so it is woken once a sleep.
 
 /// The members of a run, as the state sees them.

@@ -11,7 +11,7 @@ use super::super::stage::Stage;
 use super::super::{Order, Settings};
 use super::piece::Piece;
 use super::signal::Signal;
-use super::state::State;
+use super::state::{State, Worked};
 use crate::panic::Payload;
 use crate::token::{CancelCallback, CancellationToken};
 
@@ -21,12 +21,18 @@ pub(in super::super) struct Section<'a, F: Feed, W: Stage<F::Item>> {
     pub(super) order: Order,
     pub(super) signal: Arc<Signal>,
     // Padded, because the members read the fields before it for each item, while the puller takes this lock for each.
-    state: CachePadded<Mutex<State<F::Stock, W::Output, W::Error>>>,
+    state: CachePadded<Mutex<StateOf<F, W>>>,
     /// The side of the source that is pulled. Its lock is never asked for while the state is locked, but the reverse.
     pub(super) inlet: Mutex<Pulled<F::Inlet>>,
     /// The length of the stock, for members that linger.
     pub(super) in_stock: CachePadded<AtomicUsize>,
 }
+
+type OutputOf<F, W> = <W as Stage<<F as Feed>::Item>>::Output;
+type ErrorOf<F, W> = <W as Stage<<F as Feed>::Item>>::Error;
+type StateOf<F, W> = State<<F as Feed>::Stock, OutputOf<F, W>, ErrorOf<F, W>>;
+pub(super) type PieceOf<F, W> = Piece<OutputOf<F, W>, ErrorOf<F, W>>;
+pub(super) type WorkedOf<F, W> = Worked<<<F as Feed>::Stock as Stock>::Batch, OutputOf<F, W>, ErrorOf<F, W>>;
 
 /// The inlet, in the hands of the member that pulls.
 pub(super) struct Pulled<I> {
@@ -83,7 +89,7 @@ impl<'a, F: Feed, W: Stage<F::Item>> Section<'a, F, W> {
     /// Enters the state, which nothing else does, and on leaving wakes the members that can go on.
     ///
     /// The second argument of `f` is the void mark. A member that may sleep afterwards has taken its ticket before.
-    pub(super) fn enter<T>(&self, f: impl FnOnce(&mut State<F::Stock, W::Output, W::Error>, u64) -> T) -> T {
+    pub(super) fn enter<T>(&self, f: impl FnOnce(&mut StateOf<F, W>, u64) -> T) -> T {
         let mut state = self.state.lock();
         let result = f(&mut state, self.signal.void());
         self.in_stock.store(state.in_stock(), Ordering::Relaxed);
@@ -100,7 +106,7 @@ impl<'a, F: Feed, W: Stage<F::Item>> Section<'a, F, W> {
         self.void();
     }
 
-    /// Takes apart what is left when the last thread has been joined.
+    /// Takes apart the remains when the last thread has been joined.
     pub(in super::super) fn into_remains(
         self,
     ) -> Remains<impl Iterator<Item = Piece<W::Output, W::Error>>, impl Sized> {

@@ -1,14 +1,14 @@
-//! [`Signal`]: what the members of a crew tell each other outside of the state's lock, and what the token tells them.
+//! [`Signal`]: the messages of members and token to each other, outside of the state's lock.
 //!
-//! **Void, not cancelled.** A failure lowers one number, the void mark, which each item is compared with: items from that
-//! index on are void. In an ordered run the mark is the index behind the failing item, else it is 0, as when the token is
-//! cancelled. Batches are claimed in order, so every item before the mark is already in a member's hands. The earliest
-//! failure wins because the caller meets it first, not because failures are compared.
+//! **Void, not cancelled.** A failure lowers one number, the void mark, which each item is compared with: items
+//! from that index on are void. In an ordered run the mark is the index behind the failing item, else it is 0, as
+//! when the token is cancelled. Batches are claimed in order, so every item before the mark is already in a
+//! member's hands. The earliest failure wins because the caller meets it first, not because failures are compared.
 //!
-//! **Tickets.** A run borrows from the stack, and a token's callback must not, so a run cannot wait on a condvar beside its
-//! state and have a cancellation wake it. [`Event`] splits the two: a member takes a ticket, looks at the token, the void
-//! mark and the state, and waits with the ticket. The mark is set before the events are notified, so a member that has
-//! missed the mark holds a stale ticket.
+//! **Tickets.** A run borrows from the stack, and a token's callback must not, so a run cannot wait on
+//! a condvar beside its state and have a cancellation wake it. [`Event`] splits the two: a member takes
+//! a ticket, looks at the token, the void mark and the state, and waits with the ticket. The mark is
+//! set before the events are notified, so a member that has missed the mark holds a stale ticket.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -29,7 +29,7 @@ pub(super) struct Signal {
     due: CachePadded<AtomicU64>,
     /// How often the caller has waited for a millisecond in vain.
     alarms: CachePadded<AtomicU64>,
-    /// One of the three constants below; written by the calling thread alone.
+    /// `OUTSIDE`, `INSIDE` or `CANCELLED`; written by the calling thread alone.
     sink: AtomicU8,
     pub(super) workers: Event,
     pub(super) caller: Event,
@@ -69,7 +69,8 @@ impl Signal {
         item >= self.void()
     }
 
-    /// Voids the items from `item` on. A member that works on one stops at its next look, and all that sleep look again.
+    /// Voids the items from `item` on. A member that works on one stops at its next look,
+    /// and all that sleep look again.
     pub(super) fn void_from(&self, item: u64) {
         self.void.fetch_min(item, Ordering::Relaxed);
         self.workers.notify_all();

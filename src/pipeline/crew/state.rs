@@ -1,8 +1,8 @@
-//! [`State`]: what the members of a run share under one lock, and how each chooses its next step.
+//! [`State`]: the values that the members of a run share under one lock, and the choice of their next steps.
 //!
-//! The state is a value. No code of the user's runs in it, nothing of the user's is dropped, and there is no lock, event,
-//! token or clock inside: durations and the void mark are arguments. (A rayon source is the exception, which runs the
-//! user's code when it is split.) `void` is the index from which on all items are void.
+//! The state is a value. No code of the user's runs in it, nothing of the user's is dropped, and there is no
+//! lock, event, token or clock inside: durations and the void mark are arguments. (A rayon source is the
+//! exception, which runs the user's code when it is split.) `void` is the index from which on all items are void.
 //!
 //! **One lock.** A worker takes it once a batch, to commit one and claim the next in the same breath, and a batch is
 //! 100 µs of work. Separate locks for claiming and committing would be taken as often, twice.
@@ -56,7 +56,7 @@ pub(super) enum Step<B, R> {
     Leave,
 }
 
-/// What the caller does next.
+/// The next step of the caller.
 pub(super) enum CallerStep<B, R, E> {
     /// Hands a piece to the sink.
     Output(Piece<R, E>),
@@ -321,8 +321,8 @@ impl<S: Stock, R, E> State<S, R, E> {
     fn claim(&mut self, void: u64) -> Option<(Claim<S::Batch>, Vec<R>)> {
         let next = self.supply.next();
         let claim = self.supply.claim(self.pace.batch(), self.fresh(), void)?;
-        if self.supply.is_data() {
-            self.window.pull((self.supply.next() - next) as usize);
+        if self.supply.is_data() && self.supply.next() > next {
+            self.window.pull(claim.items);
         }
         Some((claim, self.spare.pop().unwrap_or_default()))
     }

@@ -1,9 +1,9 @@
-//! [`Supply`]: the items that nobody has claimed yet, and the inlet that they come through.
+//! [`Supply`]: the items that no member has claimed yet, and the inlet that they come through.
 //!
 //! Invariants:
 //!
-//! 1. Items are claimed in the order of their indices: each item before `next` is in a member's hands, in the ring, with
-//!    the sink, or among the returned rests. Rests are earlier than `next`, so they are claimed first.
+//! 1. Items are claimed in the order of their indices: each item before `next` is in a member's hands, in the
+//!    ring, with the sink, or among the returned rests. Rests are earlier than `next`, so they are claimed first.
 //! 2. `in_hand` counts the batches that were claimed and neither committed nor given up. Each of them may still hand a
 //!    rest back.
 //! 3. The inlet of a blocking source is `Busy` while one worker pulls. A closed inlet never opens again.
@@ -39,8 +39,8 @@ pub(super) enum Inlet {
     Busy,
     /// Of a ready source: so many members pull, or wait to.
     Ready(usize),
-    /// There is nothing more to pull, or `next()` has panicked. The run ends with that panic once the outputs of all items
-    /// before it are with the sink.
+    /// There is nothing more to pull, or `next()` has panicked. The run ends with that
+    /// panic once the outputs of all items before it are with the sink.
     Closed(Option<Payload>),
 }
 
@@ -137,8 +137,8 @@ impl<S: Stock> Supply<S> {
         }
     }
 
-    /// Whether a worker that looks for items does well to give the puller a moment: fewer lie here than `wanted`, and more
-    /// are coming.
+    /// Whether a worker that looks for items does well to give the puller a moment: fewer
+    /// lie here than `wanted`, and more are coming.
     pub(super) fn is_filling(&self, wanted: usize) -> bool {
         matches!(self.inlet, Inlet::Busy) && self.returned.is_empty() && self.stock.len() < wanted
     }
@@ -159,8 +159,8 @@ impl<S: Stock> Supply<S> {
 
     /// Whether to fill the stock before claiming anything, so that no member has to wait for it.
     ///
-    /// A rest that was handed back is due before anything else. A batch that is pulled from a ready source in no time need
-    /// not go by way of the stock, nor does a member wait to pull from one while there is something to claim.
+    /// A rest that was handed back is due before anything else. A batch that is pulled from a ready source in no time
+    /// need not go by way of the stock, nor does a member wait to pull from one while there is something to claim.
     pub(super) fn fills_first(&self, pulls_are_dear: bool) -> bool {
         self.returned.is_empty()
             && match self.inlet {
@@ -221,7 +221,7 @@ impl<S: Stock> Supply<S> {
     }
 
     /// Takes apart the items that are left, and the panic of the source.
-    pub(super) fn into_rest(self) -> (Option<Payload>, (S, BTreeMap<u64, Rest<S::Batch>>)) {
+    pub(super) fn into_rest(self) -> (Option<Payload>, impl Sized) {
         let payload = match self.inlet {
             Inlet::Closed(payload) => payload,
             Inlet::Idle | Inlet::Busy | Inlet::Ready(_) => None,

@@ -1,12 +1,12 @@
 //! Weights: how much memory outputs may take, as far as a library can know.
 //!
-//! Where a stage makes many outputs of an item, they are held in parts, and the parts of a run are counted. A part is 4096
-//! small outputs. The inline size of an output is known, but the memory that it owns besides is not, such as the 64 KiB of
-//! a `Vec`. It takes time to fill, however: a core writes 64 GB/s at the very most, so an output that was made in 62 ns is
-//! smaller than 4 KiB, and one of 64 KiB took 1 µs. So outputs that own nothing (they have no `Drop`) weigh by their size
-//! alone, and others also by the square of the time they took, up to 256 times the lightest. A part is then 16 outputs of
-//! 64 KiB, or 4096 short strings. By the time itself, rather than its square, parts of strings would be so short that items
-//! of 250,000 of them would wait for each other.
+//! Where a stage makes many outputs of an item, they are held in parts, and the parts of a run are counted. A
+//! part is 4096 small outputs. The inline size of an output is known, but the memory that it owns besides is not,
+//! such as the 64 KiB of a `Vec`. It takes time to fill, however: a core writes 64 GB/s at the very most, so an
+//! output that was made in 62 ns is smaller than 4 KiB, and one of 64 KiB took 1 µs. So outputs that own nothing
+//! (they have no `Drop`) weigh by their size alone, and others also by the square of the time they took, up to
+//! 256 times the lightest. A part is then 16 outputs of 64 KiB, or 4096 short strings. By the time itself, rather
+//! than its square, parts of strings would be so short that items of 250,000 of them would wait for each other.
 
 use std::mem::{needs_drop, size_of};
 use std::time::Duration;
@@ -24,7 +24,7 @@ pub(super) const PARTS_A_THREAD: usize = 2;
 /// How many bytes inline weigh 1.
 const BYTES: usize = 256;
 
-/// In what time, in ns, the largest output is made that weighs 1.
+/// The time, in ns, in which the largest output is made that weighs 1.
 const QUICK: u128 = 62;
 
 /// The largest weight of an output for the time it took.

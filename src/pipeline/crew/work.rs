@@ -1,19 +1,19 @@
 //! [`Work`]: the stages applied to a batch.
 //!
-//! **The rest of a batch can be handed back.** The batch size rests on the past, and the past can be wrong: after 100,000
-//! free items a batch of 1024 meets items of 10 ms. So the worker looks at the clock after 1, 3, 7 items and so on, up to
-//! every eighth part of the batch. It hands the rest back when it has taken four times the time that a batch should take,
-//! or half of that time while a member sleeps. Looking at each item would cost 23 ns. If its batch is due, it also hands
-//! its outputs over, every 12 µs at most. When items turn costly, it still holds back the outputs of the last 12 µs, which
-//! is an eighth of a batch, all outputs of a batch whose items cost next to nothing, and up to an eighth of a batch of
-//! costly items.
+//! **The rest of a batch can be handed back.** The batch size rests on the past, and the past can be wrong:
+//! after 100,000 free items a batch of 1024 meets items of 10 ms. So the worker looks at the clock after 1,
+//! 3, 7 items and so on, up to every eighth part of the batch. It hands the rest back when it has taken four
+//! times the time that a batch should take, or half of that time while a member sleeps. Looking at each item
+//! would cost 23 ns. If its batch is due, it also hands its outputs over, every 12 µs at most. When items
+//! turn costly, it still holds back the outputs of the last 12 µs, which is an eighth of a batch, all
+//! outputs of a batch whose items cost next to nothing, and up to an eighth of a batch of costly items.
 //!
 //! **Outputs of one item are handed over in parts, where they are very many.** A `flat_map` may have no end, and its
-//! outputs would lie in memory until it had. So parts of up to 4096 outputs go into the ring, where 16 and 2 a thread may
-//! wait for their turn, in the whole run, and 16 more of the batch that is due. A worker with another part waits, and no
-//! new batch is claimed. The due batch waits for the sink alone, so the run goes on. With less room, items of some
-//! thousands of outputs would wait for each other: with two parts a batch, twenty items of 250,000 outputs ran no faster
-//! than the plain loop, with sixteen 1.3 times as fast, and 1.9 times if all were kept.
+//! outputs would lie in memory until it had. So parts of up to 4096 outputs go into the ring, where 16 and 2 a thread
+//! may wait for their turn, in the whole run, and 16 more of the batch that is due. A worker with another part waits,
+//! and no new batch is claimed. The due batch waits for the sink alone, so the run goes on. With less room, items of
+//! some thousands of outputs would wait for each other: with two parts a batch, twenty items of 250,000 outputs ran
+//! no faster than the plain loop, with sixteen 1.3 times as fast, and 1.9 times if all were kept.
 
 use std::mem;
 use std::ops::ControlFlow;
@@ -146,7 +146,7 @@ impl<'a, T, W: Stage<T>> Work<'a, T, W> {
         // A source may panic while it makes an item of data: that item has not been counted.
         let ended = if end.is_some() { done.max(1) } else { done };
         let behind = first + ended as u64;
-        let piece = held.take((behind - held.first) as usize, last.max(held.since), end);
+        let piece = held.take(held.items_before(behind), last.max(held.since), end);
         if piece.end.is_some() {
             // In order, the items before the failing one go on; without order, the first to fail ends all.
             self.signal.void_from(if self.order == Order::Source { behind } else { 0 });
@@ -206,6 +206,11 @@ impl<'a, R, H> Held<'a, R, H> {
         }
     }
 
+    /// How many items of the next part are earlier than `index`.
+    fn items_before(&self, index: u64) -> usize {
+        usize::try_from(index - self.first).unwrap_or(usize::MAX)
+    }
+
     #[inline]
     fn is_full(&self) -> bool {
         self.outputs.len() >= self.most
@@ -219,7 +224,7 @@ impl<'a, R, H> Held<'a, R, H> {
         H: FnMut(Piece<R, E>) -> ControlFlow<(), Vec<R>>,
     {
         let begun = Instant::now();
-        let part = self.take((this - self.first) as usize, begun, None);
+        let part = self.take(self.items_before(this), begun, None);
         self.first = this;
         self.part += 1;
         self.outputs = (self.hand_over)(part)?;

@@ -4,10 +4,9 @@ use std::ops::ControlFlow;
 
 use super::super::source::{Feed, Stock};
 use super::super::stage::Stage;
-use super::piece::Piece;
 use super::ring::Offers;
-use super::section::Section;
-use super::state::{Answer, Haste, Step, Worked};
+use super::section::{PieceOf, Section, WorkedOf};
+use super::state::{Answer, Haste, Step};
 use super::supply::Claim;
 use super::work::Work;
 
@@ -16,7 +15,7 @@ pub(in super::super) struct Worker<'a, F: Feed, W: Stage<F::Item>> {
     section: &'a Section<'a, F, W>,
     work: Work<'a, F::Item, W>,
     haste: Haste,
-    worked: Option<Worked<<F::Stock as Stock>::Batch, W::Output, W::Error>>,
+    worked: Option<WorkedOf<F, W>>,
 }
 
 impl<'a, F: Feed, W: Stage<F::Item>> Worker<'a, F, W> {
@@ -66,7 +65,7 @@ impl<'a, F: Feed, W: Stage<F::Item>> Worker<'a, F, W> {
 /// Hands a part of a batch over, and waits until there is room for it. Breaks off when the batch is void.
 fn hand_over<F: Feed, W: Stage<F::Item>>(
     section: &Section<'_, F, W>,
-    part: Piece<W::Output, W::Error>,
+    part: PieceOf<F, W>,
     offers: &mut Offers,
 ) -> ControlFlow<(), Vec<W::Output>> {
     let first = part.first;

@@ -1,13 +1,13 @@
 //! Data as a source, which are split.
 //!
-//! **Data are rayon's.** `Pipeline::from_data` takes any data that rayon can split by index, through rayon's
-//! `with_producer`. That splits a vector by value without copying an item and without `unsafe` of ours, which no iterator
-//! of std can, and brings `zip`, `chunks` and `enumerate` along. The price is that rayon decides which data have a
-//! length: ranges of 64-bit integers have none.
+//! **Data are rayon's.** `Pipeline::from_data` takes any data that rayon can split by index, through
+//! rayon's `with_producer`. That splits a vector by value without copying an item and without
+//! `unsafe` of ours, which no iterator of std can, and brings `zip`, `chunks` and `enumerate` along.
+//! The price is that rayon decides which data have a length: ranges of 64-bit integers have none.
 //!
-//! **Owned data are split item by item.** The items behind the end of a run count for nothing, their `Drop` included, so
-//! they are dropped one by one, each caught: two that panic together would abort. Owned data pay for this with a split an
-//! item.
+//! **Owned data are split item by item.** The items behind the end of a run count for
+//! nothing, their `Drop` included, so they are dropped one by one, each caught: two that
+//! panic together would abort. Owned data pay for this with a split an item.
 
 use std::convert::Infallible;
 use std::ops::ControlFlow;
@@ -25,16 +25,16 @@ use crate::panic;
 use crate::token::CancellationToken;
 
 impl<P: IndexedParallelIterator> Pipeline<Fused<FromData<P>, Identity<Cancelled>>> {
-    /// Starts from data that exist: slices, vectors, arrays, ranges of up to 32 bits or `usize`, and all else that rayon
-    /// knows the length of, such as `chunks`, `zip` or `enumerate` of these.
+    /// Starts from data that exist: slices, vectors, arrays, ranges of up to 32 bits or `usize`, and
+    /// all else that rayon knows the length of, such as `chunks`, `zip` or `enumerate` of these.
     ///
-    /// Batches are split off without copying an item. A range of 64-bit integers, or an inclusive one of more than 16 bits,
-    /// has no length that rayon trusts: use a range of `usize`, or [`from_iter`](Pipeline::from_iter).
+    /// Batches are split off without copying an item. A range of 64-bit integers, or an inclusive one of more than
+    /// 16 bits, has no length that rayon trusts: use a range of `usize`, or [`from_iter`](Pipeline::from_iter).
     ///
     /// # Panics
     ///
-    /// The run panics if the data has fewer or more items than its `len` says. The words are the same at every number of
-    /// threads, and the outputs before that have been taken.
+    /// The run panics if the data has fewer or more items than its `len` says. The words are
+    /// the same at every number of threads, and the outputs before that have been taken.
     ///
     /// # Examples
     ///

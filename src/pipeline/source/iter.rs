@@ -18,13 +18,13 @@ where
 {
     /// Starts from any iterator. It may block, be endless, or wait for the output of an earlier item.
     ///
-    /// Items are pulled one at a time, by one thread at a time, at most a [`window`](Self::window) ahead of the output.
-    /// The calling thread never pulls, because it alone can output the item that the iterator may wait for. Where the items
-    /// lie in memory or come from a range, [`from_data`](Pipeline::from_data) is cheaper; where the iterator never waits,
-    /// [`from_ready`](Pipeline::from_ready) is.
+    /// Items are pulled one at a time, by one thread at a time, at most a [`window`](Self::window) ahead of
+    /// the output. The calling thread never pulls, because it alone can output the item that the iterator
+    /// may wait for. Where the items lie in memory or come from a range, [`from_data`](Pipeline::from_data)
+    /// is cheaper; where the iterator never waits, [`from_ready`](Pipeline::from_ready) is.
     ///
-    /// The iterator goes to another thread, so it must be [`Send`]. The lines of a locked standard input are not; those of
-    /// `BufReader::new(io::stdin())` are.
+    /// The iterator goes to another thread, so it must be [`Send`]. The lines of a locked
+    /// standard input are not; those of `BufReader::new(io::stdin())` are.
     #[expect(
         clippy::should_implement_trait,
         reason = "the trait has no place for the bounds, and the name is the term"

@@ -1,13 +1,13 @@
 //! The lines of a reader as a source.
 //!
-//! **The workers cut the lines.** The worker that pulls takes the contents of the reader's buffer up to the last end of a
-//! line, and counts the ends. The members that claim these lines cut them, check them for UTF-8 and allocate them. The
-//! puller never waits for a whole block, only for the end of one line.
+//! **The workers cut the lines.** The worker that pulls takes the contents of the reader's buffer up to
+//! the last end of a line, and counts the ends. The members that claim these lines cut them, check them
+//! for UTF-8 and allocate them. The puller never waits for a whole block, only for the end of one line.
 //!
-//! A form that lends each line from the block, in place of a `String`, was weighed and left: it would save the
-//! allocation, which is 9 % of the time for lines of five numbers, parsed and summed (a plain loop with one buffer gains
-//! 15 %), and every stage behind it would have to be written for all lifetimes. Where the text lies in memory,
-//! `from_ready(text.lines())` lends its lines.
+//! A form that lends each line from the block, in place of a `String`, was weighed and left: it
+//! would save the allocation, which is 9 % of the time for lines of five numbers, parsed and summed
+//! (a plain loop with one buffer gains 15 %), and every stage behind it would have to be written
+//! for all lifetimes. Where the text lies in memory, `from_ready(text.lines())` lends its lines.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, ErrorKind};
@@ -27,12 +27,12 @@ impl<B: BufRead + Send> Pipeline<Fused<FromLines<B>, Identity<Cancelled>>> {
     /// Starts from the lines of a reader, which may be a pipe or a terminal: the items of [`BufRead::lines`], without
     /// their ends, as `io::Result<String>`.
     ///
-    /// So the first stage is most often a `try_map(|line| parse(&line?))`. It is [`from_iter`](Pipeline::from_iter) of
-    /// `lines()` at less cost: one worker takes the contents of the reader's buffer in one piece, and all workers cut it
-    /// into lines. No line is held back while the reader waits for more.
+    /// So the first stage is most often a `try_map(|line| parse(&line?))`. It is [`from_iter`](Pipeline::from_iter)
+    /// of `lines()` at less cost: one worker takes the contents of the reader's buffer in one piece, and all
+    /// workers cut it into lines. No line is held back while the reader waits for more.
     ///
-    /// The size of the buffer hardly matters for a file. Lines of 79 bytes took the same time within 3 % with 8 KiB, 64 KiB,
-    /// 256 KiB and 1 MiB, on two threads, at 40 and at 275 ns of work each.
+    /// The size of the buffer hardly matters for a file. Lines of 79 bytes took the same time within
+    /// 3 % with 8 KiB, 64 KiB, 256 KiB and 1 MiB, on two threads, at 40 and at 275 ns of work each.
     ///
     /// A locked standard input cannot be sent to another thread; `BufReader::new(io::stdin())` can.
     ///

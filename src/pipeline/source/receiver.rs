@@ -81,7 +81,8 @@ impl<T: Send> Feed for Messages<T> {
     }
 }
 
-/// For the plain loop. A cancellation ends it as if all senders were gone, because the run looks at its token by itself.
+/// For the plain loop. A cancellation ends it as if all senders were gone, because the
+/// run looks at its token by itself.
 impl<T> Iterator for Messages<T> {
     type Item = T;
 
