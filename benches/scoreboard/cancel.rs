@@ -52,8 +52,8 @@ fn polls(board: &mut Board) {
     );
 }
 
-// A function of its own for each: inlined side by side, the loops are aligned as it happens, and either was slower than the
-// other by 14 % in some builds.
+// Not inlined: side by side in one function, chance aligns the loops, and in some builds one was slower than the other by
+// 14 %.
 #[inline(never)]
 fn poll_often(times: u64, poll: impl Fn() -> bool) {
     for _ in 0..times {

@@ -2,8 +2,8 @@
 //!
 //! `cargo bench --bench scoreboard -- [GROUP] [--check]` prints a line a claim. Ours and the peer take turns, so that a
 //! machine whose speed drifts slows both; the ratio is the median of the turns' ratios, and the spread beside it their
-//! quartiles. CPU time over wall time stands beside, because code that spins looks fast. With `--check` the exit status is 1
-//! if a claim falls short of its target.
+//! quartiles. CPU time over wall time stands beside, because code that spins looks fast. With `--check` the exit status
+//! is 1 if a claim falls short of its target.
 
 mod board;
 mod cancel;

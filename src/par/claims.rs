@@ -9,8 +9,8 @@
 //!   that have not been claimed are all later, and none of them is started.
 //!
 //! Three more kinds of call run this way: every map of a program that is compiled with `panic = "abort"`, because
-//! rayon's own collect cannot be left there; a map for whose outputs the system refused the memory; and, with one job on
-//! the calling thread, a call for which rayon has no threads.
+//! rayon's own collect cannot be left there; a map for whose outputs the system refused the memory; and, with one job
+//! on the calling thread, a call for which rayon has no threads.
 
 use parking_lot::Mutex;
 use rayon::iter::IndexedParallelIterator;

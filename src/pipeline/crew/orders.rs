@@ -4,96 +4,15 @@
 //! A step is a member's act that is one for all others: it takes a ticket, enters the state, wakes others, works. The
 //! walk tries each member in each situation, and does not go on from a situation that it has met before.
 
+mod scene;
 mod sim;
 
 use std::collections::HashSet;
 
 use super::super::Order;
 use super::super::source::Kind;
-use super::super::source::iter::Items;
-use super::piece::Piece;
-use super::ring::Offers;
-use super::roster::Wakes;
-use super::state::Worked;
-use super::supply::Rest;
+use scene::{ITEMS, Scene};
 use sim::Sim;
-
-const ITEMS: usize = 4;
-
-/// The settings of a walk.
-#[derive(Clone, Copy, Debug)]
-struct Scene {
-    kind: Kind,
-    order: Order,
-    window: Option<usize>,
-    /// How many workers could be started.
-    workers: usize,
-    failing: Option<u64>,
-    /// Items whose first output is handed over as a part, heavier than all the room there is.
-    fan: [bool; ITEMS],
-}
-
-impl Scene {
-    /// Whether the item has two outputs.
-    fn has_two(&self, item: u64) -> bool {
-        usize::try_from(item).is_ok_and(|item| self.fan[item])
-    }
-
-    fn outputs(&self, items: std::ops::Range<u64>) -> Vec<u64> {
-        items.flat_map(|item| 10 * item..=10 * item + u64::from(self.has_two(item))).collect()
-    }
-}
-
-/// Where a member is.
-#[derive(Debug)]
-enum Place {
-    /// It takes a ticket next.
-    Ticket,
-    /// It enters the state next.
-    Enter,
-    Works,
-    /// It has voided items and notifies the events next.
-    Voids(u64),
-    Pulls(usize),
-    Outputs(Piece<u64, ()>),
-    Sleeps(Event),
-    /// A worker wakes up.
-    Wakes,
-    Left,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Event {
-    Workers,
-    Caller,
-    Parts,
-}
-
-#[derive(Debug)]
-struct Member {
-    place: Place,
-    /// Whether the event was notified since the ticket was taken.
-    is_stale: bool,
-    ticket: Event,
-    /// To be woken first.
-    wakes: Wakes,
-    hand: Option<Hand>,
-    worked: Option<Worked<Items<u64>, u64, ()>>,
-    taken: Option<Piece<u64, ()>>,
-}
-
-/// A batch in a member's hands.
-#[derive(Debug)]
-struct Hand {
-    items: Vec<u64>,
-    /// How many of the items were worked.
-    done: usize,
-    rest: Option<Rest<Items<u64>>>,
-    piece: Piece<u64, ()>,
-    part: Option<Piece<u64, ()>>,
-    is_offering: bool,
-    offers: Offers,
-}
 
 /// Walks through every order of steps; returns how many situations there are.
 fn walk(scene: Scene) -> usize {

@@ -176,8 +176,8 @@ impl Program {
         Ok(())
     }
 
-    /// What the stages make of an item, handed to `emit` one by one. Each has a sum, which a scan uses. Returns whether the
-    /// loop goes on.
+    /// Hands the outputs of an item to `emit` one by one. Each has a sum, which a scan uses. Returns whether the loop
+    /// goes on.
     fn feed(
         &self,
         stages: &mut [(Kind, usize)],

@@ -16,12 +16,12 @@ use super::super::state::{Answer, CallerAnswer, CallerStep, Effort, Haste, State
 use super::super::supply::Claim;
 use crate::panic::Unmet;
 
-use super::{Event, Hand, Member, Place, Scene};
+use super::scene::{Event, Hand, ITEMS, Member, Place, Scene};
 
 const CALLER: usize = 0;
 
 /// The index behind the last item.
-const LAST: u64 = super::ITEMS as u64;
+const LAST: u64 = ITEMS as u64;
 
 /// A run under way.
 pub(super) struct Sim {
