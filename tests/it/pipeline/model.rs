@@ -175,8 +175,8 @@ impl Program {
         Ok(())
     }
 
-    /// What the stages make of an item, handed to `emit` one by one. Each has a sum, which a scan uses. Returns whether the
-    /// loop goes on.
+    /// What the stages make of an item, handed to `emit` one by one. Each has a sum,
+    /// which a scan uses. Returns whether the loop goes on.
     fn feed(
         &self,
         stages: &mut [(Kind, usize)],

@@ -404,7 +404,8 @@ fn an_input_behind_the_failing_one_whose_drop_panics_leaks_nothing() {
                         Pipeline::from_iter(inputs).threads(2).try_map(stage).for_each(&live(), drop)
                     }
                 }));
-                // The plain loop would not have met that input; one that nobody had claimed is dropped when all is over.
+                // The plain loop would not have met that input; one that nobody had
+                // claimed is dropped when all is over.
                 if let Ok(ended) = outcome {
                     assert_eq!(ended.unwrap_err().to_string(), "stage");
                 }
