@@ -13,7 +13,7 @@ pub enum CancelReason {
     Requested,
     /// A deadline passed.
     Deadline,
-    /// A sibling task failed.
+    /// A sibling task or item failed.
     Failed,
     /// A sibling task panicked.
     Panicked,

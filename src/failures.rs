@@ -20,8 +20,9 @@ use crate::panic;
 /// | skipped | never started, because the run had been cancelled | [`skipped`](Self::skipped) |
 ///
 /// The list keeps the first failures of the first two kinds, up to the bound that
-/// [`failures`](crate::ScopeBuilder::failures) sets for each kind. [`omitted`](Self::omitted) counts the failed ones
-/// that are not kept. The list is shown on one line: the first failure, and the number of each kind.
+/// [`failures`](crate::ScopeBuilder::failures) sets for each kind, and beyond it the failure of a scope's own body.
+/// [`omitted`](Self::omitted) counts the failed ones that are not kept. No list can tell a fault of a task's own from an
+/// echo of the cancel, if it comes after the cancel: both count as cancelled. The list is shown on one line: the first failure, and the number of each kind.
 ///
 /// # Examples
 ///

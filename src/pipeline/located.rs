@@ -14,10 +14,10 @@ use crate::failure::Failure;
 impl<C: Chain> Pipeline<C> {
     /// Makes the error of the stages so far a [`Failure`], which says which item of the source failed.
     ///
-    /// It has the item's index, counted from 0, and the name that the pipeline has been
-    /// [given](Pipeline::named) before, or `item`. The stages' error may then be any type that `?`
-    /// makes of the one before: a `Failure` knows of a cancellation by itself, as
-    /// [`Failure::Cancelled`]. A panic is resumed as ever, and an error of the sink is not an item's.
+    /// It has the item's index, counted from 0, and the [name](Pipeline::named) that the pipeline was given before
+    /// this call, or `item`. The error of the stages needs no `From<Cancelled>` here, because a `Failure` has a variant
+    /// for a cancelled run, [`Failure::Cancelled`]. A panic is resumed as ever. An error of the sink is not located,
+    /// because it is not an item's.
     ///
     /// Put it in front of a [`scan`](Pipeline::scan); behind one, indices count the scan's outputs.
     ///

@@ -81,10 +81,10 @@ impl<C> Pipeline<C> {
         self
     }
 
-    /// Names the threads of the run, `name#1` and so on.
+    /// Names the threads of the run, `name#1` and so on, and the failures of a later [`located`](Self::located).
     ///
-    /// Debuggers, `/proc` and panic messages show the names (Linux shows 15 bytes). The
-    /// default is `pipeline`. A NUL becomes the replacement character.
+    /// Debuggers, `/proc` and panic messages show the names of the threads (Linux shows 15 bytes). Their default is
+    /// `pipeline`, and that of failures is `item`. A NUL becomes the replacement character.
     pub fn named(mut self, name: impl AsRef<str>) -> Self {
         self.settings.name = Some(name.as_ref().into());
         self
