@@ -21,8 +21,9 @@ use crate::panic;
 ///
 /// The list keeps the first failures of the first two kinds, up to the bound that
 /// [`failures`](crate::ScopeBuilder::failures) sets for each kind, and beyond it the failure of a scope's own body.
-/// [`omitted`](Self::omitted) counts the failed ones that are not kept. No list can tell a fault of a task's own from an
-/// echo of the cancel, if it comes after the cancel: both count as cancelled. The list is shown on one line: the first failure, and the number of each kind.
+/// [`omitted`](Self::omitted) counts the failed ones that are not kept. An error that comes after the cancel may be an
+/// echo of the cancel or a fault of the task's own. No list can tell the two apart, so both count as cancelled. The
+/// list is shown on one line: the first failure, and the number of each kind.
 ///
 /// # Examples
 ///

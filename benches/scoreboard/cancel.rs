@@ -52,8 +52,8 @@ fn polls(board: &mut Board) {
     );
 }
 
-// Not inlined: side by side in one function, chance aligns the loops, and in some builds one was slower than the other by
-// 14 %.
+// Not inlined: side by side in one function, chance aligns the loops, and in some builds one was slower than the other
+// by 14 %.
 #[inline(never)]
 fn poll_often(times: u64, poll: impl Fn() -> bool) {
     for _ in 0..times {

@@ -197,8 +197,8 @@ where
         let (left, right) = match (left, right) {
             (Some(left), Some(right)) if !self.call.skips(middle) => (left, right),
             (left, right) => {
-                // Caught, because unwinding from here would drop the values of the halves around these, and their `Drop`
-                // may panic too.
+                // Caught, because unwinding from here would drop the values of the outer halves, and their `Drop` may
+                // panic too.
                 if let Err(payload) = panic::catch(|| panic::drop_each(left.into_iter().chain(right))) {
                     self.call.dropped(payload);
                 }

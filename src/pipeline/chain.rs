@@ -28,7 +28,7 @@ use crate::error::Cancelled;
 pub trait Chain {
     /// The outputs of the last stage.
     type Output;
-    /// The error of the stages; where none can fail, that of the source, most often [`Cancelled`](crate::Cancelled).
+    /// The error of the stages; where none can fail, that of the source, most often [`Cancelled`].
     type Error;
 
     #[doc(hidden)]
@@ -113,7 +113,7 @@ impl<C: Chain> Pipeline<C> {
     ///
     /// The first error, in the order of the items, ends the run, and the end returns it. Errors convert along
     /// the pipeline as by `?`: a stage's error type is made from that of the stage before, and the first one's
-    /// from [`Cancelled`](crate::Cancelled). An error type that knows nothing of cancellation, such as that of
+    /// from [`Cancelled`]. An error type that knows nothing of cancellation, such as that of
     /// `parse`, has to be made one that does: by `?` in the closure, or by `.map_err(anyhow::Error::from)`.
     ///
     /// # Examples
