@@ -21,7 +21,7 @@ use crate::panic;
 type Claimed<F, R> = (Claim<<<F as Feed>::Stock as Stock>::Batch>, Vec<R>);
 
 impl<F: Feed, W: Stage<F::Item>> Section<'_, F, W> {
-    /// Pulls so many items. The member may have claimed a batch on the way.
+    /// Pulls up to `items` items. From a ready source the member may claim a batch at once, which is returned.
     pub(super) fn pull(&self, items: usize) -> Option<Claimed<F, W::Output>> {
         match F::KIND {
             Kind::Ready => self.pull_batch(items),
@@ -32,7 +32,9 @@ impl<F: Feed, W: Stage<F::Item>> Section<'_, F, W> {
         }
     }
 
-    /// Pulls a batch of so many items from a ready source, fewer if that ends or takes long, and claims the next batch.
+    /// Pulls up to `items` items from a ready source, and claims the next batch.
+    ///
+    /// The member pulls fewer items if the source ends or takes long.
     fn pull_batch(&self, items: usize) -> Option<Claimed<F, W::Output>> {
         let mut guard = self.lock_inlet();
         let Pulled { inlet, ended } = &mut *guard;
@@ -62,7 +64,9 @@ impl<F: Feed, W: Stage<F::Item>> Section<'_, F, W> {
         })
     }
 
-    /// Pulls so many items into the stock, one by one, fewer if the source ends or the run does.
+    /// Pulls up to `items` items into the stock, one by one.
+    ///
+    /// The member pulls fewer items if the source or the run ends.
     fn pull_one_by_one(&self, items: usize) {
         let mut guard = self.lock_inlet();
         let inlet = &mut guard.inlet;
@@ -77,9 +81,8 @@ impl<F: Feed, W: Stage<F::Item>> Section<'_, F, W> {
                 let (more, wanted) = self.enter(|state, void| state.put(loads.drain(..), void));
                 pulled += more;
                 rounds += 1;
-                // Items may have turned costly, and the window narrower, since it was asked
-                // for so many. (The window itself, asked for each item, is narrow for a moment
-                // whenever a batch happens to take long: to heed that costs 12 ns an item.)
+                // The items may have turned costly, and the window narrower, since the pull began. (To ask the window
+                // for each item costs 12 ns an item, because one slow batch makes it narrow for a moment.)
                 let is_long = || rounds % 16 == 0 && started.elapsed() > 4 * AIM;
                 if !wanted || is_long() {
                     break;

@@ -49,7 +49,7 @@ pub(super) enum Step<B, R> {
     Work(Claim<B>, Vec<R>),
     /// The stock holds less than a batch, which is this many items, but a worker is filling it: gives it a moment.
     Linger(usize),
-    /// Pulls so many items into the stock, then looks again.
+    /// The member pulls up to this number of items into the stock, then looks again.
     Pull(usize),
     Sleep,
     /// Nothing will be left to do.

@@ -37,7 +37,7 @@ pub(super) enum Inlet {
     Idle,
     /// Of a blocking source: a worker pulls.
     Busy,
-    /// Of a ready source: so many members pull, or wait to.
+    /// How many members pull from a ready source, or wait to pull.
     Ready(usize),
     /// There is nothing more to pull, or `next()` has panicked. The run ends with that
     /// panic once the outputs of all items before it are with the sink.

@@ -36,7 +36,6 @@ where
 
 /// The source of [`Pipeline::from_iter`].
 #[doc(hidden)]
-#[doc(hidden)]
 #[derive(Clone, Debug)]
 pub struct FromIter<I>(pub(in super::super) I);
 
@@ -100,7 +99,6 @@ where
 }
 
 /// The source of [`Pipeline::from_ready`].
-#[doc(hidden)]
 #[doc(hidden)]
 #[derive(Clone, Debug)]
 pub struct FromReady<I>(I);
