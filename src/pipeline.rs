@@ -144,16 +144,22 @@ struct Settings {
     name: Option<Arc<str>>,
     /// In bytes, of each thread.
     stack: Option<usize>,
+    /// The caller does nothing but output.
+    is_caller_reserved: bool,
 }
 
 impl Settings {
     /// How many threads the run has in all.
     fn threads(&self) -> usize {
+        self.threads.map_or_else(Settings::cores, NonZeroUsize::get)
+    }
+
+    /// How many threads can run at once.
+    fn cores() -> usize {
         // Asked once, because on Linux it reads the files of the control group, which
         // takes as long as starting a thread.
-        static AVAILABLE: OnceLock<NonZeroUsize> = OnceLock::new();
-        let available = || *AVAILABLE.get_or_init(|| std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN));
-        self.threads.unwrap_or_else(available).get()
+        static AVAILABLE: OnceLock<usize> = OnceLock::new();
+        *AVAILABLE.get_or_init(|| std::thread::available_parallelism().map_or(1, NonZeroUsize::get))
     }
 }
 

@@ -85,7 +85,14 @@ impl<S, W> Pipeline<Fused<S, W>> {
 
 impl<S: Source<Error = Cancelled>> Pipeline<Fused<S, Identity<Cancelled>>> {
     pub(super) fn from_source(source: S) -> Self {
-        let settings = Settings { threads: None, window: None, order: Order::Source, name: None, stack: None };
+        let settings = Settings {
+            threads: None,
+            window: None,
+            order: Order::Source,
+            name: None,
+            stack: None,
+            is_caller_reserved: false,
+        };
         Pipeline::new(source, Identity(PhantomData), settings)
     }
 }

@@ -15,14 +15,15 @@ mod section;
 mod signal;
 mod work;
 
-mod caller;
+mod members;
 mod puller;
 mod worker;
 
-#[cfg(test)]
-mod orders;
+mod caller;
+
 
 pub(super) use caller::{Caller, Exit};
 pub(super) use piece::{End, Piece};
+pub(super) use members::{Members, Spec};
 pub(super) use section::{Remains, Section};
 pub(super) use worker::Worker;

@@ -10,7 +10,9 @@
 //! **The sink is dropped before the workers are joined.** A source that waits for the other
 //! end of a channel in the sink would otherwise be joined for ever when the run fails.
 
-use super::crew::{Caller, End, Exit, Piece, Remains, Section, Worker};
+use std::collections::VecDeque;
+
+use super::crew::{Caller, End, Exit, Members, Piece, Remains, Section, Spec, Worker};
 use super::plain::Plain;
 use super::source::{Drive, Feed, Launch, Source, Visit};
 use super::stage::Stage;
@@ -97,15 +99,15 @@ impl<W, A, K> Run<'_, W, A, K> {
     {
         let Run { stage, settings, token, mut state, mut sink } = self;
         let waits_for = feed.waits_for();
-        let (section, workers) = Section::new(stage, &settings, feed);
+        let spec = Spec { name: settings.name.as_deref().unwrap_or("pipeline"), stack: settings.stack };
+        let section = Section::new(stage, &settings, feed);
         let watch = section.observe(token);
+        // The pieces that the caller takes and the sink does not.
+        let mut due = VecDeque::new();
         let (exit, state, dropped) = thread::scope(|scope| {
-            let name = settings.name.as_deref().unwrap_or("pipeline");
-            let start = |index| thread::spawn(scope, name, index, settings.stack, || Worker::new(&section).run());
-            // Fewer threads do the same work.
-            let handles: Vec<_> = (1..=workers).map_while(|index| start(index).ok()).collect();
+            let members = Members::new(&section, scope, spec, Worker::run);
             let sink_output = |output| sink(&mut state, output);
-            let exit = panic::catch(|| Caller::new(&section, token, handles.len(), sink_output).run())
+            let exit = panic::catch(|| Caller::new(&members, token, sink_output, &mut due).run())
                 .unwrap_or_else(Exit::Panicked);
             section.void();
             if let Some(token) = waits_for {
@@ -119,11 +121,11 @@ impl<W, A, K> Run<'_, W, A, K> {
                 dropped.drop(state);
                 None
             };
-            thread::join_all(handles).into_iter().for_each(|payload| dropped.add(payload));
+            members.join(&mut dropped);
             (exit, state, dropped)
         });
         drop(watch);
-        settle(exit, state, dropped, section.into_remains())
+        settle(exit, state, dropped, section.into_remains(due))
     }
 }
 

@@ -30,6 +30,8 @@ pub(super) mod receiver;
 
 use std::ops::ControlFlow;
 
+use crossbeam::deque;
+
 use super::stage::Stage;
 use super::stop::{Refused, Stop};
 use crate::token::CancellationToken;
@@ -132,21 +134,37 @@ pub trait Pull: Send {
     /// One pull's gain: an item, or several in one piece.
     type Load;
 
-    /// Adds to `loads` the items that can be had without waiting more than once, `most` at most.
+    /// Gives the items that can be had without waiting more than once, `most` at most, to `put`.
     ///
-    /// Returns whether there may be more: if so, it has added some.
-    fn pull(&mut self, most: usize, loads: &mut Vec<Self::Load>) -> bool;
+    /// Returns how many they are, which is not 0, or `None` at the end of the source.
+    fn pull(&mut self, most: usize, put: impl FnMut(Self::Load)) -> Option<usize>;
 }
 
 impl<I: Iterator + Send> Pull for I {
     type Load = I::Item;
 
     #[inline]
-    fn pull(&mut self, _most: usize, loads: &mut Vec<I::Item>) -> bool {
-        let item = self.next();
-        let some = item.is_some();
-        loads.extend(item);
-        some
+    fn pull(&mut self, _most: usize, put: impl FnMut(I::Item)) -> Option<usize> {
+        self.next().map(put).map(|()| 1)
+    }
+}
+
+/// Loads that were pulled, in order.
+#[doc(hidden)]
+#[derive(Debug)]
+pub enum Chunk<L> {
+    /// Of a ready source, or taken out of a queue by another member.
+    List(Vec<L>),
+    /// Of a blocking source, filled by the puller.
+    Queue(deque::Worker<L>),
+}
+
+impl<L> Chunk<L> {
+    pub(super) fn for_each(self, f: impl FnMut(L)) {
+        match self {
+            Chunk::List(list) => list.into_iter().for_each(f),
+            Chunk::Queue(queue) => std::iter::from_fn(|| queue.pop()).for_each(f),
+        }
     }
 }
 
@@ -157,7 +175,7 @@ impl<I: Iterator + Send> Pull for I {
 #[doc(hidden)]
 pub trait Stock: Send {
     type Item;
-    type Load;
+    type Load: Send;
     type Batch: Batch<Item = Self::Item>;
 
     /// How many items lie here.
@@ -166,16 +184,8 @@ pub trait Stock: Send {
     /// Takes the next items, at most `most` of them; `None` if there are none.
     fn take(&mut self, most: usize) -> Option<(Self::Batch, usize)>;
 
-    /// Adds a load behind the others, in batches of `batch`; returns how many items it has.
-    fn put(&mut self, load: Self::Load, batch: usize) -> usize;
-
-    /// Adds the loads that were pulled from a ready source, as one batch.
-    fn put_batch(&mut self, loads: Vec<Self::Load>) {
-        let batch = loads.len();
-        for load in loads {
-            self.put(load, batch);
-        }
-    }
+    /// Adds a chunk behind the others; returns how many items it has.
+    fn put(&mut self, chunk: Chunk<Self::Load>) -> usize;
 }
 
 /// Consecutive items that a member has claimed.

@@ -1,31 +1,32 @@
 //! [`Caller`]: the calling thread. It claims, works and commits as a worker does, and it
 //! alone hands outputs to the sink.
+//!
+//! **Where items are long, the caller does not work.** It could not output meanwhile. So it stops to claim batches once
+//! an item takes more than a millisecond on average, and one more worker does its share. A caller that never works is
+//! worse where items are cheap: N threads then work with N + 1.
 
+use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use super::super::source::{Feed, Stock};
+use super::super::source::Feed;
 use super::super::stage::Stage;
 use super::super::stop::Refused;
+use super::members::Members;
 use super::piece::{End, lose};
 use super::ring::Offers;
-use super::section::{PieceOf, Section, WorkedOf};
-use super::state::{Answer, CallerAnswer, CallerStep, Haste, Step};
+use super::section::{BatchOf, PieceOf, WorkedOf};
+use super::state::{Answer, CallerAnswer, CallerStep, Offer, Step};
 use super::supply::Claim;
 use super::work::Work;
-use crate::event::Ticket;
 use crate::panic::{self, Payload};
 use crate::token::CancellationToken;
 
-/// How long the caller sleeps before it asks for the outputs that are held back.
-const ALARM: Duration = Duration::from_millis(1);
-
 /// The calling thread in its run.
-pub(in super::super) struct Caller<'a, F: Feed, W: Stage<F::Item>, K, E> {
-    work: Work<'a, F::Item, W>,
-    haste: Haste,
+pub(in super::super) struct Caller<'a, 'scope, 'env, F: Feed, W: Stage<F::Item>, K, E> {
+    work: Work<'env, F::Item, W>,
     worked: Option<WorkedOf<F, W>>,
-    outlet: Outlet<'a, F, W, K, E>,
+    outlet: Outlet<'a, 'scope, 'env, F, W, K, E>,
 }
 
 /// How the caller left its loop.
@@ -45,55 +46,48 @@ pub(in super::super) enum Exit<S, E> {
     Crashed,
 }
 
-impl<'a, F, W, K, E> Caller<'a, F, W, K, E>
+impl<'a, 'scope, 'env, F, W, K, E> Caller<'a, 'scope, 'env, F, W, K, E>
 where
-    F: Feed,
-    W: Stage<F::Item>,
+    F: Feed<Item: Send>,
+    W: Stage<F::Item, Output: Send, Error: Send>,
     K: FnMut(W::Output) -> Result<(), Refused<E>>,
 {
-    /// `workers` is how many threads were started.
     pub(in super::super) fn new(
-        section: &'a Section<'a, F, W>,
+        members: &'a Members<'scope, 'env, F, W>,
         token: &'a CancellationToken,
-        workers: usize,
         sink: K,
+        due: &'a mut VecDeque<PieceOf<F, W>>,
     ) -> Self {
-        section.enter(|state, _| state.roster().set_started(workers));
-        let outlet = Outlet { section, token, sink, taken: None, alarm: Alarm::Armed, exit: None };
-        let work = Work::new(section.stage, &section.signal, section.order);
-        Caller { work, haste: Haste::MayLinger, worked: None, outlet }
+        let outlet = Outlet { members, token, sink, due, taken: Vec::new(), exit: None };
+        Caller { work: Work::new(members.section), worked: None, outlet }
     }
 
     /// Works and outputs until the run is over.
     pub(in super::super) fn run(mut self) -> Exit<W::Error, E> {
-        let section = self.outlet.section;
+        let members = self.outlet.members;
+        let signal = &members.section.signal;
         loop {
-            let ticket = section.signal.caller.ticket();
+            let ticket = signal.caller.ticket();
             let is_cancelled = self.outlet.token.is_cancelled();
-            let step = section.enter(|state, void| {
+            let step = members.enter(|state, void| {
                 state.commit(self.worked.take());
-                state.close(self.outlet.taken.take());
+                self.outlet.taken.drain(..).for_each(|taken| state.close(taken));
                 if is_cancelled {
                     return CallerStep::Abandon;
                 }
-                let step = state.caller_step(self.haste, void);
-                section.signal.set_due(state.due());
+                let step = state.caller_step(self.outlet.due, void);
+                signal.set_due(state.due());
                 step
             });
-            self.haste = Haste::MayLinger;
             match step {
-                CallerStep::Output(piece) => self.outlet.output(piece),
+                CallerStep::Output => self.outlet.output_due(),
                 CallerStep::As(Step::Work(claim, outputs)) => self.work(claim, outputs),
-                CallerStep::As(Step::Linger(wanted)) => {
-                    section.linger(wanted);
-                    self.haste = Haste::HasLingered;
-                }
-                CallerStep::As(Step::Pull(items)) => {
-                    if let Some((claim, outputs)) = section.pull(items) {
+                CallerStep::As(Step::Pull(quota)) => {
+                    if let Some((claim, outputs)) = members.pull(quota) {
                         self.work(claim, outputs);
                     }
                 }
-                CallerStep::As(Step::Sleep) => self.outlet.wait(ticket),
+                CallerStep::As(Step::Sleep(sleep)) => members.sleep(&signal.caller, ticket, sleep),
                 CallerStep::As(Step::Leave) => return Exit::Complete,
                 CallerStep::Abandon => return self.outlet.abandon(),
             }
@@ -104,68 +98,71 @@ where
         }
     }
 
-    fn work(&mut self, claim: Claim<<F::Stock as Stock>::Batch>, outputs: Vec<W::Output>) {
+    fn work(&mut self, claim: Claim<BatchOf<F>>, outputs: Vec<W::Output>) {
         let mut offers = Offers::default();
         self.worked = Some(self.work.run(claim, outputs, |part| self.outlet.hand_over(part, &mut offers)));
     }
 }
 
 /// The caller's way to the sink.
-struct Outlet<'a, F: Feed, W: Stage<F::Item>, K, E> {
-    section: &'a Section<'a, F, W>,
+struct Outlet<'a, 'scope, 'env, F: Feed, W: Stage<F::Item>, K, E> {
+    members: &'a Members<'scope, 'env, F, W>,
     token: &'a CancellationToken,
     sink: K,
-    /// The piece that the sink has taken last, and the time that it took.
-    taken: Option<(PieceOf<F, W>, Duration)>,
-    alarm: Alarm,
+    /// The pieces that the sink takes next. They outlive the caller: the run looks for failures in those that are left.
+    due: &'a mut VecDeque<PieceOf<F, W>>,
+    /// The pieces that the sink has taken since the last look at the state, and the time that each took.
+    taken: Vec<(PieceOf<F, W>, Duration)>,
     /// Set where the caller has to leave its loop.
     exit: Option<Exit<W::Error, E>>,
 }
 
-/// Whether the caller's sleep still has an alarm.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Alarm {
-    Armed,
-    /// It has asked for the outputs that are held back, and sleeps on until one comes.
-    Given,
-}
-
-impl<F, W, K, E> Outlet<'_, F, W, K, E>
+impl<F, W, K, E> Outlet<'_, '_, '_, F, W, K, E>
 where
-    F: Feed,
-    W: Stage<F::Item>,
+    F: Feed<Item: Send>,
+    W: Stage<F::Item, Output: Send, Error: Send>,
     K: FnMut(W::Output) -> Result<(), Refused<E>>,
 {
     /// Hands a part of the caller's own batch over, and outputs due pieces until there is room for it.
     ///
     /// Breaks off when the batch is void or the caller has to leave its loop.
     fn hand_over(&mut self, part: PieceOf<F, W>, offers: &mut Offers) -> ControlFlow<(), Vec<W::Output>> {
-        let first = part.first;
-        let mut part = Some(part);
+        let members = self.members;
+        let signal = &members.section.signal;
+        let mut offer = Offer { first: part.first, part: Some(part), offers };
         while self.exit.is_none() {
-            let ticket = self.section.signal.caller.ticket();
+            let ticket = signal.caller.ticket();
             let is_cancelled = self.token.is_cancelled();
-            let answer = self.section.enter(|state, void| {
-                state.close(self.taken.take());
+            let answer = members.enter(|state, void| {
+                self.taken.drain(..).for_each(|taken| state.close(taken));
                 let void = if is_cancelled { 0 } else { void };
-                let answer = state.caller_offers(first, &mut part, offers, void);
-                self.section.signal.set_due(state.due());
+                let answer = state.caller_offers(&mut offer, self.due, void);
+                signal.set_due(state.due());
                 answer
             });
             match answer {
-                CallerAnswer::Output(piece) => self.output(piece),
+                CallerAnswer::Output => self.output_due(),
                 CallerAnswer::As(Answer::Accepted(next)) => return ControlFlow::Continue(next),
-                CallerAnswer::As(Answer::Wait) => self.wait(ticket),
+                CallerAnswer::As(Answer::Wait(sleep)) => members.sleep(&signal.caller, ticket, sleep),
                 CallerAnswer::As(Answer::Void) => break,
             }
         }
         ControlFlow::Break(())
     }
 
+    /// Hands the due pieces to the sink.
+    fn output_due(&mut self) {
+        while self.exit.is_none()
+            && let Some(piece) = self.due.pop_front()
+        {
+            self.output(piece);
+        }
+    }
+
     /// Hands a piece to the sink. Outputs that the sink does not take, because it fails
     /// or the run is cancelled, the plain loop would not have made.
     fn output(&mut self, mut piece: PieceOf<F, W>) {
-        let signal = &self.section.signal;
+        let signal = &self.members.section.signal;
         let started = Instant::now();
         let mut rest = piece.outputs.0.drain(..);
         signal.enter_sink();
@@ -183,6 +180,7 @@ where
         signal.leave_sink();
         panic::discard_all(&mut rest);
         drop(rest);
+        // An error in the piece beats a cancellation that arrives while the piece is being output.
         let exit = match taken {
             Err(payload) => Exit::Panicked(payload),
             Ok(Err(Refused::Failed(error))) => Exit::Sink(error),
@@ -192,8 +190,7 @@ where
                 (Some(End::Panic(payload)), _) => Exit::Panicked(payload),
                 (None, Err(_)) => Exit::Cancelled,
                 (None, Ok(())) => {
-                    self.taken = Some((piece, started.elapsed()));
-                    self.alarm = Alarm::Armed;
+                    self.taken.push((piece, started.elapsed()));
                     return;
                 }
             },
@@ -202,23 +199,9 @@ where
         self.exit = Some(exit);
     }
 
-    /// Waits until the caller is notified. After a millisecond it asks for the outputs that are held back, once.
-    fn wait(&mut self, ticket: Ticket) {
-        let signal = &self.section.signal;
-        if self.alarm == Alarm::Given {
-            return signal.caller.wait(ticket);
-        }
-        let end = Instant::now() + ALARM;
-        signal.caller.wait_until(ticket, Some(end));
-        if Instant::now() >= end {
-            self.alarm = Alarm::Given;
-            signal.alarm();
-        }
-    }
-
     /// The token is cancelled, or a worker is gone.
     fn abandon(&self) -> Exit<W::Error, E> {
-        if self.section.signal.is_cancelled_by_sink() {
+        if self.members.section.signal.is_cancelled_by_sink() {
             Exit::CancelledBySink
         } else if self.token.is_cancelled() {
             Exit::Cancelled

@@ -1,42 +1,71 @@
-//! [`Pace`]: how many items make a batch.
+//! [`Pace`]: how many items make a batch, and whether the caller works.
+//!
+//! This is the wish. [`Supply::claim`](super::supply::Supply::claim) takes less near the end of data or of the window,
+//! and [`Work::run`](super::work::Work::run) hands back the rest of a slow batch.
 //!
 //! Invariant: `1 <= batch <= largest`. A batch grows at most twofold at a time, and shrinks at once.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use super::super::source::Kind;
 use super::window::BATCHES_A_THREAD;
 
-/// How long a batch is meant to take. A batch costs up to a microsecond of locks, clocks and cache lines that change
-/// hands: 1.93 times the plain loop on two threads with 50 µs. Longer ones keep small costly items behind each other.
-pub(super) const AIM: Duration = Duration::from_micros(100);
+/// How long a batch is meant to take on up to [`FEW`] threads. A batch costs up to a microsecond of locks, clocks and
+/// cache lines that change hands: 1.93 times the plain loop on two threads with 50 µs. Longer ones keep small costly
+/// items behind each other.
+const AIM: Duration = Duration::from_micros(100);
+
+/// On more threads than these the aim grows with them, because all of them meet at one lock.
+const FEW: usize = 16;
 
 /// The largest batch. Larger ones gain nothing even at 1 ns an item, and would hold more of them.
 const LARGEST: usize = 1024;
 
+/// How long an item takes on average when the caller stops to work, and when it takes work up again: a caller that works
+/// cannot output meanwhile.
+const LONG: f64 = 1e6;
+const SHORT: f64 = 5e5;
+
 /// Learns from the past how many items make a batch.
 #[derive(Debug)]
 pub(super) struct Pace {
+    kind: Kind,
+    aim: Duration,
     batch: usize,
+    /// What a batch would be if the time in `next()` counted, for the window to measure with.
+    ahead: usize,
     largest: usize,
-    /// Running means of the cost of an item, in ns. The sink and the source count too: a batch that takes the stages no
-    /// time is still too large if the sink takes a second for it.
+    /// Running means of the cost of an item, in ns. The sink counts too: a batch that takes the stages no time is still
+    /// too large if the sink takes a second for it. Pulling counts where a member pulls the batch that it works.
     work: f64,
     pull: f64,
     sink: f64,
+    are_items_long: bool,
 }
 
 impl Pace {
     /// `window` is the user's bound in items.
-    pub(super) fn new(threads: usize, window: Option<NonZeroUsize>) -> Self {
+    pub(super) fn new(kind: Kind, aim: Duration, threads: usize, window: Option<NonZeroUsize>) -> Self {
         let batches = threads.saturating_mul(BATCHES_A_THREAD);
         let largest = window.map_or(LARGEST, |items| (items.get() / batches).clamp(1, LARGEST));
-        Pace { batch: 1, largest, work: 0.0, pull: 0.0, sink: 0.0 }
+        let (work, pull, sink) = (0.0, 0.0, 0.0);
+        Pace { kind, aim, batch: 1, ahead: 1, largest, work, pull, sink, are_items_long: false }
     }
 
     /// How many items the next batch should have.
     pub(super) fn batch(&self) -> usize {
         self.batch
+    }
+
+    /// How many items the window counts as a batch.
+    pub(super) fn ahead(&self) -> usize {
+        self.ahead
+    }
+
+    /// Whether an item keeps a member so long that the caller should not work, lest it keep outputs waiting.
+    pub(super) fn are_items_long(&self) -> bool {
+        self.are_items_long
     }
 
     /// Learns the sink's cost from `items` that it has taken.
@@ -55,19 +84,34 @@ impl Pace {
     }
 
     /// Learns the stages' cost from `items` that were worked, and sets the next batch.
+    pub(super) fn learn_work(&mut self, items: usize, elapsed: Duration) {
+        learn(&mut self.work, items, elapsed);
+        self.are_items_long = self.work > if self.are_items_long { SHORT } else { LONG };
+        // A batch that was cut short by a slow source says little about the right size.
+        let grown = |batch: usize| if items * 2 >= batch { batch * 2 } else { batch };
+        let most = grown(self.batch).min(self.largest);
+        let ahead = self.fitting(self.work + self.sink + self.pull);
+        let fitting = if self.kind == Kind::Blocking { self.fitting(self.work + self.sink) } else { ahead };
+        self.batch = fitting.clamp(1, most);
+        self.ahead = ahead.clamp(1, self.batch);
+    }
+
+    /// How many items of `cost` take the time of a batch.
     #[expect(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "an estimate"
     )]
-    pub(super) fn learn_work(&mut self, items: usize, elapsed: Duration) {
-        learn(&mut self.work, items, elapsed);
-        let ideal = (AIM.as_nanos() as f64 / (self.work + self.pull + self.sink).max(0.1)) as usize;
-        // A batch that was cut short by a slow source says little about the right size.
-        let grown = if items * 2 >= self.batch { self.batch * 2 } else { self.batch };
-        self.batch = ideal.clamp(1, grown.min(self.largest));
+    fn fitting(&self, cost: f64) -> usize {
+        (self.aim.as_nanos() as f64 / cost.max(0.1)) as usize
     }
+}
+
+/// How long a batch is meant to take where `threads` can run at once.
+pub(super) fn aim(threads: usize) -> Duration {
+    let times = threads.max(FEW) * 1000 / FEW;
+    AIM * u32::try_from(times).unwrap_or(u32::MAX) / 1000
 }
 
 #[expect(clippy::cast_precision_loss, reason = "an estimate")]
@@ -83,7 +127,7 @@ mod tests {
 
     /// A pace that has seen twenty batches of items that cost so much each.
     fn after(work: Duration, pull: Duration, sink: Duration) -> Pace {
-        let mut pace = Pace::new(2, None);
+        let mut pace = Pace::new(Kind::Ready, AIM, 2, None);
         for _ in 0..20 {
             let items = pace.batch();
             let times = u32::try_from(items).unwrap();
@@ -115,5 +159,30 @@ mod tests {
         assert!((99..=101).contains(&pace.batch()), "{}", pace.batch());
         pace.learn_work(1, COSTLY);
         assert_eq!(pace.batch(), 1);
+    }
+
+    #[test]
+    fn the_time_in_next_of_a_blocking_source_narrows_the_window_and_not_the_batch() {
+        let mut pace = Pace::new(Kind::Blocking, AIM, 2, None);
+        for _ in 0..20 {
+            pace.learn_pull(1, Duration::from_micros(1));
+            pace.learn_work(pace.batch(), Duration::from_nanos(200) * u32::try_from(pace.batch()).unwrap());
+        }
+        assert!((495..=505).contains(&pace.batch()) && (80..=90).contains(&pace.ahead()), "{pace:?}");
+    }
+
+    #[test]
+    fn items_are_long_from_a_millisecond_on_until_they_take_half_of_it() {
+        let mut pace = Pace::new(Kind::Data, AIM, 2, None);
+        let mut after = |micros| {
+            (0..30).for_each(|_| pace.learn_work(1, Duration::from_micros(micros)));
+            pace.are_items_long()
+        };
+        assert_eq!([after(900), after(1100), after(600), after(400), after(900)], [false, true, true, false, false]);
+    }
+
+    #[test]
+    fn the_aim_grows_with_the_threads_beyond_sixteen() {
+        assert_eq!([aim(1), aim(16), aim(24), aim(128)].map(|aim| aim.as_micros()), [100, 100, 150, 800]);
     }
 }

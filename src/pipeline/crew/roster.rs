@@ -3,19 +3,27 @@
 //! Invariants:
 //!
 //! 1. `asleep` counts the workers between the step that sent them to sleep and their next look at the state.
-//! 2. `waking` is set from the choice to wake one worker until the first worker looks after its sleep.
-//!    Meanwhile no other is woken: the one that looks passes the wake-up on when it leaves the state.
+//! 2. `is_coming` is set from the choice to wake or start one worker until the first worker looks after its sleep or
+//!    its start. Meanwhile no other is woken or started: the one that looks passes the wake-up on when it leaves.
 //! 3. The caller's mode is `Awake` from the choice to wake it, so it is woken once a sleep.
+//! 4. `guard` is a member that sleeps with an alarm. At most one member is the guard.
 
 /// The members of a run, as the state sees them.
 #[derive(Debug)]
 pub(super) struct Roster {
-    /// How many worker threads were started.
+    /// How many workers were started, those included that are about to begin.
     started: usize,
+    /// How many workers may be started.
+    most: usize,
+    /// The system has refused to start one: no other is tried.
+    is_refused: bool,
     asleep: usize,
-    waking: bool,
+    is_coming: bool,
     pub(super) caller: Mode,
+    guard: Option<Guard>,
     parts: Parts,
+    /// All workers were woken, because the run is over.
+    is_dismissed: bool,
     /// A worker is gone by a panic that belongs to no item.
     pub(super) crashed: bool,
 }
@@ -27,6 +35,22 @@ pub(super) enum Mode {
     Asleep,
     /// It sleeps with a batch in hand, a part of which it has to hand over: it cannot claim another.
     AsleepHolding,
+}
+
+/// The sleeping member that has an alarm, lest items stay with a puller that waits in `next()`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Guard {
+    Caller,
+    Worker,
+}
+
+/// How long a member sleeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sleep {
+    /// Until it is woken.
+    Long,
+    /// Until it is woken, or for the time of an alarm.
+    ToAlarm,
 }
 
 /// Workers that wait for a part to be taken.
@@ -51,6 +75,8 @@ pub(super) struct Wakes {
 pub(super) enum Workers {
     None,
     One,
+    /// Starts the worker of this number, from 1.
+    Start(usize),
     All,
 }
 
@@ -59,17 +85,36 @@ impl Wakes {
 }
 
 impl Roster {
-    pub(super) fn new(started: usize) -> Self {
-        Roster { started, asleep: 0, waking: false, caller: Mode::Awake, parts: Parts::NotAwaited, crashed: false }
+    /// `most` is how many workers may be started.
+    pub(super) fn new(most: usize) -> Self {
+        Roster {
+            started: 0,
+            most,
+            is_refused: false,
+            asleep: 0,
+            is_coming: false,
+            caller: Mode::Awake,
+            guard: None,
+            parts: Parts::NotAwaited,
+            is_dismissed: false,
+            crashed: false,
+        }
     }
 
-    pub(super) fn set_started(&mut self, workers: usize) {
-        self.started = workers;
+    /// Sets how many workers may be started, in place of the number that was given before.
+    pub(super) fn set_most(&mut self, most: usize) {
+        if !self.is_refused {
+            self.most = most;
+        }
     }
 
-    /// Whether the caller is the only member.
+    /// Whether the caller is the only member, and will be.
     pub(super) fn is_caller_alone(&self) -> bool {
-        self.started == 0
+        self.started == 0 && self.most == 0
+    }
+
+    pub(super) fn can_start(&self) -> bool {
+        self.started < self.most
     }
 
     pub(super) fn worker_sleeps(&mut self) {
@@ -77,18 +122,52 @@ impl Roster {
     }
 
     /// A worker looks after a sleep.
-    pub(super) fn worker_awake(&mut self) {
+    pub(super) fn worker_awake(&mut self, slept: Sleep) {
         self.asleep -= 1;
-        self.waking = false;
+        self.is_coming = false;
+        if slept == Sleep::ToAlarm {
+            self.guard = None;
+        }
     }
 
-    pub(super) fn workers_asleep(&self) -> usize {
-        self.asleep
+    /// A worker looks for the first time.
+    pub(super) fn worker_begins(&mut self) {
+        self.is_coming = false;
     }
 
-    /// Whether a member sleeps, and would take a rest that is handed back.
-    pub(super) fn is_idle(&self) -> bool {
+    /// The system has refused to start the worker that was to come.
+    pub(super) fn start_refused(&mut self) {
+        self.started -= 1;
+        self.most = self.started;
+        self.is_refused = true;
+        self.is_coming = false;
+    }
+
+    /// The caller looks after a sleep, or goes on.
+    pub(super) fn caller_awake(&mut self) {
+        self.caller = Mode::Awake;
+        if self.guard == Some(Guard::Caller) {
+            self.guard = None;
+        }
+    }
+
+    /// Makes a member that falls asleep the guard, where there is none.
+    pub(super) fn stand_guard(&mut self, guard: Guard) {
+        debug_assert!(self.guard.is_none(), "there is one guard");
+        self.guard = Some(guard);
+    }
+
+    /// Whether no sleeping member has an alarm.
+    pub(super) fn is_unguarded(&self) -> bool {
+        self.guard.is_none()
+    }
+
+    pub(super) fn has_sleeper(&self) -> bool {
         self.asleep > 0 || self.caller != Mode::Awake
+    }
+
+    pub(super) fn has_worker_asleep(&self) -> bool {
+        self.asleep > 0
     }
 
     /// A worker waits for a part to be taken.
@@ -111,13 +190,26 @@ impl Roster {
         taken
     }
 
-    /// Whether to wake a worker for a step that one of them can do.
-    pub(super) fn wake_one(&mut self) -> Workers {
-        if self.asleep == 0 || self.waking {
+    /// Whether to wake or start a worker for a step that one of them can do.
+    pub(super) fn call_one(&mut self) -> Workers {
+        if self.is_coming {
             return Workers::None;
         }
-        self.waking = true;
-        Workers::One
+        if self.asleep > 0 {
+            self.is_coming = true;
+            return Workers::One;
+        }
+        if !self.can_start() {
+            return Workers::None;
+        }
+        self.is_coming = true;
+        self.started += 1;
+        Workers::Start(self.started)
+    }
+
+    /// Whether to wake all workers, because the run is over: once, as no worker falls asleep after that.
+    pub(super) fn dismiss(&mut self) -> Workers {
+        if std::mem::replace(&mut self.is_dismissed, true) || self.asleep == 0 { Workers::None } else { Workers::All }
     }
 
     /// Whether to wake the caller, whose step is there.
@@ -131,22 +223,45 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_worker_is_woken_at_a_time_and_passes_the_wake_up_on() {
+    fn one_worker_is_called_at_a_time_the_sleeping_before_one_that_is_not_started() {
         let mut roster = Roster::new(2);
-        assert_eq!(roster.wake_one(), Workers::None);
+        assert_eq!((roster.call_one(), roster.call_one()), (Workers::Start(1), Workers::None));
+        roster.worker_begins();
         roster.worker_sleeps();
-        roster.worker_sleeps();
-        assert_eq!((roster.wake_one(), roster.wake_one()), (Workers::One, Workers::None));
-        roster.worker_awake();
-        assert_eq!(roster.wake_one(), Workers::One);
+        assert_eq!((roster.call_one(), roster.call_one()), (Workers::One, Workers::None));
+        roster.worker_awake(Sleep::Long);
+        assert_eq!(roster.call_one(), Workers::Start(2));
+        roster.worker_begins();
+        assert_eq!(roster.call_one(), Workers::None);
+    }
+
+    #[test]
+    fn after_a_refused_start_no_other_is_tried() {
+        let mut roster = Roster::new(3);
+        assert_eq!(roster.call_one(), Workers::Start(1));
+        roster.start_refused();
+        assert!(roster.is_caller_alone());
+        roster.set_most(4);
+        assert_eq!(roster.call_one(), Workers::None);
     }
 
     #[test]
     fn the_caller_is_woken_once_a_sleep() {
-        let mut roster = Roster::new(2);
+        let mut roster = Roster::new(1);
         assert!(!roster.wake_caller());
         roster.caller = Mode::AsleepHolding;
-        assert!(roster.is_idle() && roster.wake_caller() && !roster.wake_caller());
+        assert!(roster.wake_caller() && !roster.wake_caller());
+    }
+
+    #[test]
+    fn one_sleeper_stands_guard_until_it_looks() {
+        let mut roster = Roster::new(2);
+        roster.worker_sleeps();
+        roster.stand_guard(Guard::Worker);
+        roster.caller_awake();
+        assert!(!roster.is_unguarded());
+        roster.worker_awake(Sleep::ToAlarm);
+        assert!(roster.is_unguarded());
     }
 
     #[test]

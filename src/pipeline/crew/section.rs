@@ -1,44 +1,55 @@
 //! [`Section`]: the stages between the source and the sink, and all that the members at work there share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crossbeam::deque;
 use crossbeam::utils::CachePadded;
 use parking_lot::Mutex;
 
-use super::super::source::{Feed, Kind, Stock};
+use super::super::source::{Chunk, Feed, Kind, Stock};
 use super::super::stage::Stage;
-use super::super::{Order, Settings};
+use super::super::Settings;
+use super::pace;
 use super::piece::Piece;
 use super::signal::Signal;
-use super::state::{State, Worked};
+use super::state::{Plan, State, Worked};
 use crate::panic::Payload;
 use crate::token::{CancelCallback, CancellationToken};
 
 /// Lies on the stack of the run; its members borrow it.
 pub(in super::super) struct Section<'a, F: Feed, W: Stage<F::Item>> {
     pub(super) stage: &'a W,
-    pub(super) order: Order,
+    pub(super) plan: Plan,
     pub(super) signal: Arc<Signal>,
-    // Padded, because the members read the fields before it for each item, while the puller takes this lock for each.
-    state: CachePadded<Mutex<StateOf<F, W>>>,
+    // Padded, because the members read the fields before it for each item.
+    pub(super) inside: CachePadded<Mutex<Inside<F, W>>>,
     /// The side of the source that is pulled. Its lock is never asked for while the state is locked, but the reverse.
-    pub(super) inlet: Mutex<Pulled<F::Inlet>>,
-    /// The length of the stock, for members that linger.
-    pub(super) in_stock: CachePadded<AtomicUsize>,
+    pub(super) inlet: Mutex<Pulled<F::Inlet, LoadOf<F>>>,
 }
 
+/// The part of a section that is locked.
+pub(super) struct Inside<F: Feed, W: Stage<F::Item>> {
+    pub(super) state: StateOf<F, W>,
+    /// The chunk in the hands of the puller of a blocking source. It is taken under this lock, as the puller puts its
+    /// chunk into the stock under it: so the items stay in order.
+    pub(super) open: Option<deque::Stealer<LoadOf<F>>>,
+}
+
+pub(super) type LoadOf<F> = <<F as Feed>::Stock as Stock>::Load;
 type OutputOf<F, W> = <W as Stage<<F as Feed>::Item>>::Output;
 type ErrorOf<F, W> = <W as Stage<<F as Feed>::Item>>::Error;
-type StateOf<F, W> = State<<F as Feed>::Stock, OutputOf<F, W>, ErrorOf<F, W>>;
+pub(super) type StateOf<F, W> = State<<F as Feed>::Stock, OutputOf<F, W>, ErrorOf<F, W>>;
 pub(super) type PieceOf<F, W> = Piece<OutputOf<F, W>, ErrorOf<F, W>>;
-pub(super) type WorkedOf<F, W> = Worked<<<F as Feed>::Stock as Stock>::Batch, OutputOf<F, W>, ErrorOf<F, W>>;
+pub(super) type BatchOf<F> = <<F as Feed>::Stock as Stock>::Batch;
+pub(super) type WorkedOf<F, W> = Worked<BatchOf<F>, OutputOf<F, W>, ErrorOf<F, W>>;
 
 /// The inlet, in the hands of the member that pulls.
-pub(super) struct Pulled<I> {
+pub(super) struct Pulled<I, L> {
     pub(super) inlet: I,
     /// A ready source has come to its end, or panicked: `next()` is not called again.
     pub(super) ended: bool,
+    /// Of a blocking source: the chunk that is being filled.
+    pub(super) chunk: Option<deque::Worker<L>>,
 }
 
 /// The remains of a run.
@@ -51,23 +62,34 @@ pub(in super::super) struct Remains<P, L> {
 }
 
 impl<'a, F: Feed, W: Stage<F::Item>> Section<'a, F, W> {
-    /// Returns how many worker threads the run can use, too.
-    pub(in super::super) fn new(stage: &'a W, settings: &Settings, feed: F) -> (Self, usize) {
+    pub(in super::super) fn new(stage: &'a W, settings: &Settings, feed: F) -> Self {
         let (stock, inlet) = feed.split();
+        let threads = settings.threads();
+        let is_caller_reserved = settings.is_caller_reserved;
+        let most = if is_caller_reserved { threads } else { threads - 1 };
         let workers = match F::KIND {
             // One item needs one thread, and the caller is one.
-            Kind::Data => (settings.threads() - 1).min(stock.len().saturating_sub(1)),
-            Kind::Ready | Kind::Blocking => settings.threads() - 1,
+            Kind::Data if !is_caller_reserved => most.min(stock.len().saturating_sub(1)),
+            Kind::Data | Kind::Ready | Kind::Blocking => most,
         };
-        let section = Section {
-            stage,
+        let plan = Plan {
+            kind: F::KIND,
             order: settings.order,
-            signal: Signal::new(),
-            state: CachePadded::new(Mutex::new(State::new(F::KIND, stock, settings))),
-            inlet: Mutex::new(Pulled { inlet, ended: false }),
-            in_stock: CachePadded::new(AtomicUsize::new(0)),
+            threads,
+            workers,
+            window: settings.window,
+            aim: pace::aim(threads.min(Settings::cores())),
+            is_caller_reserved,
         };
-        (section, workers)
+        let chunk = (F::KIND == Kind::Blocking).then(deque::Worker::new_fifo);
+        let open = chunk.as_ref().map(deque::Worker::stealer);
+        Section {
+            stage,
+            plan,
+            signal: Signal::new(),
+            inside: CachePadded::new(Mutex::new(Inside { state: State::new(&plan, stock), open })),
+            inlet: Mutex::new(Pulled { inlet, ended: false, chunk }),
+        }
     }
 
     /// Voids the run when `token` is cancelled, until the handle is dropped.
@@ -86,31 +108,25 @@ impl<'a, F: Feed, W: Stage<F::Item>> Section<'a, F, W> {
         self.signal.void_from(0);
     }
 
-    /// Enters the state, which nothing else does, and on leaving wakes the members that can go on.
-    ///
-    /// The second argument of `f` is the void mark. A member that may sleep afterwards has taken its ticket before.
-    pub(super) fn enter<T>(&self, f: impl FnOnce(&mut StateOf<F, W>, u64) -> T) -> T {
-        let mut state = self.state.lock();
-        let result = f(&mut state, self.signal.void());
-        self.in_stock.store(state.in_stock(), Ordering::Relaxed);
-        self.signal.set_idle(state.is_idle());
-        let wakes = state.wakes(self.signal.void());
-        drop(state);
-        self.signal.wake(wakes);
-        result
-    }
-
     /// A worker is gone by a panic that belongs to no item. Nothing is woken by this but by the mark that follows.
     pub(super) fn crash(&self) {
-        self.state.lock().roster().crashed = true;
+        self.inside.lock().state.roster().crashed = true;
         self.void();
     }
 
-    /// Takes apart the remains when the last thread has been joined.
+    /// Takes apart the remains when the last thread has been joined. `due` are the pieces that the caller took and the
+    /// sink did not.
     pub(in super::super) fn into_remains(
         self,
-    ) -> Remains<impl Iterator<Item = Piece<W::Output, W::Error>>, impl Sized> {
-        let (pieces, source_panic, stock) = self.state.into_inner().into_inner().into_rest();
-        Remains { pieces, source_panic, leftovers: (stock, self.inlet.into_inner().inlet) }
+        due: impl IntoIterator<Item = PieceOf<F, W>>,
+    ) -> Remains<impl Iterator<Item = PieceOf<F, W>>, impl Sized> {
+        let Pulled { inlet, chunk, .. } = self.inlet.into_inner();
+        let Inside { mut state, .. } = self.inside.into_inner().into_inner();
+        // Behind all others, as the last chunk that was pulled.
+        if let Some(chunk) = chunk {
+            state.take_chunk(Chunk::Queue(chunk));
+        }
+        let (pieces, source_panic, stock) = state.into_rest();
+        Remains { pieces: due.into_iter().chain(pieces), source_panic, leftovers: (stock, inlet) }
     }
 }

@@ -20,15 +20,17 @@ use crate::event::Event;
 
 /// All that the token's callback touches, which must not borrow.
 pub(super) struct Signal {
-    // The first four are read once an item or often, so each has its own cache line.
+    // The first five are read once an item or often, so each has its own cache line.
     /// Items from this index on are void.
     void: CachePadded<AtomicU64>,
     /// A member sleeps, and would take a rest that is handed back.
     idle: CachePadded<AtomicBool>,
     /// The index of the first item whose outputs the caller has not taken.
     due: CachePadded<AtomicU64>,
-    /// How often the caller has waited for a millisecond in vain.
+    /// How often a sleeping member has waited for the time of an alarm in vain.
     alarms: CachePadded<AtomicU64>,
+    /// The number of the last chunk whose puller is to put it into the stock, because such an alarm has rung.
+    rung: CachePadded<AtomicU64>,
     /// `OUTSIDE`, `INSIDE` or `CANCELLED`; written by the calling thread alone.
     sink: AtomicU8,
     pub(super) workers: Event,
@@ -51,6 +53,7 @@ impl Signal {
             idle: CachePadded::new(AtomicBool::new(false)),
             due: CachePadded::new(AtomicU64::new(0)),
             alarms: CachePadded::new(AtomicU64::new(0)),
+            rung: CachePadded::new(AtomicU64::new(0)),
             sink: AtomicU8::new(OUTSIDE),
             workers: Event::default(),
             caller: Event::default(),
@@ -69,6 +72,12 @@ impl Signal {
         item >= self.void()
     }
 
+    /// Whether any items are void: then those that have not been pulled yet are.
+    #[inline]
+    pub(super) fn is_any_void(&self) -> bool {
+        self.void() != u64::MAX
+    }
+
     /// Voids the items from `item` on. A member that works on one stops at its next look,
     /// and all that sleep look again.
     pub(super) fn void_from(&self, item: u64) {
@@ -83,7 +92,7 @@ impl Signal {
         self.idle.load(Ordering::Relaxed)
     }
 
-    /// The puller calls this for each item: a store that changes nothing would cost the members that read the line.
+    /// A store that changes nothing would cost the members that read the line.
     pub(super) fn set_idle(&self, idle: bool) {
         if self.is_idle() != idle {
             self.idle.store(idle, Ordering::Relaxed);
@@ -103,9 +112,21 @@ impl Signal {
         self.alarms.load(Ordering::Relaxed)
     }
 
-    /// Has the members that hold outputs back hand them over soon.
+    /// Has the members that hold outputs or items back hand them over soon.
     pub(super) fn alarm(&self) {
         self.alarms.fetch_add(1, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(super) fn rung(&self) -> u64 {
+        self.rung.load(Ordering::Relaxed)
+    }
+
+    /// Has the puller put its chunk into the stock as soon as it comes back from `next()`.
+    ///
+    /// It may miss this once, while it pushes an item, so an alarm rings twice in a chunk.
+    pub(super) fn ring(&self, chunk: u64) {
+        self.rung.store(chunk, Ordering::Relaxed);
     }
 
     // Relaxed, as the next three: the calling thread alone uses them.
@@ -130,7 +151,7 @@ impl Signal {
         match wakes.workers {
             Workers::All => self.workers.notify_all(),
             Workers::One => self.workers.notify_one(),
-            Workers::None => {}
+            Workers::None | Workers::Start(_) => {}
         }
         if wakes.for_parts {
             self.parts.notify_all();

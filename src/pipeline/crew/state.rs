@@ -6,15 +6,22 @@
 //!
 //! **One lock.** A worker takes it once a batch, to commit one and claim the next in the same breath, and a batch is
 //! 100 µs of work. Separate locks for claiming and committing would be taken as often, twice.
+//!
+//! **The caller takes all that is due at once**, up to a quarter of the window. A late caller that takes one piece at a
+//! time lets the window fill, and then pays a wake for each piece. (In a model of 128 cores and items of 1.6 µs the
+//! speed-up is 122 this way, and 46 piece by piece.)
 
+use std::collections::VecDeque;
+use std::mem::size_of;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use super::super::Settings;
-use super::super::source::{Kind, Stock};
+use super::super::Order;
+use super::super::source::{Chunk, Kind, Stock};
 use super::pace::Pace;
 use super::piece::Piece;
 use super::ring::{Offers, Ring};
-use super::roster::{Mode, Roster, Wakes, Workers};
+use super::roster::{Guard, Mode, Roster, Sleep, Wakes, Workers};
 use super::supply::{Claim, Rest, Supply};
 use super::weight::PART;
 use super::window::Window;
@@ -26,8 +33,39 @@ pub(super) struct State<S: Stock, R, E> {
     pace: Pace,
     window: Window,
     roster: Roster,
+    threads: usize,
+    /// The user wants the caller to do nothing but output.
+    is_caller_reserved: bool,
+    /// The outputs that members hold back were asked for since the sink took the last.
+    is_asked: bool,
+    chunk: OpenChunk,
     /// Emptied vectors of outputs, for reuse.
     spare: Vec<Vec<R>>,
+}
+
+/// The chunk that a puller of a blocking source fills.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct OpenChunk {
+    /// How many were opened, this one included.
+    number: u64,
+    /// The number when the guard fell asleep.
+    seen: u64,
+    /// How often the guard's alarm has rung since it was opened.
+    alarms: u8,
+}
+
+/// What a run is made with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Plan {
+    pub(super) kind: Kind,
+    pub(super) order: Order,
+    pub(super) threads: usize,
+    /// How many workers may be started.
+    pub(super) workers: usize,
+    pub(super) window: Option<NonZeroUsize>,
+    /// How long a batch is meant to take.
+    pub(super) aim: Duration,
+    pub(super) is_caller_reserved: bool,
 }
 
 #[cfg(test)]
@@ -38,8 +76,11 @@ where
     E: std::fmt::Debug,
 {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let State { supply, ring, pace, window, roster, .. } = self;
-        write!(f, "{supply:?} {ring:?} {pace:?} {window:?} {roster:?}")
+        let State { supply, ring, pace, window, roster, is_asked, chunk, .. } = self;
+        // Of the chunk's numbers the difference counts.
+        let OpenChunk { number, seen, alarms } = chunk;
+        let chunk = (number == seen, alarms);
+        write!(f, "{supply:?} {ring:?} {pace:?} {window:?} {roster:?} {is_asked} {chunk:?}")
     }
 }
 
@@ -47,30 +88,31 @@ where
 pub(super) enum Step<B, R> {
     /// Works the batch, into the vector.
     Work(Claim<B>, Vec<R>),
-    /// The stock holds less than a batch, which is this many items, but a worker is filling it: gives it a moment.
-    Linger(usize),
-    /// The member pulls up to this number of items into the stock, then looks again.
-    Pull(usize),
-    Sleep,
+    /// The member pulls into the stock, then looks again.
+    Pull(Quota),
+    Sleep(Sleep),
     /// Nothing will be left to do.
     Leave,
 }
 
+/// How much to pull.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Quota {
+    /// How many items in all.
+    pub(super) items: usize,
+    /// How many items at most go into one chunk.
+    pub(super) chunk: usize,
+    /// The number of the chunk, for the [alarm](super::signal::Signal::rung) of a sleeping member.
+    pub(super) number: u64,
+}
+
 /// The next step of the caller.
-pub(super) enum CallerStep<B, R, E> {
-    /// Hands a piece to the sink.
-    Output(Piece<R, E>),
+pub(super) enum CallerStep<B, R> {
+    /// Hands the due pieces to the sink.
+    Output,
     As(Step<B, R>),
     /// Ends the run, because a worker is gone.
     Abandon,
-}
-
-/// Whether a member may linger in its next step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Haste {
-    MayLinger,
-    /// It has just lingered.
-    HasLingered,
 }
 
 /// A batch that a member has worked.
@@ -90,32 +132,49 @@ pub(super) struct Effort {
     pub(super) elapsed: Duration,
 }
 
-/// The answer to a worker's offer of a part.
+/// A part of the batch in a member's hands, which it offers.
+pub(super) struct Offer<'a, R, E> {
+    /// The index of the first item.
+    pub(super) first: u64,
+    /// `None` once the part has been accepted.
+    pub(super) part: Option<Piece<R, E>>,
+    pub(super) offers: &'a mut Offers,
+}
+
+/// The answer to an offer of a part.
 pub(super) enum Answer<R> {
     /// The part is in the ring; here is a vector for the next.
     Accepted(Vec<R>),
     /// There is no room for it yet.
-    Wait,
+    Wait(Sleep),
     /// Nothing more is wanted of the batch.
     Void,
 }
 
 /// The answer to the caller's offer of a part.
-pub(super) enum CallerAnswer<R, E> {
-    /// Hands this to the sink first.
-    Output(Piece<R, E>),
+pub(super) enum CallerAnswer<R> {
+    /// Hands the due pieces to the sink first.
+    Output,
     As(Answer<R>),
 }
 
+/// How many pieces the caller takes at a time.
+const PIECES: usize = 8;
+
 impl<S: Stock, R, E> State<S, R, E> {
-    pub(super) fn new(kind: Kind, stock: S, settings: &Settings) -> Self {
-        let threads = settings.threads();
+    pub(super) fn new(plan: &Plan, stock: S) -> Self {
+        let Plan { kind, order, threads, workers, window, aim, is_caller_reserved } = *plan;
+        let bytes = size_of::<S::Item>().max(size_of::<R>());
         State {
             supply: Supply::new(kind, stock, threads),
-            ring: Ring::new(settings.order, threads),
-            pace: Pace::new(threads, settings.window),
-            window: Window::new(threads, settings.window),
-            roster: Roster::new(threads - 1),
+            ring: Ring::new(order, threads),
+            pace: Pace::new(kind, aim, threads, window),
+            window: Window::new(threads, window, bytes),
+            roster: Roster::new(workers),
+            threads,
+            is_caller_reserved,
+            is_asked: false,
+            chunk: OpenChunk::default(),
             spare: Vec::new(),
         }
     }
@@ -129,14 +188,12 @@ impl<S: Stock, R, E> State<S, R, E> {
         self.ring.due()
     }
 
-    /// Whether a member sleeps, and would take a rest that is handed back.
+    /// Whether a member sleeps, or could be started, that would take a rest that is handed back.
+    ///
+    /// If all there is no room because the caller is late, smaller batches would only cost it more.
     pub(super) fn is_idle(&self) -> bool {
-        self.roster.is_idle()
-    }
-
-    /// How many items lie in the stock.
-    pub(super) fn in_stock(&self) -> usize {
-        self.supply.in_stock()
+        (self.roster.has_sleeper() || self.roster.can_start())
+            && !(self.ring.is_ready() && self.window.room(self.pace.ahead()) == 0)
     }
 
     /// Takes back a batch that a member has worked.
@@ -151,12 +208,13 @@ impl<S: Stock, R, E> State<S, R, E> {
         }
         self.supply.put_back(piece.first + piece.closes as u64, rest);
         self.ring.put(piece);
+        self.share_work();
     }
 
     /// Takes back a piece that the sink has taken, in `elapsed`.
-    pub(super) fn close(&mut self, taken: Option<(Piece<R, E>, Duration)>) {
-        let Some((piece, elapsed)) = taken else { return };
-        self.window.close(piece.closes);
+    pub(super) fn close(&mut self, (piece, elapsed): (Piece<R, E>, Duration)) {
+        self.is_asked = false;
+        self.window.close(piece.closes, self.pace.ahead());
         self.pace.learn_sink(piece.closes, elapsed);
         let mut outputs = piece.outputs;
         // Not one that an item with many outputs has made large.
@@ -165,108 +223,132 @@ impl<S: Stock, R, E> State<S, R, E> {
         }
     }
 
-    pub(super) fn worker_step(&mut self, haste: Haste, void: u64) -> Step<S::Batch, R> {
+    pub(super) fn worker_step(&mut self, void: u64) -> Step<S::Batch, R> {
         if self.is_over(void) {
-            Step::Leave
-        } else if let Some(items) = self.may_pull(void).filter(|_| self.fills_first()) {
-            self.start_pull(items)
-        } else if let Some(step) = self.claim_or_linger(haste, void) {
-            step
-        } else if let Some(items) = self.may_pull(void) {
-            self.start_pull(items)
-        } else {
-            self.roster.worker_sleeps();
-            Step::Sleep
+            return Step::Leave;
         }
+        loop {
+            if let Some(quota) = self.may_pull(void).filter(|_| self.fills_first()) {
+                return self.start_pull(quota);
+            }
+            if let Some((claim, outputs)) = self.claim(void) {
+                return Step::Work(claim, outputs);
+            }
+            if let Some(quota) = self.may_pull(void) {
+                return self.start_pull(quota);
+            }
+            if !self.widens(void) {
+                break;
+            }
+        }
+        self.roster.worker_sleeps();
+        Step::Sleep(self.guard(Guard::Worker))
     }
 
-    pub(super) fn caller_step(&mut self, haste: Haste, void: u64) -> CallerStep<S::Batch, R, E> {
-        self.roster.caller = Mode::Awake;
+    /// The pieces that are due are added to `due`.
+    pub(super) fn caller_step(&mut self, due: &mut VecDeque<Piece<R, E>>, void: u64) -> CallerStep<S::Batch, R> {
+        self.roster.caller_awake();
         if self.roster.crashed {
             return CallerStep::Abandon;
         }
-        if let Some(piece) = self.take_due() {
-            return CallerStep::Output(piece);
+        if self.take_due(due) {
+            return CallerStep::Output;
         }
-        CallerStep::As(if self.is_complete() {
-            Step::Leave
-        } else if let Some(step) = self.claim_or_linger(haste, void) {
-            step
-        } else if let Some(items) = self.may_pull(void).filter(|_| self.supply.is_ready()) {
-            self.start_pull(items)
-        } else if self.roster.is_caller_alone()
-            && self.supply.is_idle()
-            && self.window.ahead() == 0
-            && !self.is_over(void)
-        {
-            // No worker could be started: the caller pulls one item at a time, and only while no output is due.
-            self.start_pull(1)
-        } else {
-            self.roster.caller = Mode::Asleep;
-            Step::Sleep
-        })
+        if self.is_complete() {
+            return CallerStep::As(Step::Leave);
+        }
+        if self.does_caller_work() {
+            loop {
+                if let Some((claim, outputs)) = self.claim(void) {
+                    return CallerStep::As(Step::Work(claim, outputs));
+                }
+                if let Some(quota) = self.may_pull(void).filter(|_| self.supply.is_ready()) {
+                    return CallerStep::As(self.start_pull(quota));
+                }
+                if !self.widens(void) {
+                    break;
+                }
+            }
+            if self.must_caller_pull(void) {
+                return CallerStep::As(self.start_pull(Quota { items: 1, chunk: 1, number: 0 }));
+            }
+        }
+        self.roster.caller = Mode::Asleep;
+        CallerStep::As(Step::Sleep(self.caller_sleeps()))
     }
 
-    /// A worker offers a part of the batch that is in its hands. `part` is `None` once it has been accepted.
-    pub(super) fn worker_offers(
-        &mut self,
-        first: u64,
-        part: &mut Option<Piece<R, E>>,
-        offers: &mut Offers,
-        void: u64,
-    ) -> Answer<R> {
-        if first >= void {
+    /// A worker offers a part of the batch that is in its hands.
+    pub(super) fn worker_offers(&mut self, offer: &mut Offer<'_, R, E>, void: u64) -> Answer<R> {
+        if offer.first >= void {
             Answer::Void
-        } else if self.ring.offer(part, offers) {
+        } else if self.ring.offer(&mut offer.part, offer.offers) {
             Answer::Accepted(self.spare.pop().unwrap_or_default())
         } else {
             self.roster.await_part();
-            Answer::Wait
+            Answer::Wait(Sleep::Long)
         }
     }
 
-    /// The caller offers a part of the batch that is in its hands.
+    /// The caller offers a part of the batch that is in its hands. The pieces that are due are added to `due`.
     pub(super) fn caller_offers(
         &mut self,
-        first: u64,
-        part: &mut Option<Piece<R, E>>,
-        offers: &mut Offers,
+        offer: &mut Offer<'_, R, E>,
+        due: &mut VecDeque<Piece<R, E>>,
         void: u64,
-    ) -> CallerAnswer<R, E> {
-        self.roster.caller = Mode::Awake;
-        if first >= void {
+    ) -> CallerAnswer<R> {
+        self.roster.caller_awake();
+        if offer.first >= void {
             return CallerAnswer::As(Answer::Void);
         }
-        let accepted = self.ring.offer(part, offers);
-        if let Some(piece) = self.take_due() {
-            return CallerAnswer::Output(piece);
+        let accepted = self.ring.offer(&mut offer.part, offer.offers);
+        if self.take_due(due) {
+            return CallerAnswer::Output;
         }
         CallerAnswer::As(if accepted {
             Answer::Accepted(self.spare.pop().unwrap_or_default())
         } else {
             self.roster.caller = Mode::AsleepHolding;
-            Answer::Wait
+            Answer::Wait(self.caller_sleeps())
         })
     }
 
-    /// Puts pulled loads into the stock. Returns how many items they have, and whether the run still wants any.
-    pub(super) fn put(&mut self, loads: impl Iterator<Item = S::Load>, void: u64) -> (usize, bool) {
-        let batch = self.pace.batch();
-        let items = loads.map(|load| self.supply.put(load, batch)).sum();
-        self.window.pull(items);
-        (items, self.supply.next() < void)
+    /// Puts a chunk of a blocking source into the stock, and opens the next. Returns how much to pull into that.
+    pub(super) fn put(&mut self, chunk: Chunk<S::Load>, elapsed: Duration, void: u64) -> Option<Quota> {
+        let items = self.take_chunk(chunk);
+        self.pace.learn_pull(items, elapsed);
+        self.open_chunk();
+        self.quota(void)
     }
 
-    /// Ends a pull of `items` from a blocking source.
-    pub(super) fn end_pull(&mut self, items: usize, elapsed: Duration, ended: Result<bool, Payload>) {
-        self.pace.learn_pull(items, elapsed);
+    /// Puts items into the stock that a puller holds, because it waits in `next()`.
+    pub(super) fn take_chunk(&mut self, chunk: Chunk<S::Load>) -> usize {
+        let items = self.supply.put(chunk);
+        self.window.pull(items);
+        items
+    }
+
+    /// The alarm of a sleeping member rings. Returns the number of the chunk whose items are to be taken from the puller,
+    /// because it was open when the member fell asleep.
+    pub(super) fn ring_alarm(&mut self) -> Option<u64> {
+        self.is_asked = true;
+        if self.chunk.number != self.chunk.seen {
+            return None;
+        }
+        self.chunk.alarms = self.chunk.alarms.saturating_add(1);
+        Some(self.chunk.number).filter(|_| self.supply.is_pulled())
+    }
+
+    /// Ends a pull.
+    pub(super) fn end_pull(&mut self, ended: Result<bool, Payload>) {
         self.supply.end_pull(ended);
     }
 
-    /// Takes a batch that was pulled from a ready source, where `asked` items were wanted.
-    pub(super) fn put_batch(&mut self, batch: Vec<S::Load>, asked: usize) {
+    /// Takes a batch that was pulled from a ready source in `elapsed`, where `asked` items were wanted, and claims the
+    /// next batch for the member that has pulled, unless the stock should be filled first.
+    pub(super) fn put_batch(&mut self, batch: Vec<S::Load>, asked: usize, elapsed: Duration) {
         self.window.unpull(asked - batch.len());
-        self.supply.put_batch(batch);
+        self.pace.learn_pull(batch.len(), elapsed);
+        self.supply.put(Chunk::List(batch));
     }
 
     /// Claims a batch for the member that has just put one into the stock, unless the stock should be filled first.
@@ -279,21 +361,26 @@ impl<S: Stock, R, E> State<S, R, E> {
     /// One worker at a time: when it leaves the state in turn, it wakes the next, if there is more to do.
     pub(super) fn wakes(&mut self, void: u64) -> Wakes {
         let for_parts = self.roster.wake_for_parts();
-        if !self.roster.is_idle() {
+        if !self.roster.has_sleeper() && !self.roster.can_start() {
             return Wakes { for_parts, ..Wakes::NONE };
         }
-        let asleep = self.roster.workers_asleep();
-        let can_claim = self.supply.can_claim(self.fresh(), void);
+        let can_claim = self.can_claim(void);
+        let does_caller_claim = can_claim && self.roster.caller == Mode::Asleep && self.does_caller_work();
+        let can_pull = self.may_pull(void).is_some();
         let workers = if self.is_over(void) {
-            if asleep > 0 { Workers::All } else { Workers::None }
-        } else if can_claim || self.may_pull(void).is_some() {
-            self.roster.wake_one()
+            self.roster.dismiss()
+        } else if can_claim && !does_caller_claim || can_pull {
+            self.roster.call_one()
+        } else if self.needs_guard() && self.roster.caller == Mode::Awake && self.roster.has_worker_asleep() {
+            self.roster.call_one()
         } else {
             Workers::None
         };
         let caller_can_go_on = self.ring.is_ready()
             || self.is_complete()
-            || can_claim && asleep == 0 && self.roster.caller == Mode::Asleep;
+            || does_caller_claim
+            || self.needs_guard()
+            || self.must_caller_pull(void);
         let caller = caller_can_go_on && self.roster.wake_caller();
         Wakes { workers, caller, for_parts }
     }
@@ -304,21 +391,50 @@ impl<S: Stock, R, E> State<S, R, E> {
         (self.ring.into_rest(), payload, leftovers)
     }
 
-    fn take_due(&mut self) -> Option<Piece<R, E>> {
-        let piece = self.ring.take()?;
-        self.roster.part_taken();
-        Some(piece)
+    /// Whether the caller claims batches, as a worker does.
+    fn does_caller_work(&self) -> bool {
+        self.roster.is_caller_alone() || !self.is_caller_reserved && !self.pace.are_items_long()
     }
 
-    fn claim_or_linger(&mut self, haste: Haste, void: u64) -> Option<Step<S::Batch, R>> {
-        let wanted = self.pace.batch();
-        if haste == Haste::MayLinger && self.supply.is_filling(wanted) && self.supply.can_claim(self.fresh(), void) {
-            return Some(Step::Linger(wanted));
+    /// Whether the caller has to pull from a blocking source, because no worker could be started: one item at a time, and
+    /// only while no output is due.
+    fn must_caller_pull(&self, void: u64) -> bool {
+        self.roster.is_caller_alone() && self.supply.is_idle() && self.window.ahead() == 0 && !self.is_over(void)
+    }
+
+    /// If the caller only outputs, one more worker does its share.
+    fn share_work(&mut self) {
+        let is_free = self.is_caller_reserved || self.pace.are_items_long();
+        self.roster.set_most(if is_free { self.threads } else { self.threads - 1 });
+    }
+
+    /// Takes pieces that are due, and have no more weight than one part.
+    fn take_due(&mut self, due: &mut VecDeque<Piece<R, E>>) -> bool {
+        let mut room = self.window.share_of_caller(self.pace.ahead());
+        while let Some(piece) = self.ring.take() {
+            room = room.saturating_sub(piece.closes);
+            let is_last = room == 0 || piece.weight > 0 || piece.end.is_some();
+            due.push_back(piece);
+            if is_last || due.len() >= PIECES {
+                break;
+            }
         }
-        self.claim(void).map(|(claim, outputs)| Step::Work(claim, outputs))
+        if due.is_empty() {
+            return false;
+        }
+        self.roster.part_taken();
+        true
+    }
+
+    fn can_claim(&self, void: u64) -> bool {
+        self.supply.in_hand() < self.threads && self.supply.can_claim(self.fresh(), void)
     }
 
     fn claim(&mut self, void: u64) -> Option<(Claim<S::Batch>, Vec<R>)> {
+        // The caller that takes work up again is one member more than there are threads.
+        if self.supply.in_hand() >= self.threads {
+            return None;
+        }
         let next = self.supply.next();
         let claim = self.supply.claim(self.pace.batch(), self.fresh(), void)?;
         if self.supply.is_data() && self.supply.next() > next {
@@ -332,27 +448,80 @@ impl<S: Stock, R, E> State<S, R, E> {
         if self.ring.is_full() {
             0
         } else if self.supply.is_data() {
-            self.window.room(self.pace.batch())
+            self.window.room(self.pace.ahead())
         } else {
             usize::MAX
         }
     }
 
-    fn may_pull(&self, void: u64) -> Option<usize> {
-        let batch = self.pace.batch();
-        self.supply.may_pull(batch, self.window.room(batch), void)
+    fn may_pull(&self, void: u64) -> Option<Quota> {
+        let room = self.window.room(self.pace.ahead());
+        let items = self.supply.may_pull(self.pace.batch(), room, void)?;
+        Some(Quota { items, chunk: self.pace.batch().min(items), number: self.chunk.number })
+    }
+
+    /// How much the puller of a blocking source may pull in addition.
+    fn quota(&self, void: u64) -> Option<Quota> {
+        if self.roster.is_caller_alone() {
+            return None;
+        }
+        let room = self.window.room(self.pace.ahead());
+        let items = self.supply.may_go_on(self.pace.batch(), room, void)?;
+        Some(Quota { items, chunk: self.pace.batch().min(items), number: self.chunk.number })
     }
 
     fn fills_first(&self) -> bool {
         self.supply.fills_first(self.pace.pulls_are_dear())
     }
 
-    fn start_pull(&mut self, items: usize) -> Step<S::Batch, R> {
+    fn start_pull(&mut self, quota: Quota) -> Step<S::Batch, R> {
         if self.supply.is_ready() {
-            self.window.pull(items);
+            self.window.pull(quota.items);
         }
         self.supply.start_pull();
-        Step::Pull(items)
+        self.open_chunk();
+        Step::Pull(Quota { number: self.chunk.number, ..quota })
+    }
+
+    fn open_chunk(&mut self) {
+        self.chunk = OpenChunk { number: self.chunk.number + 1, alarms: 0, ..self.chunk };
+    }
+
+    /// Widens the window for a member that would sleep for room, while the due item is not there.
+    fn widens(&mut self, void: u64) -> bool {
+        let batch = self.pace.ahead();
+        self.window.room(batch) == 0
+            && !self.ring.is_ready()
+            && !self.ring.is_full()
+            && self.supply.in_hand() < self.threads
+            && self.supply.wants_room(batch, void)
+            && self.window.widen(batch)
+    }
+
+    /// Whether a puller may hold items, and no member that sleeps has an alarm.
+    ///
+    /// After two alarms in which it has pulled nothing it waits in `next()`, and will hold back nothing: it has noticed
+    /// the alarms when it comes back.
+    fn needs_guard(&self) -> bool {
+        self.roster.is_unguarded() && self.supply.is_pulled() && self.chunk.alarms < 2
+    }
+
+    /// How long a member sleeps.
+    fn guard(&mut self, guard: Guard) -> Sleep {
+        if self.roster.is_unguarded() && self.supply.may_hold() && self.chunk.alarms < 2 {
+            self.chunk.seen = self.chunk.number;
+            self.roster.stand_guard(guard);
+            return Sleep::ToAlarm;
+        }
+        Sleep::Long
+    }
+
+    /// How long the caller sleeps: it also asks for the outputs that members hold back, once.
+    fn caller_sleeps(&mut self) -> Sleep {
+        match self.guard(Guard::Caller) {
+            Sleep::Long if !self.is_asked && self.supply.in_hand() > 0 => Sleep::ToAlarm,
+            sleep => sleep,
+        }
     }
 
     fn is_over(&self, void: u64) -> bool {

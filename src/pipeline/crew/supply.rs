@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::source::{Batch, Kind, Stock};
+use super::super::source::{Batch, Chunk, Kind, Stock};
 use crate::panic::Payload;
 
 /// The items that can be claimed, now or later.
@@ -80,11 +80,6 @@ impl<S: Stock> Supply<S> {
         self.full
     }
 
-    /// How many items lie in the stock.
-    pub(super) fn in_stock(&self) -> usize {
-        self.stock.len()
-    }
-
     /// The index of the first item that was never claimed.
     pub(super) fn next(&self) -> u64 {
         self.next
@@ -137,12 +132,6 @@ impl<S: Stock> Supply<S> {
         }
     }
 
-    /// Whether a worker that looks for items does well to give the puller a moment: fewer
-    /// lie here than `wanted`, and more are coming.
-    pub(super) fn is_filling(&self, wanted: usize) -> bool {
-        matches!(self.inlet, Inlet::Busy) && self.returned.is_empty() && self.stock.len() < wanted
-    }
-
     /// How many items may be pulled now, and should be: as many as the stock lacks, of a ready source a batch.
     pub(super) fn may_pull(&self, batch: usize, room: usize, void: u64) -> Option<usize> {
         if self.next >= void {
@@ -155,6 +144,15 @@ impl<S: Stock> Supply<S> {
             Inlet::Ready(_) | Inlet::Busy | Inlet::Closed(_) => 0,
         };
         Some(wanted.min(room)).filter(|items| *items > 0)
+    }
+
+    /// How many items the puller of a blocking source may pull in addition, and should.
+    pub(super) fn may_go_on(&self, batch: usize, room: usize, void: u64) -> Option<usize> {
+        if self.next >= void {
+            return None;
+        }
+        let lacking = self.full.saturating_mul(batch).saturating_sub(self.stock.len());
+        Some(lacking.min(room)).filter(|items| *items > 0)
     }
 
     /// Whether to fill the stock before claiming anything, so that no member has to wait for it.
@@ -180,6 +178,16 @@ impl<S: Stock> Supply<S> {
         matches!(self.inlet, Inlet::Idle)
     }
 
+    /// Whether a puller of a blocking source may have items in hand, now or later.
+    pub(super) fn may_hold(&self) -> bool {
+        matches!(self.inlet, Inlet::Idle | Inlet::Busy)
+    }
+
+    /// Whether a member pulls from a blocking source.
+    pub(super) fn is_pulled(&self) -> bool {
+        matches!(self.inlet, Inlet::Busy)
+    }
+
     /// A member begins to pull.
     pub(super) fn start_pull(&mut self) {
         match &mut self.inlet {
@@ -199,14 +207,25 @@ impl<S: Stock> Supply<S> {
         }
     }
 
-    /// Adds a load behind the others; returns how many items it has.
-    pub(super) fn put(&mut self, load: S::Load, batch: usize) -> usize {
-        self.stock.put(load, batch)
+    /// Adds a chunk behind the others; returns how many items it has.
+    pub(super) fn put(&mut self, chunk: Chunk<S::Load>) -> usize {
+        self.stock.put(chunk)
     }
 
-    /// Adds a batch of a ready source behind the others.
-    pub(super) fn put_batch(&mut self, loads: Vec<S::Load>) {
-        self.stock.put_batch(loads);
+    /// How many batches are in the hands of members.
+    pub(super) fn in_hand(&self) -> usize {
+        self.in_hand
+    }
+
+    /// Whether a pull or a claim of data would be wanted, were there room.
+    pub(super) fn wants_room(&self, batch: usize, void: u64) -> bool {
+        self.next < void
+            && self.returned.is_empty()
+            && match self.inlet {
+                Inlet::Closed(_) => self.is_data() && self.stock.len() > 0,
+                Inlet::Busy => false,
+                Inlet::Idle | Inlet::Ready(_) => self.stock.len() < batch,
+            }
     }
 
     /// Whether every item has been pulled and claimed once.
@@ -239,7 +258,7 @@ mod tests {
 
     fn supply(kind: Kind, items: u64) -> Supply<Pulled<u64>> {
         let mut supply = Supply::new(kind, Pulled::new(), 1);
-        supply.put_batch((0..items).collect());
+        supply.put(Chunk::List((0..items).collect()));
         supply
     }
 
@@ -248,8 +267,8 @@ mod tests {
         let mut supply = supply(Kind::Ready, 5);
         let claim = supply.claim(5, 5, NEVER).unwrap();
         assert_eq!((claim.first, claim.items, supply.next()), (0, 5, 5));
-        supply.put_batch(vec![5]);
-        supply.put_back(2, Some((Items(vec![2, 3, 4].into_iter()), 3)));
+        supply.put(Chunk::List(vec![5]));
+        supply.put_back(2, Some((Items::List(vec![2, 3, 4].into_iter()), 3)));
         let claims: Vec<_> =
             std::iter::from_fn(|| supply.claim(2, 9, NEVER)).map(|claim| (claim.first, claim.items)).collect();
         assert_eq!(claims, [(2, 2), (4, 1), (5, 1)]);

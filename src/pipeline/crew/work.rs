@@ -20,10 +20,10 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use super::super::Order;
-use super::super::source::Batch;
+use super::super::source::{Batch, Feed};
 use super::super::stage::{At, Stage};
-use super::pace::AIM;
 use super::piece::{End, Piece, lose};
+use super::section::Section;
 use super::signal::Signal;
 use super::state::{Effort, Worked};
 use super::supply::Claim;
@@ -37,6 +37,9 @@ const PATIENCE: u32 = 4;
 const BETWEEN_LOOKS: usize = 64;
 const LOOK: Duration = Duration::from_micros(2);
 
+/// How long the outputs of one item are held back before the next is asked for.
+const LATE: Duration = Duration::from_micros(400);
+
 /// How long outputs are held back that the caller could take.
 const HELD: Duration = Duration::from_nanos(12_500);
 
@@ -46,6 +49,8 @@ pub(super) struct Work<'a, T, W: Stage<T>> {
     local: W::Local,
     signal: &'a Signal,
     order: Order,
+    /// How long a batch is meant to take.
+    aim: Duration,
 }
 
 /// Why a batch is left at an item.
@@ -56,8 +61,9 @@ enum Cut<E> {
 }
 
 impl<'a, T, W: Stage<T>> Work<'a, T, W> {
-    pub(super) fn new(stage: &'a W, signal: &'a Signal, order: Order) -> Self {
-        Work { stage, local: stage.local(), signal, order }
+    pub(super) fn new<F: Feed<Item = T>>(section: &'a Section<'a, F, W>) -> Self {
+        let Section { stage, signal, plan, .. } = section;
+        Work { stage, local: stage.local(), signal, order: plan.order, aim: plan.aim }
     }
 
     /// Works a batch to its end or its first failure, and voids the items behind a failure.
@@ -113,7 +119,7 @@ impl<'a, T, W: Stage<T>> Work<'a, T, W> {
                 debug_assert_eq!(done, until, "a batch has the items that were claimed, or panics");
                 last = Instant::now();
                 let elapsed = (last - started).saturating_sub(held.waited);
-                if done == items || elapsed > AIM * PATIENCE || elapsed > AIM / 2 && self.signal.is_idle() {
+                if done == items || elapsed > self.aim * PATIENCE || elapsed > self.aim / 2 && self.signal.is_idle() {
                     break;
                 }
                 let is_due = self.order == Order::Arrival || self.signal.due() == held.first;
@@ -268,7 +274,7 @@ impl<'a, R, H> Held<'a, R, H> {
         }
         looks.outputs = 0;
         looks.last = now;
-        outputs > 0 && (is_awaited || outputs >= self.most || now - self.since > AIM * PATIENCE)
+        outputs > 0 && (is_awaited || outputs >= self.most || now - self.since > LATE)
     }
 
     #[cold]
@@ -288,9 +294,11 @@ mod tests {
     use super::super::roster::Mode;
     use super::*;
 
+    const AIM: Duration = Duration::from_micros(100);
+
     /// A claim of the first items.
     fn claim(items: usize) -> Claim<Items<usize>> {
-        Claim { first: 0, batch: Items((0..items).collect::<Vec<_>>().into_iter()), items }
+        Claim { first: 0, batch: Items::List((0..items).collect::<Vec<_>>().into_iter()), items }
     }
 
     /// Works a hundred items, of which `costly` takes longer than a whole batch should; returns how many were done.
@@ -306,7 +314,7 @@ mod tests {
         signal.set_idle(caller == Mode::Asleep);
         // Another batch is due.
         signal.set_due(1_000);
-        let mut work = Work::new(&stage, &signal, Order::Source);
+        let mut work = Work { stage: &stage, local: (), signal: &signal, order: Order::Source, aim: AIM };
         let worked = work.run(claim(100), Vec::new(), |_| ControlFlow::Break(()));
         let piece = worked.piece.expect("not void");
         assert!(piece.end.is_none());
@@ -340,7 +348,7 @@ mod tests {
             signal.set_due(next);
             ControlFlow::Continue(Vec::new())
         };
-        let worked = Work::new(&stage, &signal, Order::Source).run(claim(100), Vec::new(), hand_over);
+        let worked = Work { stage: &stage, local: (), signal: &signal, order: Order::Source, aim: AIM }.run(claim(100), Vec::new(), hand_over);
         let piece = worked.piece.expect("not void");
         assert!(piece.outputs.0.len() <= 12 && next > 0);
         assert_eq!((piece.first, worked.effort.items as u64), (next, next + piece.closes as u64));
@@ -363,7 +371,7 @@ mod tests {
             handed_over.fetch_add(part.outputs.0.len(), Ordering::Relaxed);
             ControlFlow::Continue(Vec::new())
         };
-        let worked = Work::new(&stage, &signal, Order::Source).run(claim(1), Vec::new(), hand_over);
+        let worked = Work { stage: &stage, local: (), signal: &signal, order: Order::Source, aim: AIM }.run(claim(1), Vec::new(), hand_over);
         let piece = worked.piece.expect("not void");
         assert!(piece.end.is_none());
         assert_eq!(handed_over.into_inner() + piece.outputs.0.len(), 1_000);

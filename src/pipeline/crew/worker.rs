@@ -2,52 +2,59 @@
 
 use std::ops::ControlFlow;
 
-use super::super::source::{Feed, Stock};
+use super::super::source::Feed;
 use super::super::stage::Stage;
+use super::members::Members;
 use super::ring::Offers;
-use super::section::{PieceOf, Section, WorkedOf};
-use super::state::{Answer, Haste, Step};
+use super::roster::Sleep;
+use super::section::{BatchOf, PieceOf, Section, WorkedOf};
+use super::state::{Answer, Offer, Step};
 use super::supply::Claim;
 use super::work::Work;
 
 /// A worker of a run.
-pub(in super::super) struct Worker<'a, F: Feed, W: Stage<F::Item>> {
-    section: &'a Section<'a, F, W>,
-    work: Work<'a, F::Item, W>,
-    haste: Haste,
+pub(in super::super) struct Worker<'scope, 'env, F: Feed, W: Stage<F::Item>> {
+    members: Members<'scope, 'env, F, W>,
+    work: Work<'env, F::Item, W>,
     worked: Option<WorkedOf<F, W>>,
+    /// How the worker has slept, until it looks again.
+    slept: Option<Sleep>,
 }
 
-impl<'a, F: Feed, W: Stage<F::Item>> Worker<'a, F, W> {
-    pub(in super::super) fn new(section: &'a Section<'a, F, W>) -> Self {
-        let work = Work::new(section.stage, &section.signal, section.order);
-        Worker { section, work, haste: Haste::MayLinger, worked: None }
+impl<'scope, 'env, F, W> Worker<'scope, 'env, F, W>
+where
+    F: Feed<Item: Send>,
+    W: Stage<F::Item, Output: Send, Error: Send>,
+{
+    /// Works until nothing is left to do.
+    pub(in super::super) fn run(members: Members<'scope, 'env, F, W>) {
+        let work = Work::new(members.section);
+        Worker { members, work, worked: None, slept: None }.work_all();
     }
 
-    /// Works until nothing is left to do.
-    pub(in super::super) fn run(mut self) {
-        let crash = CrashGuard(self.section);
+    fn work_all(mut self) {
+        let section = self.members.section;
+        let crash = CrashGuard(section);
+        self.members.enter(|state, _| state.roster().worker_begins());
         loop {
-            let ticket = self.section.signal.workers.ticket();
-            let step = self.section.enter(|state, void| {
+            let ticket = section.signal.workers.ticket();
+            let step = self.members.enter(|state, void| {
+                if let Some(slept) = self.slept.take() {
+                    state.roster().worker_awake(slept);
+                }
                 state.commit(self.worked.take());
-                state.worker_step(self.haste, void)
+                state.worker_step(void)
             });
-            self.haste = Haste::MayLinger;
             match step {
                 Step::Work(claim, outputs) => self.work(claim, outputs),
-                Step::Linger(wanted) => {
-                    self.section.linger(wanted);
-                    self.haste = Haste::HasLingered;
-                }
-                Step::Pull(items) => {
-                    if let Some((claim, outputs)) = self.section.pull(items) {
+                Step::Pull(quota) => {
+                    if let Some((claim, outputs)) = self.members.pull(quota) {
                         self.work(claim, outputs);
                     }
                 }
-                Step::Sleep => {
-                    self.section.signal.workers.wait(ticket);
-                    self.section.enter(|state, _| state.roster().worker_awake());
+                Step::Sleep(sleep) => {
+                    self.members.sleep(&section.signal.workers, ticket, sleep);
+                    self.slept = Some(sleep);
                 }
                 Step::Leave => break,
             }
@@ -55,26 +62,30 @@ impl<'a, F: Feed, W: Stage<F::Item>> Worker<'a, F, W> {
         std::mem::forget(crash);
     }
 
-    fn work(&mut self, claim: Claim<<F::Stock as Stock>::Batch>, outputs: Vec<W::Output>) {
-        let section = self.section;
+    fn work(&mut self, claim: Claim<BatchOf<F>>, outputs: Vec<W::Output>) {
+        let members = &self.members;
         let mut offers = Offers::default();
-        self.worked = Some(self.work.run(claim, outputs, |part| hand_over(section, part, &mut offers)));
+        self.worked = Some(self.work.run(claim, outputs, |part| hand_over(members, part, &mut offers)));
     }
 }
 
 /// Hands a part of a batch over, and waits until there is room for it. Breaks off when the batch is void.
-fn hand_over<F: Feed, W: Stage<F::Item>>(
-    section: &Section<'_, F, W>,
+fn hand_over<F, W>(
+    members: &Members<'_, '_, F, W>,
     part: PieceOf<F, W>,
     offers: &mut Offers,
-) -> ControlFlow<(), Vec<W::Output>> {
-    let first = part.first;
-    let mut part = Some(part);
+) -> ControlFlow<(), Vec<W::Output>>
+where
+    F: Feed<Item: Send>,
+    W: Stage<F::Item, Output: Send, Error: Send>,
+{
+    let parts = &members.section.signal.parts;
+    let mut offer = Offer { first: part.first, part: Some(part), offers };
     loop {
-        let ticket = section.signal.parts.ticket();
-        match section.enter(|state, void| state.worker_offers(first, &mut part, offers, void)) {
+        let ticket = parts.ticket();
+        match members.enter(|state, void| state.worker_offers(&mut offer, void)) {
             Answer::Accepted(next) => return ControlFlow::Continue(next),
-            Answer::Wait => section.signal.parts.wait(ticket),
+            Answer::Wait(sleep) => members.sleep(parts, ticket, sleep),
             Answer::Void => return ControlFlow::Break(()),
         }
     }

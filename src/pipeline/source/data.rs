@@ -19,7 +19,7 @@ use rayon::iter::{IndexedParallelIterator, IntoParallelIterator};
 use super::super::Pipeline;
 use super::super::chain::Fused;
 use super::super::stage::Identity;
-use super::{Batch, Feed, Kind, Source, Stock, Visit};
+use super::{Batch, Chunk, Feed, Kind, Source, Stock, Visit};
 use crate::error::Cancelled;
 use crate::panic;
 use crate::token::CancellationToken;
@@ -199,8 +199,8 @@ impl<P: Producer> Stock for Data<P> {
         (items > 0).then(|| (self.split(most), items))
     }
 
-    fn put(&mut self, load: Infallible, _batch: usize) -> usize {
-        match load {}
+    fn put(&mut self, _chunk: Chunk<Infallible>) -> usize {
+        0
     }
 }
 

@@ -2,14 +2,16 @@
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
-use std::{mem, vec};
+use std::{iter, mem, vec};
+
+use crossbeam::deque;
 
 use super::super::Pipeline;
 use super::super::chain::Fused;
 use super::super::stage::Identity;
-use super::{Batch, Feed, Kind, Source, Stock, Visit};
+use super::{Batch, Chunk, Feed, Kind, Source, Stock, Visit};
 use crate::error::Cancelled;
-use crate::panic::{self, Unmet};
+use crate::panic;
 use crate::token::CancellationToken;
 
 impl<I: Iterator + Send> Pipeline<Fused<FromIter<I>, Identity<Cancelled>>>
@@ -138,15 +140,13 @@ where
 /// Items that were pulled, already in batches: claiming one moves a pointer.
 #[derive(Debug)]
 pub struct Pulled<T> {
-    full: VecDeque<Unmet<T>>,
-    /// The batch that is being filled.
-    open: Unmet<T>,
+    batches: VecDeque<Items<T>>,
     len: usize,
 }
 
 impl<T> Pulled<T> {
     pub(in super::super) fn new() -> Self {
-        Pulled { full: VecDeque::new(), open: Unmet(Vec::new()), len: 0 }
+        Pulled { batches: VecDeque::new(), len: 0 }
     }
 }
 
@@ -161,57 +161,75 @@ impl<T: Send> Stock for Pulled<T> {
 
     // The batches had the right size when they were put here.
     fn take(&mut self, _most: usize) -> Option<(Self::Batch, usize)> {
-        let batch = match self.full.pop_front() {
-            Some(mut batch) => mem::take(&mut batch.0),
-            None => mem::take(&mut self.open.0),
-        };
+        let batch = self.batches.pop_front()?;
         let items = batch.len();
         self.len -= items;
-        (items > 0).then(|| (Items(batch.into_iter()), items))
+        Some((batch, items))
     }
 
-    fn put(&mut self, item: T, batch: usize) -> usize {
-        let open = &mut self.open.0;
-        if open.capacity() == 0 {
-            open.reserve_exact(batch);
+    fn put(&mut self, chunk: Chunk<T>) -> usize {
+        let batch = Items::from(chunk);
+        let items = batch.len();
+        if items > 0 {
+            self.len += items;
+            self.batches.push_back(batch);
         }
-        open.push(item);
-        self.len += 1;
-        if open.len() >= batch {
-            self.full.push_back(Unmet(mem::take(open)));
-        }
-        1
-    }
-
-    fn put_batch(&mut self, batch: Vec<T>) {
-        debug_assert!(self.open.0.is_empty(), "a source is pulled by items or by batches");
-        self.len += batch.len();
-        if !batch.is_empty() {
-            self.full.push_back(Unmet(batch));
-        }
+        items
     }
 }
 
 /// A batch of pulled items.
 #[derive(Debug)]
-pub struct Items<T>(pub(in super::super) vec::IntoIter<T>);
+pub enum Items<T> {
+    List(vec::IntoIter<T>),
+    Queue(deque::Worker<T>),
+}
+
+impl<T> Items<T> {
+    fn len(&self) -> usize {
+        match self {
+            Items::List(list) => list.len(),
+            Items::Queue(queue) => queue.len(),
+        }
+    }
+
+    fn pop(&mut self) -> Option<T> {
+        match self {
+            Items::List(list) => list.next(),
+            Items::Queue(queue) => queue.pop(),
+        }
+    }
+}
+
+impl<T> From<Chunk<T>> for Items<T> {
+    fn from(chunk: Chunk<T>) -> Self {
+        match chunk {
+            Chunk::List(list) => Items::List(list.into_iter()),
+            Chunk::Queue(queue) => Items::Queue(queue),
+        }
+    }
+}
 
 impl<T: Send> Batch for Items<T> {
     type Item = T;
 
     fn run<B>(&mut self, most: usize, f: impl FnMut(T) -> ControlFlow<B>) -> ControlFlow<B> {
-        self.0.by_ref().take(most).try_for_each(f)
+        match self {
+            Items::List(list) => list.by_ref().take(most).try_for_each(f),
+            Items::Queue(queue) => iter::from_fn(|| queue.pop()).take(most).try_for_each(f),
+        }
     }
 
     fn split(&mut self, most: usize) -> Self {
-        Items(self.0.by_ref().take(most).collect::<Vec<T>>().into_iter())
+        let front: Vec<T> = iter::from_fn(|| self.pop()).take(most).collect();
+        Items::List(front.into_iter())
     }
 }
 
 impl<T> Drop for Items<T> {
     fn drop(&mut self) {
         if mem::needs_drop::<T>() {
-            panic::discard_all(self.0.by_ref());
+            panic::discard_all(iter::from_fn(|| self.pop()));
         }
     }
 }

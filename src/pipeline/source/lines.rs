@@ -18,7 +18,7 @@ use std::sync::Arc;
 use super::super::Pipeline;
 use super::super::chain::Fused;
 use super::super::stage::Identity;
-use super::{Batch, Feed, Kind, Pull, Source, Stock, Visit};
+use super::{Batch, Chunk, Feed, Kind, Pull, Source, Stock, Visit};
 use crate::error::Cancelled;
 use crate::panic;
 use crate::token::CancellationToken;
@@ -96,7 +96,7 @@ impl<B: BufRead + Send> Pull for Blocks<B> {
     type Load = Block;
 
     /// Gives the lines that end in the reader's buffer, which is filled again only when there is none.
-    fn pull(&mut self, most: usize, loads: &mut Vec<Block>) -> bool {
+    fn pull(&mut self, most: usize, mut put: impl FnMut(Block)) -> Option<usize> {
         loop {
             let buffer = match self.reader.fill_buf() {
                 Ok(buffer) => buffer,
@@ -104,8 +104,8 @@ impl<B: BufRead + Send> Pull for Blocks<B> {
                 Err(error) => {
                     // As with std's `lines`, the beginning of the line is lost, and the next call reads on.
                     self.begun.clear();
-                    loads.push(Block::Error(error));
-                    return true;
+                    put(Block::Error(error));
+                    return Some(1);
                 }
             };
             let at_end = buffer.is_empty();
@@ -116,19 +116,19 @@ impl<B: BufRead + Send> Pull for Blocks<B> {
                 let mut text = mem::take(&mut self.begun);
                 text.extend_from_slice(&buffer[..bytes]);
                 self.reader.consume(bytes);
-                loads.push(Block::Text(Text::new(text, lines)));
-                return true;
+                put(Block::Text(Text::new(text, lines)));
+                return Some(lines);
             }
             self.begun.extend_from_slice(buffer);
             let bytes = buffer.len();
             self.reader.consume(bytes);
             if at_end {
                 let text = mem::take(&mut self.begun);
-                let more = !text.is_empty();
-                if more {
-                    loads.push(Block::Text(Text::new(text, 1)));
+                if text.is_empty() {
+                    return None;
                 }
-                return more;
+                put(Block::Text(Text::new(text, 1)));
+                return Some(1);
             }
         }
     }
@@ -243,11 +243,13 @@ impl Stock for Lines {
         (lines > 0).then_some((batch, lines))
     }
 
-    fn put(&mut self, block: Block, _batch: usize) -> usize {
-        let lines = block.lines();
-        self.lines += lines;
-        self.blocks.push_back(block);
-        lines
+    fn put(&mut self, chunk: Chunk<Block>) -> usize {
+        let before = self.lines;
+        chunk.for_each(|block| {
+            self.lines += block.lines();
+            self.blocks.push_back(block);
+        });
+        self.lines - before
     }
 }
 
@@ -297,13 +299,12 @@ mod tests {
     fn lines_by(reader: impl BufRead + Send, most: usize) -> Vec<Result<String, ErrorKind>> {
         let (mut stock, blocks) = FromLines(reader).split();
         let (mut blocks, mut out) = (blocks, Vec::new());
-        let mut loads = Vec::new();
         let mut more = true;
         while more {
-            more = blocks.pull(most, &mut loads);
-            for block in loads.drain(..) {
-                assert!((1..=most).contains(&stock.put(block, 1)));
-            }
+            let mut loads = Vec::new();
+            let pulled = blocks.pull(most, |block| loads.push(block)).unwrap_or(0);
+            more = pulled > 0;
+            assert_eq!((stock.put(Chunk::List(loads)), pulled <= most), (pulled, true));
             while let Some((mut batch, lines)) = stock.take(2) {
                 assert!(lines <= 2 && batch.lines == lines);
                 let _ = batch.run(usize::MAX, |line| {

@@ -98,7 +98,10 @@ pub(super) struct Bulk<T>(Messages<T>);
 impl<T: Send> Pull for Bulk<T> {
     type Load = T;
 
-    fn pull(&mut self, most: usize, loads: &mut Vec<T>) -> bool {
-        self.0.receiver.until(&self.0.token).recv_many(loads, most).is_ok()
+    fn pull(&mut self, most: usize, mut put: impl FnMut(T)) -> Option<usize> {
+        let Messages { receiver, token } = &self.0;
+        put(receiver.until(token).recv().ok()?);
+        let more = (1..most).map_while(|_| receiver.try_recv().ok().map(&mut put));
+        Some(1 + more.count())
     }
 }
