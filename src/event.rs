@@ -16,13 +16,15 @@
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use crate::sync::{AtomicU64, Backoff, Condvar, Mutex, MutexGuard};
+use crate::sync::{AtomicU8, AtomicU64, Backoff, Condvar, Mutex, MutexGuard};
 
 /// A place to wait for a change of a state that another lock guards.
 #[derive(Default)]
 pub struct Event {
     /// The number of notifications so far. It is written under the lock; only a spinning waiter reads it without.
     epoch: AtomicU64,
+    /// 1 while a waiter spins.
+    spinners: AtomicU8,
     lock: Mutex<()>,
     changed: Condvar,
 }
@@ -51,12 +53,8 @@ impl Event {
     /// A time is given where the waiter has to look at the clock itself, because the clock's thread could not be
     /// started.
     pub fn wait_until(&self, ticket: Ticket, time: Option<Instant>) {
-        let backoff = Backoff::new();
-        while !backoff.is_completed() {
-            if self.ticket().0 != ticket.0 {
-                return;
-            }
-            backoff.snooze();
+        if self.spin(ticket) {
+            return;
         }
         let mut guard = self.lock.lock();
         while self.ticket().0 == ticket.0 {
@@ -68,6 +66,25 @@ impl Event {
                 }
             }
         }
+    }
+
+    /// Waits some microseconds awake; returns whether there was a notification.
+    ///
+    /// One waiter does so at a time. A notification for one sends every waiter that is awake back to look at the state,
+    /// and all but one look in vain.
+    fn spin(&self, ticket: Ticket) -> bool {
+        let backoff = Backoff::new();
+        // Relaxed: the flag guards nothing.
+        if backoff.is_completed() || self.spinners.swap(1, Ordering::Relaxed) == 1 {
+            return false;
+        }
+        let mut is_stale = false;
+        while !is_stale && !backoff.is_completed() {
+            backoff.snooze();
+            is_stale = self.ticket().0 != ticket.0;
+        }
+        self.spinners.store(0, Ordering::Relaxed);
+        is_stale
     }
 
     /// Wakes one waiter; waiters that have not fallen asleep yet do not.

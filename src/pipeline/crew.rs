@@ -22,6 +22,9 @@ mod worker;
 mod caller;
 
 
+#[cfg(test)]
+mod orders;
+
 pub(super) use caller::{Caller, Exit};
 pub(super) use piece::{End, Piece};
 pub(super) use members::{Members, Spec};

@@ -379,8 +379,16 @@ mod tests {
 
     #[test]
     fn the_rest_of_a_batch_can_be_split_again() {
-        let mut rest = Items(vec![1, 2, 3, 4, 5].into_iter());
+        let mut rest = Items::List(vec![1, 2, 3, 4, 5].into_iter());
         let front = rest.split(2);
-        assert_eq!((front.0.as_slice(), rest.0.as_slice()), (&[1, 2][..], &[3, 4, 5][..]));
+        let items = |mut batch: Items<u8>| {
+            let mut items = Vec::new();
+            let _ = batch.run(9, |item| {
+                items.push(item);
+                ControlFlow::<()>::Continue(())
+            });
+            items
+        };
+        assert_eq!((items(front), items(rest)), (vec![1, 2], vec![3, 4, 5]));
     }
 }

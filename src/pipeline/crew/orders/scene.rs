@@ -1,14 +1,17 @@
 //! The settings of a walk, and what its members have in hand.
 
+use std::collections::VecDeque;
+
 use super::super::super::Order;
 use super::super::super::source::Kind;
 use super::super::super::source::iter::Items;
 use super::super::piece::Piece;
 use super::super::ring::Offers;
-use super::super::roster::Wakes;
-use super::super::state::Worked;
+use super::super::roster::{Sleep, Wakes};
+use super::super::state::{Quota, Worked};
 use super::super::supply::Rest;
 
+/// How many items a scene has at most.
 pub(super) const ITEMS: usize = 4;
 
 /// The settings of a walk.
@@ -16,10 +19,15 @@ pub(super) const ITEMS: usize = 4;
 pub(super) struct Scene {
     pub(super) kind: Kind,
     pub(super) order: Order,
+    pub(super) items: u64,
     pub(super) window: Option<usize>,
-    /// How many workers could be started.
+    /// How many workers the system lets the run start.
     pub(super) workers: usize,
     pub(super) failing: Option<u64>,
+    /// The source waits in `next()` until the sink has taken the outputs of the item before.
+    pub(super) has_feedback: bool,
+    /// The caller does nothing but output.
+    pub(super) is_caller_reserved: bool,
     /// Items whose first output is handed over as a part, heavier than all the room there is.
     pub(super) fan: [bool; ITEMS],
 }
@@ -45,11 +53,12 @@ pub(super) enum Place {
     Works,
     /// It has voided items and notifies the events next.
     Voids(u64),
-    Pulls(usize),
-    Outputs(Piece<u64, ()>),
-    Sleeps(Event),
-    /// A worker wakes up.
-    Wakes,
+    /// A worker looks for the first time next.
+    Begins,
+    Pulls(Quota),
+    /// Outputs the due pieces, one at a time.
+    Outputs(VecDeque<Piece<u64, ()>>),
+    Sleeps(Event, Sleep),
     Left,
 }
 
@@ -70,7 +79,9 @@ pub(super) struct Member {
     pub(super) wakes: Wakes,
     pub(super) hand: Option<Hand>,
     pub(super) worked: Option<Worked<Items<u64>, u64, ()>>,
-    pub(super) taken: Option<Piece<u64, ()>>,
+    pub(super) taken: Vec<Piece<u64, ()>>,
+    /// How it has slept, until it looks again.
+    pub(super) slept: Option<Sleep>,
 }
 
 /// A batch in a member's hands.

@@ -1,27 +1,33 @@
 //! A run of simulated members, one step at a time.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
 use super::super::super::source::iter::{Items, Pulled};
-use super::super::super::source::{Batch, Kind, Stock};
-use super::super::super::{Order, Settings};
+use super::super::super::Order;
+use super::super::super::source::{Batch, Chunk, Kind, Stock};
 use super::super::piece::{End, Piece};
 use super::super::ring::Offers;
-use super::super::roster::{Wakes, Workers};
-use super::super::state::{Answer, CallerAnswer, CallerStep, Effort, Haste, State, Step, Worked};
+use super::super::roster::{Sleep, Wakes, Workers};
+use super::super::state::{Answer, CallerAnswer, CallerStep, Effort, Offer, Plan, Quota, State, Step, Worked};
 use super::super::supply::Claim;
 use crate::panic::Unmet;
 
-use super::scene::{Event, Hand, ITEMS, Member, Place, Scene};
+use super::scene::{Event, Hand, Member, Place, Scene};
 
 const CALLER: usize = 0;
 
-/// The index behind the last item.
-const LAST: u64 = ITEMS as u64;
+/// The situations that a walk has met.
+#[derive(Default)]
+pub(super) struct Met {
+    /// Their hashes.
+    pub(super) situations: HashSet<u64>,
+    /// In how many of them a worker slept until a part is taken.
+    pub(super) part_waits: usize,
+}
 
 /// A run under way.
 pub(super) struct Sim {
@@ -30,6 +36,11 @@ pub(super) struct Sim {
     void: u64,
     members: Vec<Member>,
     pulled: u64,
+    /// The items in the hands of the puller of a blocking source, and whether it has to put them into the stock.
+    open: Vec<u64>,
+    is_rung: bool,
+    /// The source has told the crew that it has no more items.
+    ended: bool,
     worked: HashSet<u64>,
     seen: Vec<u64>,
     failed: bool,
@@ -40,31 +51,47 @@ pub(super) struct Sim {
 
 impl Sim {
     pub(super) fn new(scene: Scene, path: Vec<(usize, usize)>) -> Self {
-        let settings = Settings {
-            threads: NonZeroUsize::new(3),
-            window: scene.window.and_then(NonZeroUsize::new),
+        let plan = Plan {
+            kind: scene.kind,
             order: scene.order,
-            name: None,
-            stack: None,
+            threads: 3,
+            workers: 2,
+            window: scene.window.and_then(NonZeroUsize::new),
+            aim: Duration::from_micros(100),
+            is_caller_reserved: scene.is_caller_reserved,
         };
         let mut stock = Pulled::new();
         if scene.kind == Kind::Data {
-            (0..LAST).for_each(|item| _ = stock.put(item, 1));
+            (0..scene.items).for_each(|item| _ = stock.put(Chunk::List(vec![item])));
         }
-        let mut state = State::new(scene.kind, stock, &settings);
-        state.roster().set_started(scene.workers);
-        let member = || Member {
-            place: Place::Ticket,
+        Sim {
+            scene,
+            state: State::new(&plan, stock),
+            void: u64::MAX,
+            members: vec![Sim::member(Place::Ticket)],
+            pulled: 0,
+            open: Vec::new(),
+            is_rung: false,
+            ended: scene.kind == Kind::Data,
+            worked: HashSet::new(),
+            seen: Vec::new(),
+            failed: false,
+            path,
+            at: 0,
+        }
+    }
+
+    fn member(place: Place) -> Member {
+        Member {
+            place,
             is_stale: false,
             ticket: Event::Caller,
             wakes: Wakes::NONE,
             hand: None,
             worked: None,
-            taken: None,
-        };
-        let members = (0..=scene.workers).map(|_| member()).collect();
-        let (worked, seen) = (HashSet::new(), Vec::new());
-        Sim { scene, state, void: u64::MAX, members, pulled: 0, worked, seen, failed: false, path, at: 0 }
+            taken: Vec::new(),
+            slept: None,
+        }
     }
 
     fn choose(&mut self, of: usize) -> usize {
@@ -89,7 +116,7 @@ impl Sim {
             member.is_stale |= member.ticket == event;
         }
         let sleepers: Vec<usize> = (0..self.members.len())
-            .filter(|at| matches!(self.members[*at].place, Place::Sleeps(sleeps) if sleeps == event))
+            .filter(|at| matches!(self.members[*at].place, Place::Sleeps(sleeps, _) if sleeps == event))
             .collect();
         let woken = if all || sleepers.is_empty() {
             sleepers
@@ -98,12 +125,25 @@ impl Sim {
             vec![sleepers[one]]
         };
         for at in woken {
-            self.members[at].place = if event == Event::Workers { Place::Wakes } else { Place::Ticket };
+            self.members[at].place = Place::Ticket;
         }
     }
 
     fn can_step(&self, me: usize) -> bool {
-        !matches!(self.members[me].place, Place::Sleeps(_) | Place::Left) || self.members[me].wakes != Wakes::NONE
+        let Member { place, wakes, .. } = &self.members[me];
+        *wakes != Wakes::NONE
+            || match place {
+                // The alarm may ring at any time.
+                Place::Sleeps(_, sleep) => *sleep == Sleep::ToAlarm,
+                Place::Left => false,
+                Place::Pulls(_) => self.can_pull(),
+                _ => true,
+            }
+    }
+
+    fn can_pull(&self) -> bool {
+        let before = (10 * self.pulled).checked_sub(10);
+        !self.scene.has_feedback || before.is_none_or(|output| self.seen.contains(&output))
     }
 
     fn step(&mut self, me: usize) {
@@ -112,13 +152,20 @@ impl Sim {
             match wakes.workers {
                 Workers::All => self.notify(Event::Workers, true),
                 Workers::One => self.notify(Event::Workers, false),
-                Workers::None => {}
+                Workers::Start(index) if index <= self.scene.workers => {
+                    assert_eq!(index, self.members.len(), "workers are started once each");
+                    self.members.push(Sim::member(Place::Begins));
+                }
+                Workers::Start(_) | Workers::None => {}
             }
             if wakes.for_parts {
                 self.notify(Event::Parts, true);
             }
             if wakes.caller {
                 self.notify(Event::Caller, false);
+            }
+            if matches!(wakes.workers, Workers::Start(index) if index > self.scene.workers) {
+                self.enter(me, |state, _, _| state.roster().start_refused());
             }
             return;
         }
@@ -137,66 +184,99 @@ impl Sim {
             Place::Enter if me == CALLER => self.caller_step(),
             Place::Enter => {
                 let step = self.enter(me, |state, void, member| {
+                    if let Some(slept) = member.slept.take() {
+                        state.roster().worker_awake(slept);
+                    }
                     state.commit(member.worked.take());
-                    state.worker_step(Haste::HasLingered, void)
+                    state.worker_step(void)
                 });
                 self.start(me, step);
             }
+            Place::Begins => self.enter(me, |state, _, _| state.roster().worker_begins()),
             Place::Works => self.work(me),
             Place::Voids(item) => {
                 self.void = self.void.min(item);
                 // Other members may step between the mark and the events.
                 self.members[me].wakes = Wakes { workers: Workers::All, caller: true, for_parts: true };
             }
-            Place::Pulls(items) => self.pull(me, items),
-            Place::Outputs(piece) => {
-                for output in &piece.outputs.0 {
-                    assert!(!self.seen.contains(output), "output {output} comes twice");
-                    self.seen.push(*output);
-                }
-                if self.scene.order == Order::Arrival {
-                    self.seen.sort_unstable();
-                }
-                if piece.end.is_some() {
-                    self.failed = true;
-                    self.leave();
-                } else {
-                    self.members[me].taken = Some(piece);
-                }
-            }
-            Place::Wakes => self.enter(me, |state, _, _| state.roster().worker_awake()),
-            Place::Sleeps(_) | Place::Left => unreachable!("it has no step"),
+            Place::Pulls(quota) => self.pull(me, quota),
+            Place::Outputs(due) => self.output(due),
+            Place::Sleeps(..) => self.ring(me),
+            Place::Left => unreachable!("it has no step"),
         }
+    }
+
+    /// The sink takes the first of the due pieces.
+    fn output(&mut self, mut due: VecDeque<Piece<u64, ()>>) {
+        let piece = due.pop_front().expect("a piece is due");
+        for output in &piece.outputs.0 {
+            assert!(!self.seen.contains(output), "output {output} comes twice");
+            self.seen.push(*output);
+        }
+        if self.scene.order == Order::Arrival {
+            self.seen.sort_unstable();
+        }
+        if piece.end.is_some() {
+            self.failed = true;
+            return self.leave();
+        }
+        let caller = &mut self.members[CALLER];
+        caller.taken.push(piece);
+        if !due.is_empty() {
+            caller.place = Place::Outputs(due);
+        }
+    }
+
+    /// The alarm of a sleeping member rings.
+    fn ring(&mut self, me: usize) {
+        let open = std::mem::take(&mut self.open);
+        let (open, is_rung) = self.enter(me, |state, _, _| match state.ring_alarm() {
+            None => (open, false),
+            Some(_) => {
+                state.take_chunk(Chunk::List(open));
+                (Vec::new(), true)
+            }
+        });
+        self.open = open;
+        self.is_rung |= is_rung;
+        self.members[me].place = Place::Ticket;
     }
 
     fn start(&mut self, me: usize, step: Step<Items<u64>, u64>) {
         match step {
             Step::Work(claim, _) => self.take_in_hand(me, claim),
-            Step::Linger(_) => panic!("it has just lingered"),
-            Step::Pull(items) => self.members[me].place = Place::Pulls(items),
-            Step::Sleep => self.sleep(me),
+            Step::Pull(quota) => self.open_chunk(me, quota),
+            Step::Sleep(sleep) => {
+                self.members[me].slept = (me != CALLER).then_some(sleep);
+                self.sleep(me, sleep);
+            }
             Step::Leave if me == CALLER => self.leave(),
             Step::Leave => self.members[me].place = Place::Left,
         }
     }
 
-    fn sleep(&mut self, me: usize) {
+    fn open_chunk(&mut self, me: usize, quota: Quota) {
+        self.is_rung = false;
+        // One chunk is open at a time, and the walk is shorter if situations do not differ by its number.
+        self.members[me].place = Place::Pulls(Quota { number: 0, ..quota });
+    }
+
+    fn sleep(&mut self, me: usize, sleep: Sleep) {
         let member = &mut self.members[me];
-        member.place = match (member.is_stale, member.ticket) {
-            (false, event) => Place::Sleeps(event),
-            (true, Event::Workers) => Place::Wakes,
-            (true, Event::Caller | Event::Parts) => Place::Ticket,
-        };
+        if !member.is_stale {
+            member.place = Place::Sleeps(member.ticket, sleep);
+        }
     }
 
     fn caller_step(&mut self) {
+        let mut due = VecDeque::new();
         let step = self.enter(CALLER, |state, void, member| {
             state.commit(member.worked.take());
-            state.close(member.taken.take().map(|piece| (piece, Duration::ZERO)));
-            state.caller_step(Haste::HasLingered, void)
+            member.taken.drain(..).for_each(|piece| state.close((piece, Duration::ZERO)));
+            state.caller_step(&mut due, void)
         });
         match step {
-            CallerStep::Output(piece) => self.members[CALLER].place = Place::Outputs(piece),
+            CallerStep::Output => self.members[CALLER].place = Place::Outputs(due),
             CallerStep::As(step) => self.start(CALLER, step),
             CallerStep::Abandon => panic!("no worker is gone"),
         }
@@ -276,73 +356,107 @@ impl Sim {
     fn offer(&mut self, me: usize) {
         let mut hand = self.members[me].hand.take().expect("a batch");
         let first = hand.items[0].max(hand.part.as_ref().map_or(0, |part| part.first));
+        let mut due = VecDeque::new();
+        let Hand { part, offers, .. } = &mut hand;
+        let mut offer = Offer { first, part: part.take(), offers };
         let answer = if me == CALLER {
             self.enter(me, |state, void, member| {
-                state.close(member.taken.take().map(|piece| (piece, Duration::ZERO)));
-                state.caller_offers(first, &mut hand.part, &mut hand.offers, void)
+                member.taken.drain(..).for_each(|piece| state.close((piece, Duration::ZERO)));
+                state.caller_offers(&mut offer, &mut due, void)
             })
         } else {
-            CallerAnswer::As(
-                self.enter(me, |state, void, _| state.worker_offers(first, &mut hand.part, &mut hand.offers, void)),
-            )
+            CallerAnswer::As(self.enter(me, |state, void, _| state.worker_offers(&mut offer, void)))
         };
+        hand.part = offer.part;
         match answer {
-            CallerAnswer::Output(piece) => self.members[me].place = Place::Outputs(piece),
+            CallerAnswer::Output => self.members[me].place = Place::Outputs(due),
             CallerAnswer::As(Answer::Accepted(_)) => {
                 hand.is_offering = false;
                 self.members[me].place = Place::Works;
             }
-            CallerAnswer::As(Answer::Wait) => self.sleep(me),
+            CallerAnswer::As(Answer::Wait(sleep)) => self.sleep(me, sleep),
             CallerAnswer::As(Answer::Void) => return self.give_up(me),
         }
         self.members[me].hand = Some(hand);
     }
 
-    fn pull(&mut self, me: usize, items: usize) {
+    fn pull(&mut self, me: usize, quota: Quota) {
         if self.scene.kind == Kind::Ready {
-            let batch: Vec<u64> = (self.pulled..LAST).take(items).collect();
-            let pulled = batch.len();
-            self.pulled += pulled as u64;
-            let claimed = self.enter(me, |state, void, _| {
-                state.put_batch(batch, items);
-                state.end_pull(pulled, Duration::ZERO, Ok(pulled < items));
-                state.claim_pulled(void)
-            });
-            if let Some((claim, _)) = claimed {
-                self.take_in_hand(me, claim);
+            return self.pull_batch(me, quota.items);
+        }
+        self.ended = self.pulled == self.scene.items;
+        if !self.ended {
+            self.open.push(self.pulled);
+            self.pulled += 1;
+        }
+        // The puller may miss an alarm once, and may find that it has taken long.
+        let must_put = self.ended || self.open.len() >= quota.chunk || self.is_rung || self.void < u64::MAX;
+        if !must_put && self.choose(2) == 1 {
+            self.members[me].place = Place::Pulls(quota);
+            return;
+        }
+        let (open, ended) = (std::mem::take(&mut self.open), self.ended);
+        let more = self.enter(me, |state, void, _| {
+            let more = state.put(Chunk::List(open), Duration::ZERO, void).filter(|_| !ended);
+            if more.is_none() {
+                state.end_pull(Ok(ended));
             }
-            return;
+            more
+        });
+        if let Some(quota) = more {
+            self.open_chunk(me, quota);
         }
-        let ended = self.pulled == LAST;
-        if items == 0 || ended {
-            self.enter(me, |state, _, _| state.end_pull(0, Duration::ZERO, Ok(items > 0)));
-            return;
+    }
+
+    fn pull_batch(&mut self, me: usize, items: usize) {
+        let batch: Vec<u64> = (self.pulled..self.scene.items).take(items).collect();
+        let pulled = batch.len();
+        self.pulled += pulled as u64;
+        self.ended |= pulled < items;
+        let claimed = self.enter(me, |state, void, _| {
+            state.put_batch(batch, items, Duration::ZERO);
+            state.end_pull(Ok(pulled < items));
+            state.claim_pulled(void)
+        });
+        if let Some((claim, _)) = claimed {
+            self.take_in_hand(me, claim);
         }
-        let item = self.pulled;
-        self.pulled += 1;
-        let (_, wanted) = self.enter(me, |state, void, _| state.put([item].into_iter(), void));
-        self.members[me].place = Place::Pulls(if wanted { items - 1 } else { 0 });
     }
 
     /// Runs on until the end or a situation that was met before.
-    pub(super) fn run(&mut self, met: &mut HashSet<u64>) {
+    pub(super) fn run(&mut self, met: &mut Met) {
         loop {
             let able: Vec<usize> = (0..self.members.len()).filter(|me| self.can_step(*me)).collect();
             if able.is_empty() {
                 return self.check();
             }
+            self.check_sink(&able);
             if self.at == self.path.len() {
                 let mut hasher = DefaultHasher::new();
-                let worked: Vec<bool> = (0..LAST).map(|item| self.worked.contains(&item)).collect();
-                let Sim { state, void, members, pulled, seen, .. } = self;
-                format!("{state:?} {void} {members:?} {pulled} {worked:?} {seen:?}").hash(&mut hasher);
-                if !met.insert(hasher.finish()) {
+                let worked: Vec<bool> = (0..self.scene.items).map(|item| self.worked.contains(&item)).collect();
+                let Sim { state, void, members, pulled, open, is_rung, seen, .. } = self;
+                format!("{state:?} {void} {members:?} {pulled} {open:?} {is_rung} {worked:?} {seen:?}").hash(&mut hasher);
+                if !met.situations.insert(hasher.finish()) {
                     return;
                 }
+                let waits = members.iter().any(|member| matches!(member.place, Place::Sleeps(Event::Parts, _)));
+                met.part_waits += usize::from(waits);
             }
             let one = self.choose(able.len());
             self.step(able[one]);
         }
+    }
+
+    /// The sink may take long. If only outputs are left then, no worker sleeps on, but has left.
+    fn check_sink(&self, able: &[usize]) {
+        let Sim { scene, members, worked, path, .. } = self;
+        let is_in_sink = matches!(members[CALLER].place, Place::Outputs(_)) && members[CALLER].wakes == Wakes::NONE;
+        if !is_in_sink || able != [CALLER] || !self.ended || (worked.len() as u64) < scene.items {
+            return;
+        }
+        let in_hand = members.iter().any(|member| member.hand.is_some() || member.worked.is_some());
+        let have_left = members[1..].iter().all(|member| matches!(member.place, Place::Left));
+        assert!(in_hand || have_left, "a worker waits for the sink alone: {scene:?} {members:#?} {path:?}");
     }
 
     fn check(&self) {
@@ -352,8 +466,8 @@ impl Sim {
         assert_eq!(*failed, scene.failing.is_some());
         match (scene.order, scene.failing) {
             (Order::Source, Some(item)) => assert_eq!(*seen, scene.outputs(0..item)),
-            (Order::Arrival, Some(_)) => assert!(seen.iter().all(|output| scene.outputs(0..LAST).contains(output))),
-            (_, None) => assert_eq!(*seen, scene.outputs(0..LAST)),
+            (Order::Arrival, Some(_)) => assert!(seen.iter().all(|output| scene.outputs(0..scene.items).contains(output))),
+            (_, None) => assert_eq!(*seen, scene.outputs(0..scene.items)),
         }
     }
 }
