@@ -62,7 +62,7 @@ fn in_every_order_of_steps_a_run_from_a_ready_source_ends() {
 #[test]
 fn in_every_order_of_steps_a_run_from_a_blocking_source_ends() {
     // Without a window a chunk may have two items. An alarm may ring at any time, so there are many more situations.
-    for (workers, items, window) in [(1, 4, None), (1, 4, Some(2)), (2, 2, None)] {
+    for (workers, items, window) in [(1, 4, None), (1, 3, Some(2)), (2, 2, None)] {
         walk_in_both_orders(Scene { kind: Kind::Blocking, window, workers, items, ..PLAIN });
     }
 }
@@ -85,7 +85,7 @@ fn in_every_order_of_steps_the_earliest_failure_ends_the_run() {
 #[test]
 fn in_every_order_of_steps_a_run_whose_caller_only_outputs_ends() {
     for kind in [Kind::Data, Kind::Ready] {
-        walk_in_both_orders(Scene { kind, is_caller_reserved: true, ..PLAIN });
+        walk_in_both_orders(Scene { kind, is_caller_reserved: true, items: 3, ..PLAIN });
     }
 }
 
