@@ -12,6 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use brigade::{CancellationToken, Pipeline};
+use tokio_util::sync::CancellationToken as TokioToken;
 
 use crate::THREADS;
 use crate::board::{Board, TURNS, Target, Times, Turn, time};
@@ -291,19 +292,28 @@ fn feedback(board: &mut Board) {
 fn children(board: &mut Board) {
     const CHILDREN: u64 = 200_000;
     const PARENTS: u64 = 8;
-    let token = CancellationToken::new();
-    let make = |count| (0..count).for_each(|_| drop(black_box(black_box(&token).child_token())));
+    fn on_threads(make: impl Fn(u64) + Sync) {
+        thread::scope(|s| {
+            for _ in 0..PARENTS {
+                s.spawn(|| make(CHILDREN / PARENTS));
+            }
+        });
+    }
+    let (token, peer) = (CancellationToken::new(), TokioToken::new());
+    let ours = |count| (0..count).for_each(|_| drop(black_box(black_box(&token).child_token())));
+    let tokios = |count| (0..count).for_each(|_| drop(black_box(black_box(&peer).child_token())));
     board.claim(
         ("threads", "children of one token, made and dropped, 8 threads / 1"),
         CHILDREN,
         Target::Reported,
-        || {
-            thread::scope(|s| {
-                for _ in 0..PARENTS {
-                    s.spawn(|| make(CHILDREN / PARENTS));
-                }
-            });
-        },
-        || make(CHILDREN),
+        || on_threads(ours),
+        || ours(CHILDREN),
+    );
+    board.claim(
+        ("threads", "children of one token, made and dropped, 8 threads / tokio-util's"),
+        CHILDREN,
+        Target::Cost(1.0),
+        || on_threads(ours),
+        || on_threads(tokios),
     );
 }
