@@ -1,7 +1,7 @@
 //! More threads than cores: beside the same run on two threads, and beside the plain loop.
 //!
-//! A machine with few cores cannot show that many threads are fast. It shows what they cost: their start, the wakes, and
-//! the CPU time of the threads that find nothing to do.
+//! A machine with few cores cannot show that many threads are fast. It shows what they cost: their start, the wakes,
+//! and the CPU time of the threads that find nothing to do.
 #![expect(clippy::disallowed_methods, reason = "the peers, and items that are asleep")]
 
 use std::fmt;
@@ -64,8 +64,8 @@ impl fmt::Display for Setting {
     }
 }
 
-/// Runs a pipeline with a stage by a setting, and sums up its outputs. A macro, because each source makes a pipeline of
-/// another type.
+/// Runs a pipeline with a stage by a setting, and sums up its outputs. A macro, because each source makes a pipeline
+/// of another type.
 macro_rules! run {
     ($pipeline:expr, $setting:expr, $stage:expr) => {{
         let Setting { threads, order } = $setting;

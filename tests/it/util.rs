@@ -119,8 +119,8 @@ pub(crate) fn others_sleep() -> bool {
     others().all(|task| fs::read_to_string(task.join("stat")).map_or(true, |stat| state(&stat) == 'S'))
 }
 
-/// How often the threads that this process has now, but the calling one, have fallen asleep. A thread that is woken for
-/// nothing falls asleep once more.
+/// How often the threads that this process has now, but the calling one, have fallen asleep. A thread that is woken
+/// for nothing falls asleep once more.
 pub(crate) fn sleeps_of_others() -> usize {
     let sleeps = |status: &str| {
         let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));

@@ -57,7 +57,7 @@ fn ten_trivial_items_of_data_or_a_ready_iterator_start_no_thread() {
         for allowed in [2, 64] {
             for ready in [true, false] {
                 reached(&format!("{allowed} threads, ready: {ready}"));
-                // Of the sink, `threads` alone would take longer than ten items, so the last output asks.
+                // To count threads takes longer than ten items, so the sink does it at the last of them.
                 let starts = |_: &usize| {
                     let before = threads();
                     let sink = |started, item| if item == 9 { threads() > before } else { started };
