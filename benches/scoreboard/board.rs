@@ -19,14 +19,32 @@ pub(crate) enum Target {
     Overhead(f64),
     /// Our time, in ns an item, at most. There is no peer but the clock.
     Time(f64),
+    /// Our CPU time over the peer's, at most.
+    Cpu(f64),
     /// Our time over the peer's, for the record.
     Reported,
 }
 
 impl Target {
+    /// The median of some turns of `items` items each, ours and the peer's.
+    pub(crate) fn median(self, items: u64, turns: &[Turn]) -> f64 {
+        quantile(&self.measure_all(items, turns), 0.5)
+    }
+
+    fn measure_all(self, items: u64, turns: &[Turn]) -> Vec<f64> {
+        turns.iter().map(|&(ours, peer)| self.measure(self.ns_of(ours, items), self.ns_of(peer, items))).collect()
+    }
+
+    /// The time that this target bounds, in ns an item.
+    #[expect(clippy::cast_precision_loss, reason = "for print")]
+    fn ns_of(self, times: Times, items: u64) -> f64 {
+        let time = if let Target::Cpu(_) = self { times.cpu } else { times.wall };
+        time.as_secs_f64() * 1e9 / items as f64
+    }
+
     fn measure(self, ours: f64, peer: f64) -> f64 {
         match self {
-            Target::Cost(_) | Target::Reported => ours / peer,
+            Target::Cost(_) | Target::Cpu(_) | Target::Reported => ours / peer,
             Target::Speedup(_) => peer / ours,
             Target::Overhead(_) => ours - peer,
             Target::Time(_) => ours,
@@ -35,7 +53,7 @@ impl Target {
 
     fn is_met(self, measured: f64) -> bool {
         match self {
-            Target::Cost(most) | Target::Overhead(most) | Target::Time(most) => measured <= most,
+            Target::Cost(most) | Target::Cpu(most) | Target::Overhead(most) | Target::Time(most) => measured <= most,
             Target::Speedup(least) => measured >= least,
             Target::Reported => true,
         }
@@ -44,7 +62,7 @@ impl Target {
     fn show(self, measured: f64) -> String {
         match self {
             Target::Cost(most) if most < 0.1 => format!("{measured:.3}x"),
-            Target::Cost(_) | Target::Speedup(_) | Target::Reported => format!("{measured:.2}x"),
+            Target::Cost(_) | Target::Cpu(_) | Target::Speedup(_) | Target::Reported => format!("{measured:.2}x"),
             Target::Overhead(_) => format!("{measured:.1}ns"),
             Target::Time(_) => show_ns(measured),
         }
@@ -52,7 +70,9 @@ impl Target {
 
     fn bound(self) -> String {
         match self {
-            Target::Cost(most) | Target::Overhead(most) | Target::Time(most) => format!("<={}", self.show(most)),
+            Target::Cost(most) | Target::Cpu(most) | Target::Overhead(most) | Target::Time(most) => {
+                format!("<={}", self.show(most))
+            }
             Target::Speedup(least) => format!(">={}", self.show(least)),
             Target::Reported => "-".to_owned(),
         }
@@ -61,6 +81,8 @@ impl Target {
 
 pub(crate) struct Board {
     group: Option<String>,
+    /// What the claims that are to be measured have in their names.
+    words: Option<String>,
     /// The groups that have had no claim so far.
     claimless: Vec<&'static str>,
     lines: usize,
@@ -68,18 +90,24 @@ pub(crate) struct Board {
 }
 
 impl Board {
-    /// Makes a board for claims of `groups`, of which only `group` is measured if there is one.
-    pub(crate) fn new(groups: &[&'static str], group: Option<String>) -> Self {
+    /// Makes a board for claims of `groups`. Only `group` is measured if there is one, and of its
+    /// claims only those with `words` in their names.
+    pub(crate) fn new(groups: &[&'static str], group: Option<String>, words: Option<String>) -> Self {
         println!(
             "{:<9} {:<66} {:>10} {:>10} {:>7} {:<17} {:>8} {:>8}",
             "group", "claim", "ours", "peer", "ratio", "(quartiles)", "target", "cpu/wall"
         );
-        Board { group, claimless: groups.to_vec(), lines: 0, short: 0 }
+        Board { group, words, claimless: groups.to_vec(), lines: 0, short: 0 }
     }
 
     /// Returns the groups that were to be measured and have no claim.
     pub(crate) fn claimless(&self) -> Vec<&'static str> {
         self.claimless.iter().copied().filter(|group| !self.skips(group)).collect()
+    }
+
+    /// Returns whether no claim was measured.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lines == 0
     }
 
     /// Prints the sum; returns whether every claim holds.
@@ -90,6 +118,12 @@ impl Board {
 
     pub(crate) fn skips(&self, group: &str) -> bool {
         self.group.as_ref().is_some_and(|only| only != group)
+    }
+
+    /// Returns whether a claim is not to be measured.
+    pub(crate) fn skips_claim(&mut self, (group, claim): (&str, &str)) -> bool {
+        self.claimless.retain(|claimless| *claimless != group);
+        self.skips(group) || self.words.as_ref().is_some_and(|words| !claim.contains(words.as_str()))
     }
 
     /// Measures a claim of `items` items a turn, and prints its line.
@@ -121,23 +155,27 @@ impl Board {
     pub(crate) fn claim_measured(
         &mut self,
         turns: usize,
-        (group, claim): (&str, &str),
+        name: (&str, &str),
         items: u64,
         target: Target,
         mut ours: impl FnMut() -> Times,
         mut peer: impl FnMut() -> Times,
     ) {
-        self.claimless.retain(|claimless| *claimless != group);
-        if self.skips(group) {
+        if self.skips_claim(name) {
             return;
         }
         // Once each to warm up.
         ours();
         peer();
-        let turns: Vec<(Times, Times)> = (0..turns).map(|_| (ours(), peer())).collect();
-        let ours: Vec<f64> = turns.iter().map(|(ours, _)| ours.ns_of(items)).collect();
-        let peer: Vec<f64> = turns.iter().map(|(_, peer)| peer.ns_of(items)).collect();
-        let measured: Vec<f64> = ours.iter().zip(&peer).map(|(&ours, &peer)| target.measure(ours, peer)).collect();
+        let turns: Vec<Turn> = (0..turns).map(|_| (ours(), peer())).collect();
+        self.claim_turns(name, items, target, &turns);
+    }
+
+    /// Prints the line of a claim whose turns have been measured.
+    pub(crate) fn claim_turns(&mut self, (group, claim): (&str, &str), items: u64, target: Target, turns: &[Turn]) {
+        let ours: Vec<f64> = turns.iter().map(|(ours, _)| target.ns_of(*ours, items)).collect();
+        let peer: Vec<f64> = turns.iter().map(|(_, peer)| target.ns_of(*peer, items)).collect();
+        let measured = target.measure_all(items, turns);
         let load: Vec<f64> = turns.iter().map(|(ours, _)| ours.cpu.as_secs_f64() / ours.wall.as_secs_f64()).collect();
 
         let median = quantile(&measured, 0.5);
@@ -159,19 +197,20 @@ impl Board {
         .expect("a string takes it");
         println!("{line}");
     }
+
+    /// Prints a remark on the claim before it.
+    pub(crate) fn remark(remark: &str) {
+        println!("{:<9}     {remark}", "");
+    }
 }
+
+/// The times of one turn, ours and the peer's.
+pub(crate) type Turn = (Times, Times);
 
 #[derive(Clone, Copy)]
 pub(crate) struct Times {
     pub(crate) wall: Duration,
     pub(crate) cpu: Duration,
-}
-
-impl Times {
-    #[expect(clippy::cast_precision_loss, reason = "for print")]
-    fn ns_of(self, items: u64) -> f64 {
-        self.wall.as_secs_f64() * 1e9 / items as f64
-    }
 }
 
 pub(crate) fn time(run: impl FnOnce()) -> Times {

@@ -1,9 +1,10 @@
 //! The scoreboard: what brigade claims of its speed, each claim measured beside its peer in one run.
 //!
-//! `cargo bench --bench scoreboard -- [GROUP] [--check]` prints a line a claim. Ours and the peer take turns, so that a
-//! machine whose speed drifts slows both; the ratio is the median of the turns' ratios, and the spread beside it their
-//! quartiles. CPU time over wall time stands beside, because code that spins looks fast. With `--check` the exit status
-//! is 1 if a claim falls short of its target.
+//! `cargo bench --bench scoreboard -- [GROUP [WORDS]] [--check]` prints a line a claim: of all groups, of one, or of
+//! one group the claims with these words in their names. Ours and the peer take turns, so that a machine whose speed
+//! drifts slows both; the ratio is the median of the turns' ratios, and the spread beside it their quartiles. CPU time
+//! over wall time stands beside, because code that spins looks fast. With `--check` the exit status is 1 if a claim
+//! falls short of its target.
 
 mod board;
 mod cancel;
@@ -11,6 +12,7 @@ mod hand_made;
 mod par;
 mod pipeline;
 mod scope;
+mod threads;
 mod work;
 
 use std::process::ExitCode;
@@ -18,20 +20,21 @@ use std::process::ExitCode;
 use board::Board;
 
 /// The groups of claims; each has at least one claim.
-const GROUPS: [&str; 4] = ["cancel", "pipeline", "scope", "par"];
+const GROUPS: [&str; 5] = ["cancel", "pipeline", "threads", "scope", "par"];
 
 /// How many threads the parallel claims run on.
 const THREADS: usize = 2;
 
 fn main() -> ExitCode {
-    let mut group = None;
+    let (mut group, mut words) = (None, None);
     let mut check = false;
     for argument in std::env::args().skip(1) {
         match argument.as_str() {
             // Cargo passes this one to every bench.
             "--bench" => {}
             "--check" => check = true,
-            name if GROUPS.contains(&name) => group = Some(name.to_owned()),
+            name if group.is_none() && GROUPS.contains(&name) => group = Some(name.to_owned()),
+            other if group.is_some() && words.is_none() && !other.starts_with('-') => words = Some(other.to_owned()),
             other => {
                 eprintln!("scoreboard: {other}: no such group or option; groups are {}", GROUPS.join(", "));
                 return ExitCode::from(2);
@@ -40,14 +43,19 @@ fn main() -> ExitCode {
     }
     rayon::ThreadPoolBuilder::new().num_threads(THREADS).build_global().expect("nothing has used the pool yet");
 
-    let mut board = Board::new(&GROUPS, group);
+    let mut board = Board::new(&GROUPS, group, words);
     cancel::claims(&mut board);
     pipeline::claims(&mut board);
+    threads::claims(&mut board);
     scope::claims(&mut board);
     par::claims(&mut board);
     let claimless = board.claimless();
     if !claimless.is_empty() {
         eprintln!("scoreboard: no claim in {}: take the group out of GROUPS, or measure it", claimless.join(", "));
+        return ExitCode::from(2);
+    }
+    if board.is_empty() {
+        eprintln!("scoreboard: no claim of the group has these words in its name");
         return ExitCode::from(2);
     }
     if board.close() || !check { ExitCode::SUCCESS } else { ExitCode::FAILURE }

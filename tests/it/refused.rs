@@ -1,10 +1,11 @@
 //! Random programs where the system refuses threads: a user may have only so many.
 
+use std::collections::HashSet;
 use std::fs;
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::thread::{Builder, JoinHandle};
+use std::sync::{Mutex, mpsc};
+use std::thread::{self, Builder, JoinHandle};
 use std::time::Duration;
 
 use brigade::{CancelReason, CancellationToken, Cancelled, Pipeline, ScopeBuilder, par_map};
@@ -13,7 +14,7 @@ use proptest::prelude::*;
 
 use crate::model::{End, Error, ending, try_programs};
 use crate::scope::model as scope_model;
-use crate::util::{Gate, reached, run_alone_by};
+use crate::util::{Gate, reached, run_alone_by, watched};
 use crate::{nested_model, pipeline};
 
 const REFUSED: CancelReason = CancelReason::Other("the system refused to start a thread");
@@ -285,6 +286,75 @@ fn tasks_of_scopes_that_are_refused_threads_run_once_or_not_at_all() {
             Err(End::Panicked(at)) => assert!(fates[at] == Fate::Panic && ran[at] == 1),
             // One thread is enough where there is a limit, and the real error beats its echo.
             Err(end) => assert!(end == End::Cancelled(REFUSED) && !happened(Fate::Panic), "{end:?}"),
+        }
+    });
+}
+
+#[test]
+fn a_pipeline_whose_third_thread_is_refused_goes_on_with_two() {
+    if !few_threads!(a_pipeline_whose_third_thread_is_refused_goes_on_with_two) {
+        return;
+    }
+    watched(|| {
+        // The first, the second, the third and none.
+        for free in [0, 1, 2, MOST] {
+            let _ballast = (free < MOST).then(|| Ballast::all_but(free));
+            for (threads, ordered) in [(4, true), (4, false), (16, true), (16, false)] {
+                for micros in [0, 200, 2_000] {
+                    reached(&format!("{free} free of {threads} threads, ordered: {ordered}, {micros} µs an item"));
+                    let workers = Mutex::new(HashSet::new());
+                    let caller = thread::current().id();
+                    let token = CancellationToken::new();
+                    let stage = |item: usize| {
+                        if thread::current().id() != caller {
+                            workers.lock().unwrap().insert(thread::current().id());
+                        }
+                        if micros > 0 {
+                            assert_eq!(token.wait_timeout(Duration::from_micros(micros)), None);
+                        }
+                        item
+                    };
+                    let pipeline = Pipeline::from_iter(0..60).threads(threads).map(stage);
+                    let pipeline = if ordered { pipeline } else { pipeline.unordered() };
+                    let mut outputs = pipeline.collect::<Vec<usize>>(&token).unwrap();
+                    if !ordered {
+                        outputs.sort_unstable();
+                    }
+                    assert!(outputs.into_iter().eq(0..60));
+                    let workers = workers.into_inner().unwrap().len();
+                    assert!(workers <= free, "{workers} workers, but {free} threads could be had");
+                    assert!(
+                        workers == free.min(threads) || micros < 2_000 || free == MOST,
+                        "{workers} of {free} worked"
+                    );
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn a_feedback_loop_whose_third_thread_is_refused_does_not_hang() {
+    if !few_threads!(a_feedback_loop_whose_third_thread_is_refused_does_not_hang) {
+        return;
+    }
+    watched(|| {
+        for free in 0..=2 {
+            let _ballast = Ballast::all_but(free);
+            for threads in [3, 4, 8] {
+                for depth in 1..=4 {
+                    reached(&format!("{free} free of {threads} threads, depth {depth}"));
+                    let (sender, outputs) = mpsc::channel();
+                    let source = (0..24_usize).inspect(move |item| {
+                        if *item >= depth {
+                            outputs.recv().expect("an earlier item is output meanwhile");
+                        }
+                    });
+                    let pipeline = Pipeline::from_iter(source).threads(threads).map(|item| item);
+                    // The source may have ended before the last outputs.
+                    pipeline.for_each(&CancellationToken::new(), |item| _ = sender.send(item)).unwrap();
+                }
+            }
         }
     });
 }

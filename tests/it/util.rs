@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicIsize, Ordering};
 use std::sync::{Arc, Barrier, Condvar, Mutex, PoisonError, mpsc};
@@ -115,13 +116,26 @@ pub(crate) fn until_others_sleep() {
 
 /// Whether all threads of this process but the calling one sleep.
 pub(crate) fn others_sleep() -> bool {
+    others().all(|task| fs::read_to_string(task.join("stat")).map_or(true, |stat| state(&stat) == 'S'))
+}
+
+/// How often the threads that this process has now, but the calling one, have fallen asleep. A thread that is woken
+/// for nothing falls asleep once more.
+pub(crate) fn sleeps_of_others() -> usize {
+    let sleeps = |status: &str| {
+        let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        count.expect("a line for the switches").trim().parse::<usize>().expect("a number")
+    };
+    // A thread may end meanwhile.
+    others().filter_map(|task| fs::read_to_string(task.join("status")).ok()).map(|status| sleeps(&status)).sum()
+}
+
+/// The folder in `/proc` of each thread of this process but the calling one.
+fn others() -> impl Iterator<Item = PathBuf> {
     let me = fs::read_link("/proc/thread-self").expect("/proc is mounted");
     let me = me.file_name().expect("it ends in the thread's number").to_owned();
-    fs::read_dir("/proc/self/task")
-        .expect("/proc is mounted")
-        .map(|task| task.expect("listed"))
-        .filter(|task| task.file_name() != me)
-        .all(|task| fs::read_to_string(task.path().join("stat")).map_or(true, |stat| state(&stat) == 'S'))
+    let tasks = fs::read_dir("/proc/self/task").expect("/proc is mounted");
+    tasks.map(|task| task.expect("listed")).filter(move |task| task.file_name() != me).map(|task| task.path())
 }
 
 /// Polls for a condition that has no notification; the watchdog bounds it.
