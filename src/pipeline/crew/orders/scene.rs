@@ -20,6 +20,8 @@ pub(super) struct Scene {
     /// How many workers could be started.
     pub(super) workers: usize,
     pub(super) failing: Option<u64>,
+    /// The source waits in `next()` until the sink has taken the outputs of the item before.
+    pub(super) has_feedback: bool,
     /// Items whose first output is handed over as a part, heavier than all the room there is.
     pub(super) fan: [bool; ITEMS],
 }
