@@ -174,7 +174,7 @@ mod failures;
 
 mod sync;
 
-// The models of `tests/loom.rs` alone see this module as public: without them its items cannot be reached, and with
+// The models of `tests/loom/` alone see this module as public: without them its items cannot be reached, and with
 // them it is no part of the documentation. `expect` does not fit, because each lint fires in one of the two builds.
 #[cfg_attr(not(brigade_loom), allow(unreachable_pub))]
 #[cfg_attr(brigade_loom, allow(missing_docs, missing_debug_implementations))]

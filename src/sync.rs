@@ -1,6 +1,7 @@
-//! The locks, condvars and atomics of the token and of `Event`: `parking_lot`'s and std's, or loom's models of them.
+//! The locks, condvars and atomics of the token, of `Event` and of the pipeline's `Signal`: `parking_lot`'s and std's,
+//! or loom's models of them.
 //!
-//! `tests/loom.rs` explores every order of their steps under `--cfg brigade_loom`. Loom's own `cfg(loom)` is not used,
+//! `tests/loom/` explores every order of their steps under `--cfg brigade_loom`. Loom's own `cfg(loom)` is not used,
 //! because it switches the dependencies over as well.
 
 #[cfg(not(brigade_loom))]
@@ -11,7 +12,7 @@ pub(crate) use model::*;
 
 #[cfg(not(brigade_loom))]
 mod real {
-    pub(crate) use std::sync::atomic::{AtomicU8, AtomicU64};
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64};
     pub(crate) use std::thread::{ThreadId, current};
     pub(crate) use std::thread_local;
 
@@ -24,7 +25,7 @@ mod model {
     use std::ops::{Deref, DerefMut};
     use std::time::Instant;
 
-    pub(crate) use loom::sync::atomic::{AtomicU8, AtomicU64};
+    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicU64};
     pub(crate) use loom::thread::{ThreadId, current};
 
     /// Loom's `thread_local!`, with std's syntax for a constant.

@@ -31,15 +31,30 @@ pub trait Chain {
     /// The error of the stages; where none can fail, that of the source, most often [`Cancelled`].
     type Error;
 
+    /// The error of the source: [`Cancelled`], but behind a [`scan`](Pipeline::scan) the error of the stages before it.
+    ///
+    /// A function names it to [locate](Pipeline::located) the errors of a pipeline that it is given.
+    /// ([`located_by`](Pipeline::located_by) cannot be called there, because the type of the source's items is hidden.)
+    ///
+    /// ```
+    /// use brigade::pipeline::Chain;
+    /// use brigade::{CancellationToken, Cancelled, Failure, Pipeline};
+    ///
+    /// fn sum<E: Send>(
+    ///     numbers: Pipeline<impl Chain<Output = u64, Error = E, Cause = Cancelled>>,
+    /// ) -> Result<u64, Failure<E>> {
+    ///     numbers.named("line").located().fold(&CancellationToken::new(), 0, |sum, number| sum + number)
+    /// }
+    ///
+    /// let lines = Pipeline::from_data(["1", "x"]).try_map(|line| line.parse().map_err(anyhow::Error::from));
+    /// assert_eq!(sum(lines).unwrap_err().to_string(), "line#1 failed: invalid digit found in string");
+    /// ```
+    type Cause;
+
     #[doc(hidden)]
-    type Source: Source<Item: Send>;
+    type Source: Source<Item: Send, Error = Self::Cause>;
     #[doc(hidden)]
-    type Stage: Stage<
-            <Self::Source as Source>::Item,
-            Output = Self::Output,
-            Error = Self::Error,
-            Cause = <Self::Source as Source>::Error,
-        >;
+    type Stage: Stage<<Self::Source as Source>::Item, Output = Self::Output, Error = Self::Error, Cause = Self::Cause>;
 
     #[doc(hidden)]
     fn split(self) -> (Self::Source, Self::Stage);
@@ -63,6 +78,7 @@ where
 {
     type Output = W::Output;
     type Error = W::Error;
+    type Cause = S::Error;
     type Source = S;
     type Stage = W;
 

@@ -27,6 +27,6 @@ mod orders;
 
 pub(super) use caller::{Caller, Exit};
 pub(super) use piece::{End, Piece};
-pub(super) use members::{Members, Spec};
+pub(super) use members::Members;
 pub(super) use section::{Remains, Section};
 pub(super) use worker::Worker;

@@ -19,7 +19,8 @@ impl<C: Chain> Pipeline<C> {
     /// for a cancelled run, [`Failure::Cancelled`]. A panic is resumed as ever. An error of the sink is not located,
     /// because it is not an item's.
     ///
-    /// Put it in front of a [`scan`](Pipeline::scan); behind one, indices count the scan's outputs.
+    /// Put it in front of a [`scan`](Pipeline::scan); behind one, indices count the scan's outputs. On a
+    /// `Pipeline<impl Chain<..>>` it can be called if that names its [`Cause`](Chain::Cause).
     ///
     /// # Examples
     ///

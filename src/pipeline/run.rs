@@ -12,14 +12,14 @@
 
 use std::collections::VecDeque;
 
-use super::crew::{Caller, End, Exit, Members, Piece, Remains, Section, Spec, Worker};
+use super::crew::{Caller, End, Exit, Members, Piece, Remains, Section, Worker};
 use super::plain::Plain;
 use super::source::{Drive, Feed, Launch, Source, Visit};
 use super::stage::Stage;
 use super::stop::{Refused, Stop};
 use super::{Order, Settings};
 use crate::panic::{self, Guarded, Panics};
-use crate::thread;
+use crate::thread::{self, Spec};
 use crate::token::CancellationToken;
 
 /// A run, for a source to be opened with.
@@ -99,7 +99,8 @@ impl<W, A, K> Run<'_, W, A, K> {
     {
         let Run { stage, settings, token, mut state, mut sink } = self;
         let waits_for = feed.waits_for();
-        let spec = Spec { name: settings.name.as_deref().unwrap_or("pipeline"), stack: settings.stack };
+        let name = settings.name.as_deref().unwrap_or("pipeline");
+        let spec = Spec { name, index: 0, stack: settings.stack };
         let section = Section::new(stage, &settings, feed);
         let watch = section.observe(token);
         // The pieces that the caller takes and the sink does not.

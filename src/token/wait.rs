@@ -212,7 +212,7 @@ impl CancellationToken {
     }
 }
 
-// Here and not in `event.rs`, because an event knows no token. Public for the models of `tests/loom.rs`.
+// Here and not in `event.rs`, because an event knows no token. Public for the models of `tests/loom/`.
 #[cfg_attr(not(brigade_loom), allow(unreachable_pub))]
 #[cfg_attr(brigade_loom, allow(missing_docs))]
 impl Event {

@@ -20,7 +20,7 @@ use super::roster::{Sleep, Wakes, Workers};
 use super::section::{Inside, Section, StateOf};
 use crate::event::{Event, Ticket};
 use crate::panic::Panics;
-use crate::thread;
+use crate::thread::{self, Spec};
 
 /// How long a sleeping member waits before it looks whether others hold back items or outputs.
 const ALARM: Duration = Duration::from_millis(1);
@@ -29,17 +29,11 @@ const ALARM: Duration = Duration::from_millis(1);
 pub(in super::super) struct Members<'scope, 'env, F: Feed, W: Stage<F::Item>> {
     pub(super) section: &'env Section<'env, F, W>,
     scope: &'scope Scope<'scope, 'env>,
+    /// The threads to start, but for their index.
     spec: Spec<'env>,
     /// The loop of a worker.
     work: fn(Self),
     handles: Arc<Mutex<Vec<ScopedJoinHandle<'scope, ()>>>>,
-}
-
-/// The threads that a run starts.
-#[derive(Clone, Copy)]
-pub(in super::super) struct Spec<'a> {
-    pub(in super::super) name: &'a str,
-    pub(in super::super) stack: Option<usize>,
 }
 
 impl<F: Feed, W: Stage<F::Item>> Clone for Members<'_, '_, F, W> {
@@ -93,8 +87,8 @@ where
     #[cold]
     fn start(&self, index: usize) {
         let members = self.clone();
-        let Spec { name, stack } = self.spec;
-        let started = thread::spawn(self.scope, name, index, stack, move || (members.work)(members));
+        let spec = Spec { index, ..self.spec };
+        let started = thread::spawn(self.scope, spec, move || (members.work)(members));
         match started {
             Ok(handle) => self.handles.lock().push(handle),
             Err(_) => self.enter(|state, _| state.roster().start_refused()),

@@ -7,16 +7,18 @@
 //!
 //! **Tickets.** A run borrows from the stack, and a token's callback must not, so a run cannot wait on
 //! a condvar beside its state and have a cancellation wake it. [`Event`] splits the two: a member takes
-//! a ticket, looks at the token, the void mark and the state, and waits with the ticket. The mark is
-//! set before the events are notified, so a member that has missed the mark holds a stale ticket.
+//! a ticket, looks at the void mark and the state, and waits with the ticket. (The caller looks at the token,
+//! too.) The mark is set before the events are notified, so a member that has missed the mark holds a stale
+//! ticket. `tests/loom/crew.rs` models this.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use crossbeam::utils::CachePadded;
 
 use super::roster::{Wakes, Workers};
 use crate::event::Event;
+use crate::sync::{AtomicBool, AtomicU8, AtomicU64};
 
 /// All that the token's callback touches, which must not borrow.
 pub(super) struct Signal {

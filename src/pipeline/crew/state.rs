@@ -358,7 +358,8 @@ impl<S: Stock, R, E> State<S, R, E> {
 
     /// Chooses the members to wake, now that the state may have changed.
     ///
-    /// One worker at a time: when it leaves the state in turn, it wakes the next, if there is more to do.
+    /// One worker at a time: when it leaves the state in turn, it wakes the next, if there is more to do. But all of
+    /// them when the run is over. (The caller wakes them too when it has left its loop, but its sink may take long.)
     pub(super) fn wakes(&mut self, void: u64) -> Wakes {
         let for_parts = self.roster.wake_for_parts();
         if !self.roster.has_sleeper() && !self.roster.can_start() {

@@ -1,28 +1,17 @@
-//! Models of the token and of `Event`: loom runs each in every order that its steps can take; the larger ones in every
-//! order in which no more than so many threads are interrupted.
-//!
-//! `RUSTFLAGS="--cfg brigade_loom" cargo test --release --test loom`
-#![cfg(brigade_loom)]
+//! The token: cancels, children, callbacks and splices at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use brigade::token::CancelCallback;
-use brigade::{CancelReason, CancellationToken, Event};
+use brigade::{CancelReason, CancellationToken};
 use loom::model;
-use loom::model::Builder;
 use loom::sync::Mutex;
 use loom::sync::atomic::AtomicBool;
-use loom::thread::{JoinHandle, spawn};
+use loom::thread::spawn;
 
-/// Two cancels of three nodes have more orders than a day has time for.
-fn bounded(interruptions: usize, f: impl Fn() + Send + Sync + 'static) {
-    let mut builder = Builder::new();
-    builder.preemption_bound = Some(interruptions);
-    builder.check(f);
-}
+use crate::{A, bounded, with};
 
-const A: CancelReason = CancelReason::Other("a");
 const B: CancelReason = CancelReason::Other("b");
 
 /// A count of the model itself, which is not to be explored: std's atomic, not loom's.
@@ -31,11 +20,6 @@ type Count = Arc<AtomicUsize>;
 fn count(token: &CancellationToken, count: &Count) -> CancelCallback {
     let count = Arc::clone(count);
     token.on_cancel(move |_| _ = count.fetch_add(1, Ordering::SeqCst))
-}
-
-fn with<R: 'static>(token: &CancellationToken, f: impl FnOnce(&CancellationToken) -> R + 'static) -> JoinHandle<R> {
-    let token = token.clone();
-    spawn(move || f(&token))
 }
 
 #[test]
@@ -245,85 +229,5 @@ fn two_that_splice_the_same_generation_out_during_a_cancel_hide_no_descendant() 
         for token in [fork, left, right, next, other] {
             assert_eq!(token.reason(), Some(A));
         }
-    });
-}
-
-#[test]
-fn a_ticket_is_stale_after_a_notification() {
-    model(|| {
-        let event = Arc::new(Event::default());
-        let state = Arc::new(AtomicUsize::new(0));
-        let notifying = spawn({
-            let (event, state) = (Arc::clone(&event), Arc::clone(&state));
-            move || {
-                state.store(1, Ordering::SeqCst);
-                event.notify_one();
-            }
-        });
-        loop {
-            let ticket = event.ticket();
-            if state.load(Ordering::SeqCst) == 1 {
-                break;
-            }
-            event.wait(ticket);
-        }
-        notifying.join().unwrap();
-    });
-}
-
-#[test]
-fn one_of_two_waits_at_an_event_goes_on_after_one_notification() {
-    bounded(4, || {
-        let event = Arc::new(Event::default());
-        // The thread that takes the one thing tells the other that no more will come.
-        let state = Arc::new(Mutex::new((0, false)));
-        let taking = |event: Arc<Event>, state: Arc<Mutex<(usize, bool)>>| {
-            move || loop {
-                let ticket = event.ticket();
-                {
-                    let mut state = state.lock().unwrap();
-                    if state.0 > 0 {
-                        *state = (0, true);
-                        drop(state);
-                        event.notify_all();
-                        return;
-                    }
-                    if state.1 {
-                        return;
-                    }
-                }
-                event.wait(ticket);
-            }
-        };
-        let other = spawn(taking(Arc::clone(&event), Arc::clone(&state)));
-        let giving = spawn({
-            let (event, state) = (Arc::clone(&event), Arc::clone(&state));
-            move || {
-                state.lock().unwrap().0 = 1;
-                event.notify_one();
-            }
-        });
-        taking(event, state)();
-        other.join().unwrap();
-        giving.join().unwrap();
-    });
-}
-
-#[test]
-fn a_wait_at_an_event_that_observes_a_token_does_not_sleep_through_its_cancel() {
-    model(|| {
-        let token = CancellationToken::new();
-        let event = Arc::new(Event::default());
-        let cancelling = with(&token, |token| token.cancel_with(A));
-        let handle = event.observe(&token);
-        loop {
-            let ticket = event.ticket();
-            if token.is_cancelled() {
-                break;
-            }
-            event.wait(ticket);
-        }
-        drop(handle);
-        assert!(cancelling.join().unwrap());
     });
 }
