@@ -9,6 +9,9 @@ mod roster;
 mod supply;
 mod window;
 
+mod chunk;
+mod step;
+
 mod state;
 
 mod section;
@@ -21,12 +24,11 @@ mod worker;
 
 mod caller;
 
-
 #[cfg(test)]
 mod orders;
 
 pub(super) use caller::{Caller, Exit};
-pub(super) use piece::{End, Piece};
 pub(super) use members::Members;
+pub(super) use piece::{End, Piece};
 pub(super) use section::{Remains, Section};
 pub(super) use worker::Worker;

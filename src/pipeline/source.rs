@@ -2,17 +2,12 @@
 //!
 //! A source is of one of three [kinds](Kind). *Data* exist from the start: any member splits a batch off
 //! in no time, under the state's lock. A *blocking* source may wait in `next()`, even for the output of an
-//! earlier item. So one worker at a time pulls it, outside of the state's lock, and puts each item into
-//! the stock before it calls `next()` again. There every other worker can take it: that keeps a feedback
-//! loop alive, because no thread that is blocked holds an item that was pulled. A *ready* source never
-//! waits, because the user says so: any member that needs a batch pulls one, the calling thread too.
+//! earlier item. So one worker at a time pulls it, outside of the state's lock, into a chunk that others can
+//! reach: that keeps a feedback loop alive, because an item that was pulled is worked though the puller waits.
+//! A *ready* source never waits, because the user says so: any member that needs a batch pulls one, the calling
+//! thread too.
 //!
 //! # Decisions
-//!
-//! **Items of a blocking source go through the stock, one lock an item.** A worker that pulled a batch for
-//! itself would hold its first items back while `next()` blocks, and a source that waits for one of their
-//! outputs would wait for ever. The lock is uncontended unless another worker looks for work. Such a
-//! worker lingers some microseconds if the source is quick, so that it finds a batch rather than an item.
 //!
 //! **The caller never pulls from a blocking source while there is a worker**, because it alone can run the
 //! sink. With N threads the other N - 1 pull, one at a time, up to half a window ahead, and work in between. On

@@ -9,7 +9,12 @@ impl<C> Pipeline<C> {
     /// Runs on `threads` threads in all, of which the calling thread is one.
     ///
     /// The default is [`available_parallelism`](std::thread::available_parallelism), asked once in a process; 1 is the
-    /// plain loop on the calling thread. Should the system refuse to start a thread, the run goes on with those it has.
+    /// plain loop on the calling thread. A thread is started when there is something for it to do, so a short run
+    /// starts few. Should the system refuse to start one, the run goes on with those it has.
+    ///
+    /// Stages run on `threads` threads at once at most. Where an item takes more than a millisecond on average, the
+    /// calling thread leaves the stages to the others, so that it can output at once, and one more thread does its
+    /// share; see [`dedicated_caller`](Self::dedicated_caller).
     ///
     /// # Panics
     ///
@@ -38,7 +43,10 @@ impl<C> Pipeline<C> {
     /// Lets at most `items` be pulled and not yet output: input `k + items` is not pulled before the sink has taken
     /// output `k`.
     ///
-    /// The default is four batches a thread, so it grows with cheap items and stays small with costly ones.
+    /// The default is four batches a thread, so it grows with cheap items and stays small with costly ones. While the
+    /// other threads would have to wait for an item that takes long, it widens to up to 64 batches a thread, but to no
+    /// more than 65,536 items and 64 MiB, by the size of the item or output itself without what it owns on the heap. It
+    /// narrows again when four windows have gone by without such a wait.
     ///
     /// With a wide window the other threads go on past an item that takes long, for the price
     /// of keeping their outputs, which a [`flat_map`](Self::flat_map) bounds by itself. With a
@@ -54,6 +62,34 @@ impl<C> Pipeline<C> {
             panic!("Pipeline::window(0): no item could ever be pulled; 1 is the narrowest window");
         };
         self.settings.window = Some(items);
+        self
+    }
+
+    /// Keeps the calling thread free for the sink: it runs no stage, and one more thread does its share.
+    ///
+    /// Use this for a program that must show each output at once, such as a search that prints matches. By default the
+    /// calling thread works as the others do, and outputs between two batches, which take 100 µs. It stops to work by
+    /// itself where an item takes more than a millisecond on average. That leaves an item that takes long among cheap
+    /// ones: if the calling thread meets it, outputs wait until it is done. With cheap items this costs a thread more
+    /// than there are cores, so it is slower.
+    ///
+    /// Without effect where the run is the plain loop, as with [`threads(1)`](Self::threads).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use brigade::{CancellationToken, Pipeline};
+    ///
+    /// let files = ["a needle", "hay", "hay and a needle"];
+    /// let found = Pipeline::from_data(files)
+    ///     .dedicated_caller()
+    ///     .filter(|file| file.contains("needle"))
+    ///     .count(&CancellationToken::new())?;
+    /// assert_eq!(found, 2);
+    /// # Ok::<(), brigade::Cancelled>(())
+    /// ```
+    pub fn dedicated_caller(mut self) -> Self {
+        self.settings.is_caller_reserved = true;
         self
     }
 

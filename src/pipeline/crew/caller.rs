@@ -16,7 +16,7 @@ use super::members::Members;
 use super::piece::{End, lose};
 use super::ring::Offers;
 use super::section::{BatchOf, PieceOf, WorkedOf};
-use super::state::{Answer, CallerAnswer, CallerStep, Offer, Step};
+use super::step::{Answer, CallerAnswer, CallerStep, Offer, Step};
 use super::supply::Claim;
 use super::work::Work;
 use crate::panic::{self, Payload};

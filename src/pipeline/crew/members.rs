@@ -1,10 +1,10 @@
 //! [`Members`]: the threads of a run, from the first start to the last join.
 //!
-//! **Threads start when there is something for them to do.** A member that leaves the state and sees a step for one more
-//! worker, while none sleeps, starts it. So starting is a chain beside the caller, one thread at a time, and a run that
-//! is over soon has started few. (All at once before the first item took 6.2 ms at 128 threads.) The first worker is
-//! started before the caller works its first item, even if a run of cheap items would do without: two items of a second
-//! each would take two seconds otherwise, and nothing tells the two runs apart.
+//! **Threads start when there is something for them to do.** A member that leaves the state and sees a step for one
+//! more worker, while none sleeps, starts it. So starting is a chain beside the caller, one thread at a time, and a run
+//! that is over soon has started few. (All at once before the first item took 6.2 ms at 128 threads.) The first worker
+//! is started before the caller works its first item, even if a run of cheap items would do without: two items of a
+//! second each would take two seconds otherwise, and nothing tells the two runs apart.
 
 use std::mem;
 use std::sync::Arc;

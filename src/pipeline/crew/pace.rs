@@ -22,8 +22,8 @@ const FEW: usize = 16;
 /// The largest batch. Larger ones gain nothing even at 1 ns an item, and would hold more of them.
 const LARGEST: usize = 1024;
 
-/// How long an item takes on average when the caller stops to work, and when it takes work up again: a caller that works
-/// cannot output meanwhile.
+/// How long an item takes on average when the caller stops to work, and when it takes work up again: a caller that
+/// works cannot output meanwhile.
 const LONG: f64 = 1e6;
 const SHORT: f64 = 5e5;
 

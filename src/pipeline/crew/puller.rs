@@ -1,14 +1,14 @@
 //! Pulling: from the inlet into the stock.
 //!
-//! **The puller of a blocking source keeps its items where others can reach them.** It pushes each item into a queue that
-//! any member can take it from, and puts the queue into the stock as a whole, when it holds a batch or was open for some
-//! 100 µs. No member is woken for a single item. Should `next()` block while the queue holds items, the alarm of a
-//! sleeping member puts these into the stock after a millisecond, or two.
+//! **The puller of a blocking source keeps its items where others can reach them.** It pushes each item into a queue
+//! that any member can take it from, and puts the queue into the stock as a whole, when it holds a batch or was open
+//! for some 100 µs. No member is woken for a single item. Should `next()` block while the queue holds items, the alarm
+//! of a sleeping member puts these into the stock after a millisecond, or two.
 //!
 //! A push into crossbeam's deque costs 3 ns, because only its owner pushes, and taking an item out again costs one
-//! atomic operation. A mutex around a vector costs two on the side of the puller, which bounds a run of cheap items: 32 ns
-//! an item against 15 with the deque. A lock of the state for each item, with a look at whom to wake, cost 45, and kept a
-//! second thread busy with single items. (Measured where an atomic operation takes 9 ns.)
+//! atomic operation. A mutex around a vector costs two on the side of the puller, which bounds a run of cheap items: 32
+//! ns an item against 15 with the deque. A lock of the state for each item, with a look at whom to wake, cost 45, and
+//! kept a second thread busy with single items. (Measured where an atomic operation takes 9 ns.)
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ use super::super::source::{Chunk, Feed, Kind, Pull};
 use super::super::stage::Stage;
 use super::members::Members;
 use super::section::{BatchOf, LoadOf, Pulled, Section};
-use super::state::Quota;
+use super::step::Quota;
 use super::supply::Claim;
 use crate::panic;
 

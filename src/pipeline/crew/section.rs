@@ -6,13 +6,14 @@ use crossbeam::deque;
 use crossbeam::utils::CachePadded;
 use parking_lot::Mutex;
 
+use super::super::Settings;
 use super::super::source::{Chunk, Feed, Kind, Stock};
 use super::super::stage::Stage;
-use super::super::Settings;
 use super::pace;
 use super::piece::Piece;
 use super::signal::Signal;
-use super::state::{Plan, State, Worked};
+use super::state::State;
+use super::step::{Plan, Worked};
 use crate::panic::Payload;
 use crate::token::{CancelCallback, CancellationToken};
 

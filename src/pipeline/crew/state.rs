@@ -13,16 +13,16 @@
 
 use std::collections::VecDeque;
 use std::mem::size_of;
-use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use super::super::Order;
-use super::super::source::{Chunk, Kind, Stock};
+use super::super::source::{Chunk, Stock};
+use super::chunk::OpenChunk;
 use super::pace::Pace;
 use super::piece::Piece;
-use super::ring::{Offers, Ring};
+use super::ring::Ring;
 use super::roster::{Guard, Mode, Roster, Sleep, Wakes, Workers};
-use super::supply::{Claim, Rest, Supply};
+use super::step::{Answer, CallerAnswer, CallerStep, Offer, Plan, Quota, Step, Worked};
+use super::supply::{Claim, Supply};
 use super::weight::PART;
 use super::window::Window;
 use crate::panic::Payload;
@@ -43,31 +43,6 @@ pub(super) struct State<S: Stock, R, E> {
     spare: Vec<Vec<R>>,
 }
 
-/// The chunk that a puller of a blocking source fills.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct OpenChunk {
-    /// How many were opened, this one included.
-    number: u64,
-    /// The number when the guard fell asleep.
-    seen: u64,
-    /// How often the guard's alarm has rung since it was opened.
-    alarms: u8,
-}
-
-/// What a run is made with.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Plan {
-    pub(super) kind: Kind,
-    pub(super) order: Order,
-    pub(super) threads: usize,
-    /// How many workers may be started.
-    pub(super) workers: usize,
-    pub(super) window: Option<NonZeroUsize>,
-    /// How long a batch is meant to take.
-    pub(super) aim: Duration,
-    pub(super) is_caller_reserved: bool,
-}
-
 #[cfg(test)]
 impl<S, R, E> std::fmt::Debug for State<S, R, E>
 where
@@ -77,85 +52,9 @@ where
 {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let State { supply, ring, pace, window, roster, is_asked, chunk, .. } = self;
-        // Of the chunk's numbers the difference counts.
-        let OpenChunk { number, seen, alarms } = chunk;
-        let chunk = (number == seen, alarms);
+        let chunk = chunk.situation();
         write!(f, "{supply:?} {ring:?} {pace:?} {window:?} {roster:?} {is_asked} {chunk:?}")
     }
-}
-
-/// The next step of a member.
-pub(super) enum Step<B, R> {
-    /// Works the batch, into the vector.
-    Work(Claim<B>, Vec<R>),
-    /// The member pulls into the stock, then looks again.
-    Pull(Quota),
-    Sleep(Sleep),
-    /// Nothing will be left to do.
-    Leave,
-}
-
-/// How much to pull.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Quota {
-    /// How many items in all.
-    pub(super) items: usize,
-    /// How many items at most go into one chunk.
-    pub(super) chunk: usize,
-    /// The number of the chunk, for the [alarm](super::signal::Signal::rung) of a sleeping member.
-    pub(super) number: u64,
-}
-
-/// The next step of the caller.
-pub(super) enum CallerStep<B, R> {
-    /// Hands the due pieces to the sink.
-    Output,
-    As(Step<B, R>),
-    /// Ends the run, because a worker is gone.
-    Abandon,
-}
-
-/// A batch that a member has worked.
-#[cfg_attr(test, derive(Debug))]
-pub(super) struct Worked<B, R, E> {
-    /// The outputs; `None` if the batch became void.
-    pub(super) piece: Option<Piece<R, E>>,
-    pub(super) effort: Effort,
-    /// The items that were not worked.
-    pub(super) rest: Option<Rest<B>>,
-}
-
-/// How many items were worked and how long that took, for the pace to learn from.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Effort {
-    pub(super) items: usize,
-    pub(super) elapsed: Duration,
-}
-
-/// A part of the batch in a member's hands, which it offers.
-pub(super) struct Offer<'a, R, E> {
-    /// The index of the first item.
-    pub(super) first: u64,
-    /// `None` once the part has been accepted.
-    pub(super) part: Option<Piece<R, E>>,
-    pub(super) offers: &'a mut Offers,
-}
-
-/// The answer to an offer of a part.
-pub(super) enum Answer<R> {
-    /// The part is in the ring; here is a vector for the next.
-    Accepted(Vec<R>),
-    /// There is no room for it yet.
-    Wait(Sleep),
-    /// Nothing more is wanted of the batch.
-    Void,
-}
-
-/// The answer to the caller's offer of a part.
-pub(super) enum CallerAnswer<R> {
-    /// Hands the due pieces to the sink first.
-    Output,
-    As(Answer<R>),
 }
 
 /// How many pieces the caller takes at a time.
@@ -316,7 +215,7 @@ impl<S: Stock, R, E> State<S, R, E> {
     pub(super) fn put(&mut self, chunk: Chunk<S::Load>, elapsed: Duration, void: u64) -> Option<Quota> {
         let items = self.take_chunk(chunk);
         self.pace.learn_pull(items, elapsed);
-        self.open_chunk();
+        self.chunk.open();
         self.quota(void)
     }
 
@@ -327,15 +226,12 @@ impl<S: Stock, R, E> State<S, R, E> {
         items
     }
 
-    /// The alarm of a sleeping member rings. Returns the number of the chunk whose items are to be taken from the puller,
-    /// because it was open when the member fell asleep.
+    /// The alarm of a sleeping member rings. Returns the number of the chunk whose items are to be taken from the
+    /// puller, because it was open when the member fell asleep.
     pub(super) fn ring_alarm(&mut self) -> Option<u64> {
         self.is_asked = true;
-        if self.chunk.number != self.chunk.seen {
-            return None;
-        }
-        self.chunk.alarms = self.chunk.alarms.saturating_add(1);
-        Some(self.chunk.number).filter(|_| self.supply.is_pulled())
+        let is_same = self.chunk.ring();
+        (is_same && self.supply.is_pulled()).then(|| self.chunk.number())
     }
 
     /// Ends a pull.
@@ -397,8 +293,8 @@ impl<S: Stock, R, E> State<S, R, E> {
         self.roster.is_caller_alone() || !self.is_caller_reserved && !self.pace.are_items_long()
     }
 
-    /// Whether the caller has to pull from a blocking source, because no worker could be started: one item at a time, and
-    /// only while no output is due.
+    /// Whether the caller has to pull from a blocking source, because no worker could be started: one item at a time,
+    /// and only while no output is due.
     fn must_caller_pull(&self, void: u64) -> bool {
         self.roster.is_caller_alone() && self.supply.is_idle() && self.window.ahead() == 0 && !self.is_over(void)
     }
@@ -458,7 +354,7 @@ impl<S: Stock, R, E> State<S, R, E> {
     fn may_pull(&self, void: u64) -> Option<Quota> {
         let room = self.window.room(self.pace.ahead());
         let items = self.supply.may_pull(self.pace.batch(), room, void)?;
-        Some(Quota { items, chunk: self.pace.batch().min(items), number: self.chunk.number })
+        Some(Quota { items, chunk: self.pace.batch().min(items), number: self.chunk.number() })
     }
 
     /// How much the puller of a blocking source may pull in addition.
@@ -468,7 +364,7 @@ impl<S: Stock, R, E> State<S, R, E> {
         }
         let room = self.window.room(self.pace.ahead());
         let items = self.supply.may_go_on(self.pace.batch(), room, void)?;
-        Some(Quota { items, chunk: self.pace.batch().min(items), number: self.chunk.number })
+        Some(Quota { items, chunk: self.pace.batch().min(items), number: self.chunk.number() })
     }
 
     fn fills_first(&self) -> bool {
@@ -480,12 +376,8 @@ impl<S: Stock, R, E> State<S, R, E> {
             self.window.pull(quota.items);
         }
         self.supply.start_pull();
-        self.open_chunk();
-        Step::Pull(Quota { number: self.chunk.number, ..quota })
-    }
-
-    fn open_chunk(&mut self) {
-        self.chunk = OpenChunk { number: self.chunk.number + 1, alarms: 0, ..self.chunk };
+        self.chunk.open();
+        Step::Pull(Quota { number: self.chunk.number(), ..quota })
     }
 
     /// Widens the window for a member that would sleep for room, while the due item is not there.
@@ -500,17 +392,14 @@ impl<S: Stock, R, E> State<S, R, E> {
     }
 
     /// Whether a puller may hold items, and no member that sleeps has an alarm.
-    ///
-    /// After two alarms in which it has pulled nothing it waits in `next()`, and will hold back nothing: it has noticed
-    /// the alarms when it comes back.
     fn needs_guard(&self) -> bool {
-        self.roster.is_unguarded() && self.supply.is_pulled() && self.chunk.alarms < 2
+        self.roster.is_unguarded() && self.supply.is_pulled() && self.chunk.wants_guard()
     }
 
     /// How long a member sleeps.
     fn guard(&mut self, guard: Guard) -> Sleep {
-        if self.roster.is_unguarded() && self.supply.may_hold() && self.chunk.alarms < 2 {
-            self.chunk.seen = self.chunk.number;
+        if self.roster.is_unguarded() && self.supply.may_hold() && self.chunk.wants_guard() {
+            self.chunk.guard();
             self.roster.stand_guard(guard);
             return Sleep::ToAlarm;
         }

@@ -7,10 +7,10 @@
 //! window in batches follows the batch size, so it may become narrower than the items ahead; then nothing is pulled.
 //!
 //! **The default widens for an item that takes long.** Four batches a thread are 400 µs of the work of all. If the item
-//! that is due takes longer, the other members stop at the window and wait for it. So a member that would sleep for room
-//! while the due item is not there doubles the window, up to a bound. (Items of 2 ms on 16 threads, one in 500 of 200 ms:
-//! 4.7 times the plain loop by four batches, 12.6 by a window of 4096 items.) Once four windows have gone by without such
-//! a wait, the window is halved.
+//! that is due takes longer, the other members stop at the window and wait for it. So a member that would sleep for
+//! room while the due item is not there doubles the window, up to a bound. (Items of 2 ms on 16 threads, one in 500 of
+//! 200 ms: 4.7 times the plain loop by four batches, 12.6 by a window of 4096 items.) Once four windows have gone by
+//! without such a wait, the window is halved.
 
 use std::num::NonZeroUsize;
 
@@ -171,7 +171,9 @@ mod tests {
 
     #[test]
     fn a_wide_window_holds_few_large_items_and_never_fewer_than_usual() {
-        for (bytes, batch, most) in [(8, 1_000, MOST_ITEMS), (1 << 20, 4, 64), (1 << 20, 100, 800), (0, 1_000, MOST_ITEMS)] {
+        for (bytes, batch, most) in
+            [(8, 1_000, MOST_ITEMS), (1 << 20, 4, 64), (1 << 20, 100, 800), (0, 1_000, MOST_ITEMS)]
+        {
             let mut window = Window::new(2, None, bytes);
             (0..9).for_each(|_| _ = window.widen(batch));
             assert_eq!(window.room(batch), most);

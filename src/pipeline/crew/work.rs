@@ -25,7 +25,7 @@ use super::super::stage::{At, Stage};
 use super::piece::{End, Piece, lose};
 use super::section::Section;
 use super::signal::Signal;
-use super::state::{Effort, Worked};
+use super::step::{Effort, Worked};
 use super::supply::Claim;
 use super::weight::{self, PART};
 use crate::panic::{self, Unmet};
@@ -348,7 +348,11 @@ mod tests {
             signal.set_due(next);
             ControlFlow::Continue(Vec::new())
         };
-        let worked = Work { stage: &stage, local: (), signal: &signal, order: Order::Source, aim: AIM }.run(claim(100), Vec::new(), hand_over);
+        let worked = Work { stage: &stage, local: (), signal: &signal, order: Order::Source, aim: AIM }.run(
+            claim(100),
+            Vec::new(),
+            hand_over,
+        );
         let piece = worked.piece.expect("not void");
         assert!(piece.outputs.0.len() <= 12 && next > 0);
         assert_eq!((piece.first, worked.effort.items as u64), (next, next + piece.closes as u64));
@@ -371,7 +375,11 @@ mod tests {
             handed_over.fetch_add(part.outputs.0.len(), Ordering::Relaxed);
             ControlFlow::Continue(Vec::new())
         };
-        let worked = Work { stage: &stage, local: (), signal: &signal, order: Order::Source, aim: AIM }.run(claim(1), Vec::new(), hand_over);
+        let worked = Work { stage: &stage, local: (), signal: &signal, order: Order::Source, aim: AIM }.run(
+            claim(1),
+            Vec::new(),
+            hand_over,
+        );
         let piece = worked.piece.expect("not void");
         assert!(piece.end.is_none());
         assert_eq!(handed_over.into_inner() + piece.outputs.0.len(), 1_000);

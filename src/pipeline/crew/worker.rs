@@ -8,7 +8,7 @@ use super::members::Members;
 use super::ring::Offers;
 use super::roster::Sleep;
 use super::section::{BatchOf, PieceOf, Section, WorkedOf};
-use super::state::{Answer, Offer, Step};
+use super::step::{Answer, Offer, Step};
 use super::supply::Claim;
 use super::work::Work;
 

@@ -8,7 +8,7 @@ use super::super::super::source::iter::Items;
 use super::super::piece::Piece;
 use super::super::ring::Offers;
 use super::super::roster::{Sleep, Wakes};
-use super::super::state::{Quota, Worked};
+use super::super::step::{Quota, Worked};
 use super::super::supply::Rest;
 
 /// How many items a scene has at most.

@@ -6,13 +6,14 @@ use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use super::super::super::source::iter::{Items, Pulled};
 use super::super::super::Order;
+use super::super::super::source::iter::{Items, Pulled};
 use super::super::super::source::{Batch, Chunk, Kind, Stock};
 use super::super::piece::{End, Piece};
 use super::super::ring::Offers;
 use super::super::roster::{Sleep, Wakes, Workers};
-use super::super::state::{Answer, CallerAnswer, CallerStep, Effort, Offer, Plan, Quota, State, Step, Worked};
+use super::super::state::State;
+use super::super::step::{Answer, CallerAnswer, CallerStep, Effort, Offer, Plan, Quota, Step, Worked};
 use super::super::supply::Claim;
 use crate::panic::Unmet;
 
@@ -435,7 +436,8 @@ impl Sim {
                 let mut hasher = DefaultHasher::new();
                 let worked: Vec<bool> = (0..self.scene.items).map(|item| self.worked.contains(&item)).collect();
                 let Sim { state, void, members, pulled, open, is_rung, seen, .. } = self;
-                format!("{state:?} {void} {members:?} {pulled} {open:?} {is_rung} {worked:?} {seen:?}").hash(&mut hasher);
+                format!("{state:?} {void} {members:?} {pulled} {open:?} {is_rung} {worked:?} {seen:?}")
+                    .hash(&mut hasher);
                 if !met.situations.insert(hasher.finish()) {
                     return;
                 }
@@ -466,7 +468,9 @@ impl Sim {
         assert_eq!(*failed, scene.failing.is_some());
         match (scene.order, scene.failing) {
             (Order::Source, Some(item)) => assert_eq!(*seen, scene.outputs(0..item)),
-            (Order::Arrival, Some(_)) => assert!(seen.iter().all(|output| scene.outputs(0..scene.items).contains(output))),
+            (Order::Arrival, Some(_)) => {
+                assert!(seen.iter().all(|output| scene.outputs(0..scene.items).contains(output)))
+            }
             (_, None) => assert_eq!(*seen, scene.outputs(0..scene.items)),
         }
     }
