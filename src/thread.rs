@@ -12,8 +12,8 @@ use crate::panic::Payload;
 
 /// A thread to be started, which is called `name#index`.
 ///
-/// Linux shows the first 15 bytes of that in `/proc` and in debuggers. A NUL, which no thread name can hold, becomes the
-/// replacement character.
+/// Linux shows the first 15 bytes of that in `/proc` and in debuggers. A NUL, which no thread name can hold, becomes
+/// the replacement character.
 #[derive(Clone, Copy)]
 pub(crate) struct Spec<'a> {
     pub(crate) name: &'a str,

@@ -1,5 +1,7 @@
 #![doc = include_str!("crew/README.md")]
 
+#[cfg(test)]
+mod counts;
 mod piece;
 mod weight;
 
@@ -14,6 +16,7 @@ mod step;
 
 mod state;
 
+mod held;
 mod section;
 mod signal;
 mod work;

@@ -27,8 +27,8 @@ impl OpenChunk {
 
     /// Whether a guard would find something, now or later.
     ///
-    /// After two alarms the puller waits in `next()`, and will hold nothing back: it has noticed the alarms when it comes
-    /// back.
+    /// After two alarms the puller waits in `next()`, and will hold nothing back: it has noticed the alarms when it
+    /// comes back.
     pub(super) fn wants_guard(&self) -> bool {
         self.alarms < 2
     }
@@ -39,12 +39,14 @@ impl OpenChunk {
     }
 
     /// The guard's alarm rings. Returns whether the chunk was open when it fell asleep.
-    pub(super) fn ring(&mut self) -> bool {
+    ///
+    /// Where no puller is at work, there is nothing to guard before the next chunk.
+    pub(super) fn ring(&mut self, is_pulled: bool) -> bool {
         let is_same = self.number == self.seen;
         if is_same {
-            self.alarms = self.alarms.saturating_add(1);
+            self.alarms = if is_pulled { self.alarms.saturating_add(1) } else { 2 };
         }
-        is_same
+        is_same && is_pulled
     }
 
     /// For the walk of the orders, to which only the difference of the numbers matters.
@@ -65,11 +67,13 @@ mod tests {
         for _ in 0..2 {
             assert!(chunk.wants_guard());
             chunk.guard();
-            assert!(chunk.ring());
+            assert!(chunk.ring(true));
         }
         assert!(!chunk.wants_guard());
         chunk.open();
         assert!(chunk.wants_guard());
+        chunk.guard();
+        assert!(!chunk.ring(false) && !chunk.wants_guard());
     }
 
     #[test]
@@ -77,7 +81,7 @@ mod tests {
         let mut chunk = OpenChunk::default();
         chunk.guard();
         chunk.open();
-        assert!(!chunk.ring());
+        assert!(!chunk.ring(true));
         assert_eq!(chunk.situation(), (false, 0));
     }
 }

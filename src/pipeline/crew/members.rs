@@ -16,6 +16,8 @@ use parking_lot::Mutex;
 
 use super::super::source::{Chunk, Feed};
 use super::super::stage::Stage;
+#[cfg(test)]
+use super::counts;
 use super::roster::{Sleep, Wakes, Workers};
 use super::section::{Inside, Section, StateOf};
 use crate::event::{Event, Ticket};
@@ -70,9 +72,23 @@ where
         let result = f(&mut inside, signal.void());
         signal.set_idle(inside.state.is_idle());
         let wakes = inside.state.wakes(signal.void());
+        #[cfg(test)]
+        self.count(&wakes);
         drop(inside);
         self.call(wakes);
         result
+    }
+
+    #[cfg(test)]
+    fn count(&self, wakes: &Wakes) {
+        let Some(counts) = &self.section.counts else { return };
+        counts::add(&counts.entries);
+        if wakes.workers != Workers::None {
+            counts::add(&counts.wakes);
+        }
+        if wakes.caller {
+            counts::add(&counts.wakes);
+        }
     }
 
     fn call(&self, wakes: Wakes) {

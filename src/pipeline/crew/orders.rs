@@ -8,6 +8,8 @@
 mod scene;
 mod sim;
 
+mod hand;
+
 use super::super::Order;
 use super::super::source::Kind;
 use scene::{ITEMS, Scene};

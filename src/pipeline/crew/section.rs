@@ -9,6 +9,8 @@ use parking_lot::Mutex;
 use super::super::Settings;
 use super::super::source::{Chunk, Feed, Kind, Stock};
 use super::super::stage::Stage;
+#[cfg(test)]
+use super::counts::Counts;
 use super::pace;
 use super::piece::Piece;
 use super::signal::Signal;
@@ -26,6 +28,8 @@ pub(in super::super) struct Section<'a, F: Feed, W: Stage<F::Item>> {
     pub(super) inside: CachePadded<Mutex<Inside<F, W>>>,
     /// The side of the source that is pulled. Its lock is never asked for while the state is locked, but the reverse.
     pub(super) inlet: Mutex<Pulled<F::Inlet, LoadOf<F>>>,
+    #[cfg(test)]
+    pub(super) counts: Option<Arc<Counts>>,
 }
 
 /// The part of a section that is locked.
@@ -90,6 +94,8 @@ impl<'a, F: Feed, W: Stage<F::Item>> Section<'a, F, W> {
             signal: Signal::new(),
             inside: CachePadded::new(Mutex::new(Inside { state: State::new(&plan, stock), open })),
             inlet: Mutex::new(Pulled { inlet, ended: false, chunk }),
+            #[cfg(test)]
+            counts: Counts::watched(),
         }
     }
 

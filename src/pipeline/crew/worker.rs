@@ -4,6 +4,8 @@ use std::ops::ControlFlow;
 
 use super::super::source::Feed;
 use super::super::stage::Stage;
+#[cfg(test)]
+use super::counts;
 use super::members::Members;
 use super::ring::Offers;
 use super::roster::Sleep;
@@ -64,6 +66,10 @@ where
 
     fn work(&mut self, claim: Claim<BatchOf<F>>, outputs: Vec<W::Output>) {
         let members = &self.members;
+        #[cfg(test)]
+        if let Some(counts) = &members.section.counts {
+            counts::add(&counts.batches);
+        }
         let mut offers = Offers::default();
         self.worked = Some(self.work.run(claim, outputs, |part| hand_over(members, part, &mut offers)));
     }

@@ -3,23 +3,19 @@
 use std::collections::{HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::num::NonZeroUsize;
-use std::ops::ControlFlow;
 use std::time::Duration;
 
 use super::super::super::Order;
 use super::super::super::source::iter::{Items, Pulled};
-use super::super::super::source::{Batch, Chunk, Kind, Stock};
-use super::super::piece::{End, Piece};
-use super::super::ring::Offers;
+use super::super::super::source::{Chunk, Kind, Stock};
+use super::super::piece::Piece;
 use super::super::roster::{Sleep, Wakes, Workers};
 use super::super::state::State;
-use super::super::step::{Answer, CallerAnswer, CallerStep, Effort, Offer, Plan, Quota, Step, Worked};
-use super::super::supply::Claim;
-use crate::panic::Unmet;
+use super::super::step::{CallerStep, Plan, Quota, Step};
 
-use super::scene::{Event, Hand, Member, Place, Scene};
+use super::scene::{Event, Member, Place, Scene};
 
-const CALLER: usize = 0;
+pub(super) const CALLER: usize = 0;
 
 /// The situations that a walk has met.
 #[derive(Default)]
@@ -32,17 +28,17 @@ pub(super) struct Met {
 
 /// A run under way.
 pub(super) struct Sim {
-    scene: Scene,
+    pub(super) scene: Scene,
     state: State<Pulled<u64>, u64, ()>,
-    void: u64,
-    members: Vec<Member>,
+    pub(super) void: u64,
+    pub(super) members: Vec<Member>,
     pulled: u64,
     /// The items in the hands of the puller of a blocking source, and whether it has to put them into the stock.
     open: Vec<u64>,
     is_rung: bool,
     /// The source has told the crew that it has no more items.
     ended: bool,
-    worked: HashSet<u64>,
+    pub(super) worked: HashSet<u64>,
     seen: Vec<u64>,
     failed: bool,
     /// The choices that the walk makes, and how many there were at each.
@@ -95,7 +91,7 @@ impl Sim {
         }
     }
 
-    fn choose(&mut self, of: usize) -> usize {
+    pub(super) fn choose(&mut self, of: usize) -> usize {
         if of == 1 {
             return 0;
         }
@@ -106,7 +102,11 @@ impl Sim {
         self.path[self.at - 1].0
     }
 
-    fn enter<T>(&mut self, me: usize, f: impl FnOnce(&mut State<Pulled<u64>, u64, ()>, u64, &mut Member) -> T) -> T {
+    pub(super) fn enter<T>(
+        &mut self,
+        me: usize,
+        f: impl FnOnce(&mut State<Pulled<u64>, u64, ()>, u64, &mut Member) -> T,
+    ) -> T {
         let result = f(&mut self.state, self.void, &mut self.members[me]);
         self.members[me].wakes = self.state.wakes(self.void);
         result
@@ -262,7 +262,7 @@ impl Sim {
         self.members[me].place = Place::Pulls(Quota { number: 0, ..quota });
     }
 
-    fn sleep(&mut self, me: usize, sleep: Sleep) {
+    pub(super) fn sleep(&mut self, me: usize, sleep: Sleep) {
         let member = &mut self.members[me];
         if !member.is_stale {
             member.place = Place::Sleeps(member.ticket, sleep);
@@ -290,95 +290,6 @@ impl Sim {
         assert!(others == Wakes::NONE || self.scene.workers > 0, "a caller that is alone has woken others");
         self.members[CALLER].wakes = Wakes { workers: Workers::All, caller: true, for_parts: true };
         self.members[CALLER].place = Place::Left;
-    }
-
-    fn take_in_hand(&mut self, me: usize, claim: Claim<Items<u64>>) {
-        let Claim { first, mut batch, items } = claim;
-        let worked = if items > 1 && self.choose(2) == 1 { 1 } else { items };
-        let mut taken = Vec::new();
-        let _ = batch.run(worked, |item| {
-            taken.push(item);
-            ControlFlow::<()>::Continue(())
-        });
-        assert_eq!((taken.len(), taken[0]), (worked, first), "a claim has the items it says");
-        let rest = (items > worked).then_some((batch, items - worked));
-        let piece = Piece { first, part: 0, outputs: Unmet(Vec::new()), closes: 0, weight: 0, end: None };
-        let offers = Offers::default();
-        let hand = Hand { items: taken, done: 0, rest, piece, part: None, is_offering: false, offers };
-        self.members[me].hand = Some(hand);
-        self.members[me].place = Place::Works;
-    }
-
-    /// Works until a part is to be offered, or to the end of the batch.
-    fn work(&mut self, me: usize) {
-        let mut hand = self.members[me].hand.take().expect("a batch");
-        while hand.done < hand.items.len() && hand.piece.end.is_none() {
-            let item = hand.items[hand.done];
-            let is_begun = hand.piece.part > 0 && hand.piece.first == item && hand.piece.outputs.0.is_empty();
-            if item >= self.void {
-                return self.give_up(me);
-            }
-            if is_begun {
-                hand.piece.outputs.0.push(10 * item + 1);
-            } else {
-                assert!(self.worked.insert(item), "item {item} is worked twice");
-                if self.scene.failing == Some(item) {
-                    hand.piece.end = Some(End::Error(()));
-                } else {
-                    hand.piece.outputs.0.push(10 * item);
-                    if self.scene.has_two(item) {
-                        let next = Piece { first: item, part: hand.piece.part + 1, ..empty() };
-                        let part = std::mem::replace(&mut hand.piece, next);
-                        hand.part = Some(Piece { weight: usize::MAX / 4, ..part });
-                        hand.is_offering = true;
-                        self.members[me].hand = Some(hand);
-                        return;
-                    }
-                }
-            }
-            hand.piece.closes += 1;
-            hand.done += 1;
-        }
-        let Hand { piece, rest, .. } = hand;
-        let effort = Effort { items: piece.closes, elapsed: Duration::from_micros(30) };
-        if piece.end.is_some() {
-            let behind = if self.scene.order == Order::Source { piece.first + piece.closes as u64 } else { 0 };
-            self.members[me].place = Place::Voids(behind);
-        }
-        let rest = if piece.end.is_some() { None } else { rest };
-        self.members[me].worked = Some(Worked { piece: Some(piece), effort, rest });
-    }
-
-    fn give_up(&mut self, me: usize) {
-        let effort = Effort { items: 0, elapsed: Duration::ZERO };
-        self.members[me].worked = Some(Worked { piece: None, effort, rest: None });
-    }
-
-    fn offer(&mut self, me: usize) {
-        let mut hand = self.members[me].hand.take().expect("a batch");
-        let first = hand.items[0].max(hand.part.as_ref().map_or(0, |part| part.first));
-        let mut due = VecDeque::new();
-        let Hand { part, offers, .. } = &mut hand;
-        let mut offer = Offer { first, part: part.take(), offers };
-        let answer = if me == CALLER {
-            self.enter(me, |state, void, member| {
-                member.taken.drain(..).for_each(|piece| state.close((piece, Duration::ZERO)));
-                state.caller_offers(&mut offer, &mut due, void)
-            })
-        } else {
-            CallerAnswer::As(self.enter(me, |state, void, _| state.worker_offers(&mut offer, void)))
-        };
-        hand.part = offer.part;
-        match answer {
-            CallerAnswer::Output => self.members[me].place = Place::Outputs(due),
-            CallerAnswer::As(Answer::Accepted(_)) => {
-                hand.is_offering = false;
-                self.members[me].place = Place::Works;
-            }
-            CallerAnswer::As(Answer::Wait(sleep)) => self.sleep(me, sleep),
-            CallerAnswer::As(Answer::Void) => return self.give_up(me),
-        }
-        self.members[me].hand = Some(hand);
     }
 
     fn pull(&mut self, me: usize, quota: Quota) {
@@ -469,13 +380,9 @@ impl Sim {
         match (scene.order, scene.failing) {
             (Order::Source, Some(item)) => assert_eq!(*seen, scene.outputs(0..item)),
             (Order::Arrival, Some(_)) => {
-                assert!(seen.iter().all(|output| scene.outputs(0..scene.items).contains(output)))
+                assert!(seen.iter().all(|output| scene.outputs(0..scene.items).contains(output)));
             }
             (_, None) => assert_eq!(*seen, scene.outputs(0..scene.items)),
         }
     }
-}
-
-fn empty() -> Piece<u64, ()> {
-    Piece { first: 0, part: 0, outputs: Unmet(Vec::new()), closes: 0, weight: 0, end: None }
 }

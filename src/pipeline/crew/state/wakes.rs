@@ -1,0 +1,50 @@
+//! Whom to wake when the state has changed. The README of the crew has the proof that no wake is lost.
+
+use super::super::super::source::Stock;
+use super::super::roster::{Mode, Wakes, Workers};
+use super::State;
+
+impl<S: Stock, R, E> State<S, R, E> {
+    /// Whether a member sleeps, or could be started, that would take a rest that is handed back.
+    ///
+    /// If all there is no room because the caller is late, smaller batches would only cost it more.
+    pub(in super::super) fn is_idle(&self) -> bool {
+        (self.roster.has_sleeper() || self.roster.can_start())
+            && !(self.ring.is_ready() && self.window.room(self.pace.ahead()) == 0)
+    }
+
+    /// Chooses the members to wake, now that the state may have changed.
+    ///
+    /// One worker at a time: when it leaves the state in turn, it wakes the next, if there is more to do. But all of
+    /// them when the run is over. (The caller wakes them too when it has left its loop, but its sink may take long.)
+    pub(in super::super) fn wakes(&mut self, void: u64) -> Wakes {
+        let for_parts = self.roster.wake_for_parts();
+        if !self.roster.has_sleeper() && !self.roster.can_start() {
+            return Wakes { for_parts, ..Wakes::NONE };
+        }
+        let can_claim = self.can_claim(void);
+        let does_caller_claim = can_claim && self.roster.caller == Mode::Asleep && self.does_caller_work();
+        let can_pull = self.may_pull(void).is_some();
+        let is_guard_wanted =
+            self.needs_guard() && self.roster.caller == Mode::Awake && self.roster.has_worker_asleep();
+        let workers = if self.is_over(void) {
+            self.roster.dismiss()
+        } else if can_claim && !does_caller_claim || can_pull || is_guard_wanted {
+            self.roster.call_one()
+        } else {
+            Workers::None
+        };
+        let caller_can_go_on = self.ring.is_ready()
+            || self.is_complete()
+            || does_caller_claim
+            || self.needs_guard()
+            || self.must_caller_pull(void);
+        let caller = caller_can_go_on && self.roster.wake_caller();
+        Wakes { workers, caller, for_parts }
+    }
+
+    /// Whether a puller may hold items, and no member that sleeps has an alarm.
+    fn needs_guard(&self) -> bool {
+        self.roster.is_unguarded() && self.supply.is_pulled() && self.chunk.wants_guard()
+    }
+}
