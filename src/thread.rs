@@ -10,33 +10,45 @@ use std::time::{Duration, Instant};
 
 use crate::panic::Payload;
 
-/// Starts the thread `name#index`, with a stack of `stack` bytes, or of std's size.
+/// A thread to be started, which is called `name#index`.
 ///
-/// Linux shows the first 15 bytes of the name in `/proc` and in debuggers. A NUL, which no thread name can hold,
-/// becomes the replacement character.
+/// Linux shows the first 15 bytes of that in `/proc` and in debuggers. A
+/// NUL, which no thread name can hold, becomes the replacement character.
+#[derive(Clone, Copy)]
+pub(crate) struct Spec<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) index: usize,
+    /// The size of the stack, in bytes, if it is not to be std's.
+    pub(crate) stack: Option<usize>,
+}
+
+impl Spec<'_> {
+    fn builder(self) -> Builder {
+        let builder = Builder::new().name(format!("{}#{}", self.name, self.index).replace('\0', "\u{fffd}"));
+        match self.stack {
+            Some(bytes) => builder.stack_size(bytes),
+            None => builder,
+        }
+    }
+}
+
+/// Starts a thread that calls `f`.
 pub(crate) fn spawn<'scope, F, T>(
     scope: &'scope Scope<'scope, '_>,
-    name: &str,
-    index: usize,
-    stack: Option<usize>,
+    spec: Spec<'_>,
     f: F,
 ) -> io::Result<ScopedJoinHandle<'scope, T>>
 where
     F: FnOnce() -> T + Send + 'scope,
     T: Send + 'scope,
 {
-    let builder = Builder::new().name(format!("{name}#{index}").replace('\0', "\u{fffd}"));
-    let builder = match stack {
-        Some(bytes) => builder.stack_size(bytes),
-        None => builder,
-    };
     let lineage = lineage();
     let begin = move || {
         LINEAGE.set(lineage);
         f()
     };
     #[allow(clippy::disallowed_methods, reason = "this is the one place")]
-    builder.spawn_scoped(scope, begin)
+    spec.builder().spawn_scoped(scope, begin)
 }
 
 thread_local!(static LINEAGE: Cell<u64> = const { Cell::new(0) });
@@ -66,9 +78,7 @@ pub(crate) fn begin_lineage() {
 pub(crate) trait Starter<'scope>: Sync {
     fn start(
         &'scope self,
-        name: &str,
-        index: usize,
-        stack: Option<usize>,
+        spec: Spec<'_>,
         f: Box<dyn FnOnce() + Send + 'scope>,
     ) -> io::Result<ScopedJoinHandle<'scope, ()>>;
 }
@@ -76,12 +86,10 @@ pub(crate) trait Starter<'scope>: Sync {
 impl<'scope> Starter<'scope> for Scope<'scope, '_> {
     fn start(
         &'scope self,
-        name: &str,
-        index: usize,
-        stack: Option<usize>,
+        spec: Spec<'_>,
         f: Box<dyn FnOnce() + Send + 'scope>,
     ) -> io::Result<ScopedJoinHandle<'scope, ()>> {
-        spawn(self, name, index, stack, f)
+        spawn(self, spec, f)
     }
 }
 

@@ -17,7 +17,7 @@ use super::stage::Stage;
 use super::stop::{Refused, Stop};
 use super::{Order, Settings};
 use crate::panic::{self, Guarded, Panics};
-use crate::thread;
+use crate::thread::{self, Spec};
 use crate::token::CancellationToken;
 
 /// A run, for a source to be opened with.
@@ -101,7 +101,8 @@ impl<W, A, K> Run<'_, W, A, K> {
         let watch = section.observe(token);
         let (exit, state, dropped) = thread::scope(|scope| {
             let name = settings.name.as_deref().unwrap_or("pipeline");
-            let start = |index| thread::spawn(scope, name, index, settings.stack, || Worker::new(&section).run());
+            let spec = |index| Spec { name, index, stack: settings.stack };
+            let start = |index| thread::spawn(scope, spec(index), || Worker::new(&section).run());
             // Fewer threads do the same work.
             let handles: Vec<_> = (1..=workers).map_while(|index| start(index).ok()).collect();
             let sink_output = |output| sink(&mut state, output);

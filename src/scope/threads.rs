@@ -6,7 +6,7 @@ use std::thread::ScopedJoinHandle;
 use parking_lot::Mutex;
 
 use crate::error::{CancelReason, Cancelled};
-use crate::thread::Starter;
+use crate::thread::{Spec, Starter};
 
 /// The threads of a scope that have not been joined yet.
 ///
@@ -40,7 +40,8 @@ impl<'scope> Threads<'scope> {
         f: impl FnOnce() + Send + 'scope,
     ) -> Result<ScopedJoinHandle<'scope, ()>, Cancelled> {
         let refused = Cancelled::new(CancelReason::Other("the system refused to start a thread"));
-        self.starter.start(name, index, self.stack, Box::new(f)).map_err(|_| refused)
+        let spec = Spec { name, index, stack: self.stack };
+        self.starter.start(spec, Box::new(f)).map_err(|_| refused)
     }
 
     /// Takes any thread, to be joined.
