@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::vec;
 
 use crate::error::{CancelReason, Cancelled};
@@ -248,6 +249,20 @@ impl<E: fmt::Display> fmt::Display for Failures<E> {
 }
 
 impl<E: fmt::Debug + fmt::Display> std::error::Error for Failures<E> {}
+
+/// How many failures a run lists, and how many it bears.
+#[derive(Clone, Copy)]
+pub(crate) struct Bounds {
+    /// How many failures of each kind are kept in the list.
+    pub(crate) kept: usize,
+    /// How many failures stop the run, if any number does.
+    pub(crate) fail_after: Option<NonZeroUsize>,
+}
+
+impl Bounds {
+    /// The bounds of a run for which the program sets none.
+    pub(crate) const DEFAULT: Bounds = Bounds { kept: 1_000, fail_after: None };
+}
 
 /// A [`Failures`] in the making, whose length is bounded.
 pub(crate) struct Listing<E> {

@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use super::progress::{Count, Progress};
+use crate::failures::Bounds;
 
 /// The switches of a parallel map: how many items run at once, which [`Progress`] counts them, which failures are kept.
 ///
@@ -32,17 +33,13 @@ use super::progress::{Count, Progress};
 pub struct ParBuilder<'a> {
     pub(super) limit: Option<NonZeroUsize>,
     progress: Option<&'a Progress>,
-    pub(super) failures: usize,
-    pub(super) fail_after: Option<NonZeroUsize>,
+    pub(super) bounds: Bounds,
     pub(super) name: Arc<str>,
     label: Option<&'a Label<'a>>,
 }
 
 /// Gives the item of an index the name that the program has for it.
 type Label<'a> = dyn Fn(usize) -> String + Sync + 'a;
-
-/// How many failures are kept by default.
-const FAILURES: usize = 1_000;
 
 impl Default for ParBuilder<'_> {
     fn default() -> Self {
@@ -53,14 +50,7 @@ impl Default for ParBuilder<'_> {
 impl<'a> ParBuilder<'a> {
     /// Returns a builder without a limit and without a progress count, which keeps 1000 failures.
     pub fn new() -> Self {
-        ParBuilder {
-            limit: None,
-            progress: None,
-            failures: FAILURES,
-            fail_after: None,
-            name: "item".into(),
-            label: None,
-        }
+        ParBuilder { limit: None, progress: None, bounds: Bounds::DEFAULT, name: "item".into(), label: None }
     }
 
     /// Lets at most `items` of this call run at once.
@@ -96,7 +86,7 @@ impl<'a> ParBuilder<'a> {
     ///
     /// The others are [counted](crate::Failures::omitted). The default is 1000.
     pub fn failures(mut self, most: usize) -> Self {
-        self.failures = most;
+        self.bounds.kept = most;
         self
     }
 
@@ -128,7 +118,7 @@ impl<'a> ParBuilder<'a> {
         let Some(failures) = NonZeroUsize::new(failures) else {
             panic!("ParBuilder::fail_after(0): no item could ever run; 1 stops at the first failure");
         };
-        self.fail_after = Some(failures);
+        self.bounds.fail_after = Some(failures);
         self
     }
 
@@ -178,8 +168,8 @@ impl fmt::Debug for ParBuilder<'_> {
         f.debug_struct("ParBuilder")
             .field("limit", &self.limit)
             .field("progress", &self.progress)
-            .field("failures", &self.failures)
-            .field("fail_after", &self.fail_after)
+            .field("failures", &self.bounds.kept)
+            .field("fail_after", &self.bounds.fail_after)
             .field("name", &self.name)
             .field("label", &self.label.is_some())
             .finish()

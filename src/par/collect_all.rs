@@ -13,7 +13,7 @@ use super::builder::ParBuilder;
 use super::call::{Call, Stop};
 use crate::error::CancelReason;
 use crate::failure::{Failure, Panic};
-use crate::failures::{Failures, Listing};
+use crate::failures::{Bounds, Failures, Listing};
 use crate::panic;
 use crate::token::CancellationToken;
 
@@ -81,7 +81,7 @@ impl ParBuilder<'_> {
         let items = items.into_par_iter();
         let (len, ended) = (items.len(), AtomicUsize::new(0));
         let call = Call::new(token, len);
-        let failed = Mutex::new(Failed::new(self.failures, self.fail_after));
+        let failed = Mutex::new(Failed::new(self.bounds));
         let fail = |index, failure: Failure<E>, after: Option<CancelReason>| {
             let mut failed = failed.lock();
             let lost = failed.keep(index, failure, after);
@@ -156,8 +156,8 @@ struct Failed<E> {
 }
 
 impl<E> Failed<E> {
-    fn new(most: usize, fail_after: Option<NonZeroUsize>) -> Self {
-        Failed { listing: Listing::new(most), fail_after, first: BTreeSet::new(), cancelled: Vec::new() }
+    fn new(Bounds { kept, fail_after }: Bounds) -> Self {
+        Failed { listing: Listing::new(kept), fail_after, first: BTreeSet::new(), cancelled: Vec::new() }
     }
 
     /// Lists a failure; returns the one that the list has no room for.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use crate::failures::Bounds;
 use crate::hooks::Hooks;
 
 /// A scope with more options than [`scope`](crate::scope()) has: a limit, other policies, names, stacks, hooks.
@@ -39,15 +40,11 @@ use crate::hooks::Hooks;
 pub struct ScopeBuilder<'env> {
     pub(super) limit: Option<NonZeroUsize>,
     pub(super) queue: Option<usize>,
-    pub(super) failures: usize,
-    pub(super) fail_after: Option<NonZeroUsize>,
+    pub(super) bounds: Bounds,
     pub(super) name: Option<Arc<str>>,
     pub(super) stack: Option<usize>,
     pub(super) hooks: Option<&'env dyn Hooks>,
 }
-
-/// How many failures are kept by default.
-const FAILURES: usize = 1_000;
 
 impl Default for ScopeBuilder<'_> {
     fn default() -> Self {
@@ -58,15 +55,7 @@ impl Default for ScopeBuilder<'_> {
 impl<'env> ScopeBuilder<'env> {
     /// Returns the builder of a scope without a limit, with tasks named `task`.
     pub fn new() -> Self {
-        ScopeBuilder {
-            limit: None,
-            queue: None,
-            failures: FAILURES,
-            fail_after: None,
-            name: None,
-            stack: None,
-            hooks: None,
-        }
+        ScopeBuilder { limit: None, queue: None, bounds: Bounds::DEFAULT, name: None, stack: None, hooks: None }
     }
 
     /// Lets at most `threads` tasks run at once, on as many threads.
@@ -110,7 +99,7 @@ impl<'env> ScopeBuilder<'env> {
     ///
     /// The others are [counted](crate::Failures::omitted). The default is 1000.
     pub fn failures(mut self, most: usize) -> Self {
-        self.failures = most;
+        self.bounds.kept = most;
         self
     }
 
@@ -149,7 +138,7 @@ impl<'env> ScopeBuilder<'env> {
         let Some(failures) = NonZeroUsize::new(failures) else {
             panic!("ScopeBuilder::fail_after(0): no task could ever run; 1 stops at the first failure");
         };
-        self.fail_after = Some(failures);
+        self.bounds.fail_after = Some(failures);
         self
     }
 
@@ -182,8 +171,8 @@ impl fmt::Debug for ScopeBuilder<'_> {
         f.debug_struct("ScopeBuilder")
             .field("limit", &self.limit)
             .field("queue", &self.queue)
-            .field("failures", &self.failures)
-            .field("fail_after", &self.fail_after)
+            .field("failures", &self.bounds.kept)
+            .field("fail_after", &self.bounds.fail_after)
             .field("name", &self.name)
             .field("stack", &self.stack)
             .field("hooks", &self.hooks.is_some())

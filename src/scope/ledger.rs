@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 
 use crate::error::{CancelReason, Cancelled};
 use crate::failure::{Failure, Panic};
-use crate::failures::Listing;
+use crate::failures::{Bounds, Listing};
 use crate::panic;
 
 /// Where a scope records failures.
@@ -198,9 +198,8 @@ pub(super) struct Listed<E> {
 }
 
 impl<E> FailureList<E> {
-    /// `most` bounds how many failures are kept.
-    pub(super) fn new(on_body_failure: OnBodyFailure, fail_after: Option<NonZeroUsize>, most: usize) -> Self {
-        let listed = Mutex::new(Listed { body: None, tasks: Listing::new(most) });
+    pub(super) fn new(on_body_failure: OnBodyFailure, Bounds { kept, fail_after }: Bounds) -> Self {
+        let listed = Mutex::new(Listed { body: None, tasks: Listing::new(kept) });
         FailureList { on_body_failure, fail_after, failed: AtomicUsize::new(0), listed }
     }
 

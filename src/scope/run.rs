@@ -223,7 +223,7 @@ impl<'env> ScopeBuilder<'env> {
         F: for<'scope> FnOnce(&Scope<'scope, 'env, E, KeepGoing>) -> Result<T, E>,
         E: From<Cancelled> + Send + 'env,
     {
-        let ledger = FailureList::new(on_body_failure, self.fail_after, self.failures);
+        let ledger = FailureList::new(on_body_failure, self.bounds);
         (self.launch(token, &ledger, body), ledger.into_inner())
     }
 
