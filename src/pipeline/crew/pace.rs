@@ -1,5 +1,8 @@
 //! [`Pace`]: how many items make a batch.
 //!
+//! This is the wish. A claim takes less towards the end of data, where the window has less room, or of a rest that was
+//! handed back (`Supply::claim`). And a member hands the rest of a batch back that takes too long (`Work::run`).
+//!
 //! Invariant: `1 <= batch <= largest`. A batch grows at most twofold at a time, and shrinks at once.
 
 use std::num::NonZeroUsize;
