@@ -31,9 +31,9 @@ mod error;
 mod id;
 mod policy;
 
-mod pace;
 mod queue;
 mod threads;
+mod turn;
 
 mod ledger;
 mod limit;

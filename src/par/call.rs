@@ -4,6 +4,9 @@
 //! *skipped* if it is never started, because an earlier item has failed or the token is cancelled. A call *stops* if it
 //! ends without its outputs: [`Stop`] says why.
 //!
+//! An item before the earliest failure is never skipped, unless the token is cancelled. So the
+//! failure that is left when all jobs have ended is the one that the plain loop would meet first.
+//!
 //! A source of the wrong length is a panic. rayon's sources promise a number of items, and each part of them does. A
 //! job notes that its part ended early or late, and moves no output to another place. The call panics if nothing else
 //! has stopped it.

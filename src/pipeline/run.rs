@@ -1,10 +1,11 @@
 //! [`Run`]: which loop a pipeline gets, its threads, and how it ends.
 //!
-//! **Items that the plain loop would not have met count for nothing**, their `Drop` included: items
-//! behind the end, pulled or data, their outputs, and the errors and payloads that lose. They are dropped
-//! one by one, each caught (`panic::Unmet`), because two that panic together abort. So an error stays
-//! that error, at every number of threads. The loop does meet the `Drop` of the sink, of the state or the
-//! vector it fills, and of the source: the first of these that panics is resumed, in this order, behind a
+//! **Items that the plain loop would not have met count for nothing**, their `Drop` included: items behind
+//! the end, pulled or data, their outputs, and the errors and payloads that lose. The member that holds a
+//! batch drops the void items in it (`Work::run`), and the calling thread drops the rest at the end
+//! ([`settle`]): one by one, each caught (`panic::Unmet`), because two that panic together abort. So an error
+//! stays that error, at every number of threads. The loop does meet the `Drop` of the sink, of the state or
+//! the vector it fills, and of the source: the first of these that panics is resumed, in this order, behind a
 //! panic of the run itself. Items that an iterator of the user's still owns are the iterator's to drop.
 //!
 //! **The sink is dropped before the workers are joined.** A source that waits for the other
@@ -130,7 +131,12 @@ impl<W, A, K> Run<'_, W, A, K> {
     }
 }
 
-/// Decides how a run ends, all threads being joined: a panic before an error, the earlier before the later.
+/// Decides how a run ends, when all threads are joined.
+///
+/// The failure that ended the caller's loop hides those of later items. A cancellation hides none, unless the sink
+/// itself cancelled, because it may be their echo: then the first panic of the remaining pieces and of the source
+/// counts, or else the first error of the pieces is the result. A panic of a `Drop` counts in any case, be it of the
+/// sink, of its state or of the source. The first of the panics that count is resumed, in place of any error.
 fn settle<R, S, E, A>(
     exit: Exit<S, E>,
     state: Option<A>,
@@ -138,8 +144,6 @@ fn settle<R, S, E, A>(
     remains: Remains<impl Iterator<Item = Piece<R, S>>, impl Sized>,
 ) -> Result<A, Stop<S, E>> {
     let mut panics = Panics::default();
-    // An error hides the failures behind it. A cancellation that is not the sink's hides none, because it may be their
-    // echo.
     let (mut result, hides) = match exit {
         Exit::Complete => (Ok(state), false),
         Exit::Cancelled => (Err(Stop::Cancelled), false),

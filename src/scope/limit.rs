@@ -1,27 +1,23 @@
 //! [`Limit`]: the threads and the queue of a scope with a limit.
 //!
-//! Tasks go into one queue for all threads, under one lock, which also guards the count of sleepers. So sleeping
-//! and waking are simple, but for these points, which the code cites by number. A thread takes its share of the
-//! queue at a time, into a deque of its own. It pops from the deque without the lock, and a thread that finds the
-//! queue empty steals from it.
+//! Tasks go into one [`Queue`] for all threads, under one lock. A thread takes its share of the queue at a time, into a
+//! deque of its own. It pops from the deque without the lock, and a thread that finds the queue empty steals from it.
+//! The head of `queue.rs` says which thread is called for a task, and when the threads leave.
 //!
-//! 1. A task is added to the queue or to a deque under the lock, and the thread that adds it then
-//!    [calls](super::queue::Queue::call) another. So a thread that finds the queue and all deques empty under the
-//!    lock may fall asleep.
-//! 2. One sleeper is called at a time, and none while a thread is searching or is about to. A searching thread finds
-//!    the tasks there are, and calls the next thread if it leaves any.
-//! 3. The body waits for room. It sets `full`, and counts the tasks once more after a fence. A thread that pops a
-//!    task, by a sequentially consistent operation of the deque or under the lock, then looks at `full`. So does a
-//!    thread that becomes free, under the lock.
-//! 4. The queue is drained when the body has returned and all threads sleep. If a task were left, the thread
-//!    holding it would be awake.
+//! **The body waits for room.** It sets `full`, and counts the tasks once more after a fence. A thread that pops a
+//! task, by a sequentially consistent operation of the deque or under the lock, then looks at `full`. So does a
+//! thread that becomes free, under the lock.
+//!
+//! **Threads without a task sleep, and observe no token.** The scope wakes one
+//! for a task, and all when the queue is drained. After a cancel the tasks in the
+//! queue are skipped, so it is drained once the body and the tasks in hand end.
 //!
 //! A lock-free queue with a protocol of fences for the sleepers came first. It was not faster: with crossbeam's
 //! `Injector` a trivial task cost more than twice as much, because the injector takes as many atomic operations as
 //! a lock that is free, and hands out smaller shares. A trivial task costs 110 ns where its work is nothing. Most
 //! of that is the travel of its cache lines from the core that spawns to the core that runs. So three things
 //! matter: a task has few lines, few of them are shared by chance, and a thread takes many tasks in one turn. See
-//! the heads of `pace.rs` and of `job.rs`.
+//! the heads of `turn.rs` and of `job.rs`.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -32,8 +28,8 @@ use crossbeam::utils::{Backoff, CachePadded};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::id::TASK;
-use super::pace::Pace;
 use super::queue::{Call, Queue};
+use super::turn::Turn;
 use crate::error::Cancelled;
 use crate::event::Event;
 use crate::thread;
@@ -51,6 +47,9 @@ pub(super) trait Host<J> {
     fn token(&self) -> &CancellationToken;
 
     /// Starts a thread that calls [`Limit::work`].
+    ///
+    /// If the system refuses the thread, the error is a [`Cancelled`]
+    /// whose reason says so, because a spawn has no other error to return.
     fn start_thread(&self, name: &str, index: usize) -> Result<(), Cancelled>;
 
     /// Runs a task. Does not panic.
@@ -133,7 +132,7 @@ impl<J> Limit<J> {
 
     /// Wakes the body, if it waits for room.
     fn tell_room(&self) {
-        // Pairs with the fence in `wait_for_room` (3).
+        // Pairs with the fence in `wait_for_room`.
         if self.full.load(Ordering::SeqCst) && self.full.swap(false, Ordering::SeqCst) {
             self.emptied.notify_all();
         }
@@ -148,7 +147,7 @@ impl<J> Limit<J> {
     /// Makes sure that there is a thread, and room for a task. Only the body waits for room, or is refused.
     pub(super) fn admit(&self, host: &impl Host<J>, spawner: Spawner, if_full: IfFull) -> Result<Admission, Cancelled> {
         // Relaxed: the queue is there before any thread. If no thread has begun and none is to be called, another
-        // spawn is starting the first.
+        // spawn is starting the first. This one spins meanwhile, which is the time of one start.
         while !self.begun.load(Ordering::Relaxed) {
             let call = self.queue.lock().call_first();
             self.answer(host, call)?;
@@ -191,7 +190,7 @@ impl<J> Limit<J> {
         loop {
             let ticket = self.emptied.ticket();
             self.full.store(true, Ordering::SeqCst);
-            // Pairs with the load in `tell_room` (3).
+            // Pairs with the load in `tell_room`.
             fence(Ordering::SeqCst);
             // `full` stays set, because another thread of the body may wait too.
             if self.take_room() {
@@ -238,8 +237,8 @@ impl<J> Limit<J> {
         thread::begin_lineage();
         let own = Worker::new_fifo();
         self.queue.lock().thread_started(&own);
-        let mut pace = Pace::default();
-        while let Some(task) = own.pop().or_else(|| self.search(host, &own, &mut pace)) {
+        let mut turn = Turn::default();
+        while let Some(task) = own.pop().or_else(|| self.search(host, &own, &mut turn)) {
             self.tell_room();
             host.run(task);
         }
@@ -248,15 +247,15 @@ impl<J> Limit<J> {
     /// Finds a task outside of the thread's own deque: looks for some microseconds, then sleeps until the thread is
     /// called. Returns `None` when the queue is drained.
     #[inline(never)]
-    fn search(&self, host: &impl Host<J>, own: &Worker<J>, pace: &mut Pace) -> Option<J> {
+    fn search(&self, host: &impl Host<J>, own: &Worker<J>, turn: &mut Turn) -> Option<J> {
         let mut queue = self.queue.lock();
         queue.begin_search();
         let mut backoff = Backoff::new();
         loop {
-            if let Some(task) = queue.take(own, pace.turn()) {
+            if let Some(task) = queue.take(own, turn.most()) {
                 let call = queue.end_search();
                 drop(queue);
-                pace.took(1 + own.len());
+                turn.took(1 + own.len());
                 _ = self.answer(host, call);
                 return Some(task);
             }

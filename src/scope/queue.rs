@@ -1,4 +1,14 @@
-//! [`Queue`]: the state of a limit that its lock guards. The head of `limit.rs` has the numbered invariants.
+//! [`Queue`]: the tasks of a scope with a limit that no thread has begun, and which thread is called for them.
+//!
+//! It is a value behind the lock of the limit. Invariants, which the code cites by number:
+//!
+//! 1. A task is added to the queue or to a thread's deque under the lock, and
+//!    the thread that adds it then [calls](Queue::call) another. So a thread
+//!    that finds the queue and all deques empty under the lock may fall asleep.
+//! 2. One sleeper is called at a time, and none while a thread is searching or is about to. A searching thread finds
+//!    the tasks there are, and calls the next thread if it leaves any.
+//! 3. The queue is drained when the body has returned and all threads sleep. If a task were left, the thread that
+//!    holds it would be awake.
 
 use std::collections::VecDeque;
 
@@ -184,7 +194,7 @@ impl<J> Queue<J> {
         self.phase = Phase::Closed;
     }
 
-    /// Notes that the queue is drained if no task is left and none can come (4); returns whether it has done so.
+    /// Notes that the queue is drained if no task is left and none can come (3); returns whether it has done so.
     pub(super) fn drain(&mut self) -> bool {
         let drained = self.phase == Phase::Closed && self.asleep == self.started && self.tasks.is_empty();
         if drained {

@@ -88,15 +88,17 @@ impl<T, E: From<Cancelled>, P: Policy> ScopedTask<'_, T, E, P> {
     /// assert_eq!((good, bad.unwrap_err().as_str()), (7, "parse#1 failed: invalid digit found in string"));
     /// ```
     pub fn join(self) -> Result<T, P::JoinError<E>> {
-        self.value(Wait::UntilCancelled)
+        self.wait_for_value(Wait::UntilCancelled)
     }
 
     /// Waits for the task to end even if the scope is cancelled, as the scope itself does, and returns its value.
     pub(super) fn join_to_the_end(self) -> Result<T, P::JoinError<E>> {
-        self.value(Wait::UntilEnded)
+        self.wait_for_value(Wait::UntilEnded)
     }
 
-    fn value(&self, wait: Wait) -> Result<T, P::JoinError<E>> {
+    /// Waits for the task, and decides what its `join` gives: the value; the failure, if
+    /// the policy leaves it to `join`; otherwise that the scope or the task was cancelled.
+    fn wait_for_value(&self, wait: Wait) -> Result<T, P::JoinError<E>> {
         let no_value = if self.wait(wait) {
             match self.task().take() {
                 Ok(value) => return Ok(value),

@@ -33,6 +33,7 @@ impl<'scope> Threads<'scope> {
         Threads { starter, stack, handles }
     }
 
+    /// Starts a thread. If the system refuses it, the error is a [`Cancelled`] whose reason says so.
     pub(super) fn start(
         &self,
         name: &str,

@@ -1,5 +1,8 @@
 //! Cancelling: a node and its descendants are marked, then the waiters are woken, then the callbacks run.
 //!
+//! A waiter is a thread that waits at a node, at the channel of its `done`, which is disconnected, or at an event that
+//! observes it; see [`Node::wake`].
+//!
 //! [`mark_and_wake`] does the first two, and runs no user code. [`Callbacks::run`] does the third, perhaps on another
 //! thread.
 //!

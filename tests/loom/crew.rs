@@ -2,7 +2,7 @@
 //!
 //! The models need two private files of the crew, so these are compiled here a second time: `Signal`, and the `Roster`
 //! whose choice it carries out. A lock around a roster and a few counts stands for the state, and [`Run::enter`] for
-//! `Section::enter`.
+//! `Members::enter`.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use loom::model;
 use loom::sync::Mutex;
 use loom::thread::{JoinHandle, spawn};
 
-use self::roster::{Mode, Roster, Wakes, Workers};
+use self::roster::{Mode, Roster, Sleep, Wakes, Workers};
 use self::signal::Signal;
 use crate::{A, bounded, with};
 
@@ -45,8 +45,9 @@ enum Step {
 struct Run(Arc<(Arc<Signal>, Mutex<State>)>);
 
 impl Run {
-    fn new(started: usize) -> Self {
-        let state = State { roster: Roster::new(started), items: 0, pieces: 0, room: 0 };
+    fn new() -> Self {
+        // The models start the workers.
+        let state = State { roster: Roster::new(0), items: 0, pieces: 0, room: 0 };
         Run(Arc::new((Signal::new(), Mutex::new(state))))
     }
 
@@ -59,7 +60,7 @@ impl Run {
         let mut state = self.0.1.lock().unwrap();
         let result = f(&mut state, self.signal().void());
         let for_parts = state.roster.wake_for_parts();
-        let workers = if state.items > 0 { state.roster.wake_one() } else { Workers::None };
+        let workers = if state.items > 0 { state.roster.call_one() } else { Workers::None };
         let caller = state.pieces > 0 && state.roster.wake_caller();
         drop(state);
         self.signal().wake(Wakes { workers, caller, for_parts });
@@ -96,7 +97,7 @@ impl Run {
                 Step::Leave => return,
                 Step::Sleep => {
                     self.signal().workers.wait(ticket);
-                    self.enter(|state, _| state.roster.worker_awake());
+                    self.enter(|state, _| state.roster.worker_awake(Sleep::Long));
                 }
             }
         }
@@ -150,7 +151,7 @@ impl Run {
 #[test]
 fn a_worker_does_not_sleep_through_a_void_mark() {
     model(|| {
-        let run = Run::new(1);
+        let run = Run::new();
         let voiding = run.spawn(|run| run.signal().void_from(ITEM));
         run.worker();
         voiding.join().unwrap();
@@ -160,7 +161,7 @@ fn a_worker_does_not_sleep_through_a_void_mark() {
 #[test]
 fn the_caller_does_not_sleep_through_a_void_mark() {
     model(|| {
-        let run = Run::new(1);
+        let run = Run::new();
         let voiding = run.spawn(|run| run.signal().void_from(ITEM));
         run.caller();
         voiding.join().unwrap();
@@ -170,7 +171,7 @@ fn the_caller_does_not_sleep_through_a_void_mark() {
 #[test]
 fn a_worker_that_waits_for_room_does_not_sleep_through_a_void_mark() {
     model(|| {
-        let run = Run::new(1);
+        let run = Run::new();
         let voiding = run.spawn(|run| run.signal().void_from(ITEM));
         run.offer();
         voiding.join().unwrap();
@@ -180,7 +181,7 @@ fn a_worker_that_waits_for_room_does_not_sleep_through_a_void_mark() {
 #[test]
 fn the_caller_which_looks_at_the_token_first_does_not_sleep_through_a_cancel() {
     model(|| {
-        let run = Run::new(1);
+        let run = Run::new();
         let token = CancellationToken::new();
         let signal = Arc::clone(&run.0.0);
         let watch = token.on_cancel(move |_| signal.void_from(0));
@@ -201,7 +202,7 @@ fn the_caller_which_looks_at_the_token_first_does_not_sleep_through_a_cancel() {
 #[test]
 fn a_mark_behind_the_item_hides_no_mark_before_it() {
     bounded(3, || {
-        let run = Run::new(1);
+        let run = Run::new();
         let failing = run.spawn(|run| run.signal().void_from(ITEM + 1));
         let cancelling = run.spawn(|run| run.signal().void_from(0));
         run.worker();
@@ -214,7 +215,7 @@ fn a_mark_behind_the_item_hides_no_mark_before_it() {
 #[test]
 fn one_wake_after_the_other_reaches_two_workers_for_two_items() {
     bounded(3, || {
-        let run = Run::new(2);
+        let run = Run::new();
         let other = run.spawn(Run::worker);
         let giving = run.spawn(|run| run.enter(|state, _| state.items += 2));
         run.worker();
@@ -226,7 +227,7 @@ fn one_wake_after_the_other_reaches_two_workers_for_two_items() {
 #[test]
 fn a_wake_for_one_worker_and_a_void_mark_at_once_reach_both() {
     bounded(3, || {
-        let run = Run::new(2);
+        let run = Run::new();
         let other = run.spawn(Run::worker);
         let giving = run.spawn(|run| {
             run.enter(|state, _| state.items += 1);
@@ -241,7 +242,7 @@ fn a_wake_for_one_worker_and_a_void_mark_at_once_reach_both() {
 #[test]
 fn the_caller_is_woken_for_a_piece() {
     model(|| {
-        let run = Run::new(1);
+        let run = Run::new();
         let giving = run.spawn(|run| run.enter(|state, _| state.pieces += 1));
         run.caller();
         giving.join().unwrap();
@@ -251,7 +252,7 @@ fn the_caller_is_woken_for_a_piece() {
 #[test]
 fn two_workers_that_wait_for_room_go_on_as_the_caller_takes_pieces() {
     bounded(3, || {
-        let run = Run::new(2);
+        let run = Run::new();
         run.enter(|state, _| state.pieces += 2);
         let others = [run.spawn(Run::offer), run.spawn(Run::offer)];
         run.caller();

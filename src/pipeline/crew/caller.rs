@@ -167,6 +167,9 @@ where
 
     /// Hands a piece to the sink. Outputs that the sink does not take, because it fails
     /// or the run is cancelled, the plain loop would not have made.
+    ///
+    /// If the token is cancelled meanwhile, a failure in this piece still counts, because the cancellation may be its
+    /// echo. It does not count if the sink itself cancelled, because there the plain loop ends.
     fn output(&mut self, mut piece: PieceOf<F, W>) {
         let signal = &self.members.section.signal;
         let started = Instant::now();

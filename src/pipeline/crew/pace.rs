@@ -3,6 +3,9 @@
 //! This is the wish. [`Supply::claim`](super::supply::Supply::claim) takes less near the end of data or of the window,
 //! and [`Work::run`](super::work::Work::run) hands back the rest of a slow batch.
 //!
+//! This is the wish. A claim takes less towards the end of data, where the window has less room, or of a rest that was
+//! handed back (`Supply::claim`). And a member hands the rest of a batch back that takes too long (`Work::run`).
+//!
 //! Invariant: `1 <= batch <= largest`. A batch grows at most twofold at a time, and shrinks at once.
 
 use std::num::NonZeroUsize;

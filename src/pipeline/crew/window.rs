@@ -1,6 +1,7 @@
 //! [`Window`]: how far pulls run ahead of the sink.
 //!
-//! `Window` only counts; [`State`](super::state) asks it before each pull, and before each claim of data.
+//! It counts, and says how much room is left. `State` keeps the bound: it asks before each pull (`State::may_pull`)
+//! and before each claim of data (`State::fresh`).
 //!
 //! Invariant: `closed <= pulled`, and no pull begins that would make `pulled - closed` larger than the window was at
 //! that time. A window in items is strict: input `k + items` is not pulled before the sink has taken output `k`. A

@@ -1,4 +1,4 @@
-//! [`Pace`]: how many tasks a thread of a limit takes from the queue at a time.
+//! [`Turn`]: how many tasks a thread of a limit takes from the queue at a time.
 
 use std::time::{Duration, Instant};
 
@@ -14,32 +14,33 @@ const TURN: Duration = Duration::from_micros(100);
 const MEASURED: usize = 32;
 
 /// Measures how long tasks take: a thread takes long tasks one at a time, and several short ones.
-pub(super) struct Pace {
-    turn: usize,
+pub(super) struct Turn {
+    /// How many tasks the thread may take next.
+    most: usize,
     /// The time of the last measurement.
     since: Option<Instant>,
     /// How many tasks the thread has taken since then.
     tasks: usize,
 }
 
-impl Default for Pace {
+impl Default for Turn {
     fn default() -> Self {
-        Pace { turn: 1, since: None, tasks: 0 }
+        Turn { most: 1, since: None, tasks: 0 }
     }
 }
 
-impl Pace {
+impl Turn {
     /// Notes that the thread has taken `tasks` tasks, and has none left of those before.
     ///
     /// The time that it took to find the tasks counts as theirs, because a thread that waits for tasks finds few in
     /// any case.
     pub(super) fn took(&mut self, tasks: usize) {
-        if self.tasks >= self.turn.min(MEASURED) {
+        if self.tasks >= self.most.min(MEASURED) {
             let now = Instant::now();
             if let Some(since) = self.since.replace(now) {
                 let each = (now - since).as_nanos() / self.tasks as u128;
                 let fit = usize::try_from(TURN.as_nanos() / each.max(1)).unwrap_or(MOST);
-                self.turn = fit.clamp(1, (2 * self.turn).min(MOST));
+                self.most = fit.clamp(1, (2 * self.most).min(MOST));
             }
             self.tasks = 0;
         }
@@ -47,7 +48,7 @@ impl Pace {
     }
 
     /// Returns how many tasks the thread may take next, at most.
-    pub(super) fn turn(&self) -> usize {
-        self.turn
+    pub(super) fn most(&self) -> usize {
+        self.most
     }
 }
