@@ -1,4 +1,4 @@
-//! [`OpenChunk`]: what the state knows of the chunk that a puller of a blocking source fills.
+//! [`OpenChunk`]: the chunk that a puller of a blocking source fills, as far as the state knows it.
 //!
 //! The puller may wait in `next()` while the chunk holds items. So a sleeping member, the guard, has an alarm; see
 //! "Why no item is held back" in the README of this folder.

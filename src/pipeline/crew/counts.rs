@@ -1,4 +1,4 @@
-//! Counts of what a run does to its lock, for tests: two cores cannot show by time what many would feel.
+//! Counts of the uses of a run's lock, for tests: on two cores their time does not show.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ impl Counts {
         WATCHED.with_borrow(Option::clone)
     }
 
-    /// Counts what the runs do that `f` calls on this thread.
+    /// Counts for the runs that `f` calls on this thread.
     pub(super) fn watch(f: impl FnOnce()) -> Arc<Counts> {
         let counts = Arc::new(Counts::default());
         WATCHED.set(Some(Arc::clone(&counts)));

@@ -1,4 +1,4 @@
-//! The steps of the members: what the state answers, and what members bring to it.
+//! The steps of the members: the state's answers, and the values that members bring to it.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;

@@ -1,4 +1,6 @@
-//! Whom to wake when the state has changed. The README of the crew has the proof that no wake is lost.
+//! The choice of the members to wake or start when the state has changed.
+//!
+//! The README of the crew has the proof that no wake is lost.
 
 use super::super::super::source::Stock;
 use super::super::roster::{Mode, Wakes, Workers};
