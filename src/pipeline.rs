@@ -61,8 +61,9 @@ pub use chain::Chain;
 /// | the same, while one item takes much longer | 128 | 1,024 | 4,096 |
 ///
 /// (On more than 16 cores a batch takes longer than 100 µs, in proportion.) These are items, not bytes: a source of
-/// buffers of 1 MB holds 128 MB behind an item that takes long, on two threads. Set a [`window`](Self::window) there.
-/// The outputs of a [`flat_map`](Self::flat_map) beyond one an item are bounded for the whole run, as its page says.
+/// buffers of 1 MB holds 128 MB behind an item that takes long, on two threads, and up to 4 GB on 64. Set a
+/// [`window`](Self::window) there. The outputs of a [`flat_map`](Self::flat_map) beyond one an item are bounded for the
+/// whole run, as its page says.
 ///
 /// # Blocking sources
 ///

@@ -1,7 +1,5 @@
 #![doc = include_str!("crew/README.md")]
 
-#[cfg(test)]
-mod counts;
 mod piece;
 mod weight;
 
@@ -27,6 +25,8 @@ mod worker;
 
 mod caller;
 
+#[cfg(test)]
+mod counts;
 #[cfg(test)]
 mod orders;
 

@@ -11,7 +11,7 @@ use loom::model;
 use loom::sync::Mutex;
 use loom::thread::{JoinHandle, spawn};
 
-use self::roster::{Mode, Roster, Sleep, Wakes, Workers};
+use self::roster::{Arrival, Mode, Roster, Sleep, Wakes, Workers};
 use self::signal::Signal;
 use crate::{A, bounded, with};
 
@@ -97,7 +97,7 @@ impl Run {
                 Step::Leave => return,
                 Step::Sleep => {
                     self.signal().workers.wait(ticket);
-                    self.enter(|state, _| state.roster.worker_awake(Sleep::Long));
+                    self.enter(|state, _| state.roster.worker_arrives(Arrival::Slept(Sleep::Long)));
                 }
             }
         }

@@ -53,6 +53,15 @@ pub(super) enum Sleep {
     ToAlarm,
 }
 
+/// How a worker comes to look at the state, if not from work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Arrival {
+    /// It was started.
+    Started,
+    /// It has slept.
+    Slept(Sleep),
+}
+
 /// Workers that wait for a part to be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Parts {
@@ -121,18 +130,16 @@ impl Roster {
         self.asleep += 1;
     }
 
-    /// A worker looks after a sleep.
-    pub(super) fn worker_awake(&mut self, slept: Sleep) {
-        self.asleep -= 1;
+    /// A worker looks for the first time, or after a sleep. Its step is chosen in the same breath: otherwise another
+    /// one would be called for it.
+    pub(super) fn worker_arrives(&mut self, arrival: Arrival) {
         self.is_coming = false;
-        if slept == Sleep::ToAlarm {
-            self.guard = None;
+        if let Arrival::Slept(sleep) = arrival {
+            self.asleep -= 1;
+            if sleep == Sleep::ToAlarm {
+                self.guard = None;
+            }
         }
-    }
-
-    /// A worker looks for the first time.
-    pub(super) fn worker_begins(&mut self) {
-        self.is_coming = false;
     }
 
     /// The system has refused to start the worker that was to come.
@@ -226,12 +233,12 @@ mod tests {
     fn one_worker_is_called_at_a_time_the_sleeping_before_one_that_is_not_started() {
         let mut roster = Roster::new(2);
         assert_eq!((roster.call_one(), roster.call_one()), (Workers::Start(1), Workers::None));
-        roster.worker_begins();
+        roster.worker_arrives(Arrival::Started);
         roster.worker_sleeps();
         assert_eq!((roster.call_one(), roster.call_one()), (Workers::One, Workers::None));
-        roster.worker_awake(Sleep::Long);
+        roster.worker_arrives(Arrival::Slept(Sleep::Long));
         assert_eq!(roster.call_one(), Workers::Start(2));
-        roster.worker_begins();
+        roster.worker_arrives(Arrival::Started);
         assert_eq!(roster.call_one(), Workers::None);
     }
 
@@ -260,7 +267,7 @@ mod tests {
         roster.stand_guard(Guard::Worker);
         roster.caller_awake();
         assert!(!roster.is_unguarded());
-        roster.worker_awake(Sleep::ToAlarm);
+        roster.worker_arrives(Arrival::Slept(Sleep::ToAlarm));
         assert!(roster.is_unguarded());
     }
 

@@ -8,7 +8,7 @@ use super::super::stage::Stage;
 use super::counts;
 use super::members::Members;
 use super::ring::Offers;
-use super::roster::Sleep;
+use super::roster::Arrival;
 use super::section::{BatchOf, PieceOf, Section, WorkedOf};
 use super::step::{Answer, Offer, Step};
 use super::supply::Claim;
@@ -19,8 +19,8 @@ pub(in super::super) struct Worker<'scope, 'env, F: Feed, W: Stage<F::Item>> {
     members: Members<'scope, 'env, F, W>,
     work: Work<'env, F::Item, W>,
     worked: Option<WorkedOf<F, W>>,
-    /// How the worker has slept, until it looks again.
-    slept: Option<Sleep>,
+    /// Where the worker comes from, until it looks at the state.
+    arrival: Option<Arrival>,
 }
 
 impl<'scope, 'env, F, W> Worker<'scope, 'env, F, W>
@@ -31,18 +31,17 @@ where
     /// Works until nothing is left to do.
     pub(in super::super) fn run(members: Members<'scope, 'env, F, W>) {
         let work = Work::new(members.section);
-        Worker { members, work, worked: None, slept: None }.work_all();
+        Worker { members, work, worked: None, arrival: Some(Arrival::Started) }.work_all();
     }
 
     fn work_all(mut self) {
         let section = self.members.section;
         let crash = CrashGuard(section);
-        self.members.enter(|state, _| state.roster().worker_begins());
         loop {
             let ticket = section.signal.workers.ticket();
             let step = self.members.enter(|state, void| {
-                if let Some(slept) = self.slept.take() {
-                    state.roster().worker_awake(slept);
+                if let Some(arrival) = self.arrival.take() {
+                    state.roster().worker_arrives(arrival);
                 }
                 state.commit(self.worked.take());
                 state.worker_step(void)
@@ -56,7 +55,7 @@ where
                 }
                 Step::Sleep(sleep) => {
                     self.members.sleep(&section.signal.workers, ticket, sleep);
-                    self.slept = Some(sleep);
+                    self.arrival = Some(Arrival::Slept(sleep));
                 }
                 Step::Leave => break,
             }

@@ -7,7 +7,7 @@ use super::super::super::source::Kind;
 use super::super::super::source::iter::Items;
 use super::super::piece::Piece;
 use super::super::ring::Offers;
-use super::super::roster::{Sleep, Wakes};
+use super::super::roster::{Arrival, Sleep, Wakes};
 use super::super::step::{Quota, Worked};
 use super::super::supply::Rest;
 
@@ -53,8 +53,6 @@ pub(super) enum Place {
     Works,
     /// It has voided items and notifies the events next.
     Voids(u64),
-    /// A worker looks for the first time next.
-    Begins,
     Pulls(Quota),
     /// Outputs the due pieces, one at a time.
     Outputs(VecDeque<Piece<u64, ()>>),
@@ -80,8 +78,8 @@ pub(super) struct Member {
     pub(super) hand: Option<Hand>,
     pub(super) worked: Option<Worked<Items<u64>, u64, ()>>,
     pub(super) taken: Vec<Piece<u64, ()>>,
-    /// How it has slept, until it looks again.
-    pub(super) slept: Option<Sleep>,
+    /// Where a worker comes from, until it looks.
+    pub(super) arrival: Option<Arrival>,
 }
 
 /// A batch in a member's hands.

@@ -9,7 +9,7 @@ use super::super::super::Order;
 use super::super::super::source::iter::{Items, Pulled};
 use super::super::super::source::{Chunk, Kind, Stock};
 use super::super::piece::Piece;
-use super::super::roster::{Sleep, Wakes, Workers};
+use super::super::roster::{Arrival, Sleep, Wakes, Workers};
 use super::super::state::State;
 use super::super::step::{CallerStep, Plan, Quota, Step};
 
@@ -65,7 +65,7 @@ impl Sim {
             scene,
             state: State::new(&plan, stock),
             void: u64::MAX,
-            members: vec![Sim::member(Place::Ticket)],
+            members: vec![Sim::member()],
             pulled: 0,
             open: Vec::new(),
             is_rung: false,
@@ -78,16 +78,16 @@ impl Sim {
         }
     }
 
-    fn member(place: Place) -> Member {
+    fn member() -> Member {
         Member {
-            place,
+            place: Place::Ticket,
             is_stale: false,
             ticket: Event::Caller,
             wakes: Wakes::NONE,
             hand: None,
             worked: None,
             taken: Vec::new(),
-            slept: None,
+            arrival: None,
         }
     }
 
@@ -155,7 +155,7 @@ impl Sim {
                 Workers::One => self.notify(Event::Workers, false),
                 Workers::Start(index) if index <= self.scene.workers => {
                     assert_eq!(index, self.members.len(), "workers are started once each");
-                    self.members.push(Sim::member(Place::Begins));
+                    self.members.push(Member { arrival: Some(Arrival::Started), ..Sim::member() });
                 }
                 Workers::Start(_) | Workers::None => {}
             }
@@ -185,15 +185,14 @@ impl Sim {
             Place::Enter if me == CALLER => self.caller_step(),
             Place::Enter => {
                 let step = self.enter(me, |state, void, member| {
-                    if let Some(slept) = member.slept.take() {
-                        state.roster().worker_awake(slept);
+                    if let Some(arrival) = member.arrival.take() {
+                        state.roster().worker_arrives(arrival);
                     }
                     state.commit(member.worked.take());
                     state.worker_step(void)
                 });
                 self.start(me, step);
             }
-            Place::Begins => self.enter(me, |state, _, _| state.roster().worker_begins()),
             Place::Works => self.work(me),
             Place::Voids(item) => {
                 self.void = self.void.min(item);
@@ -248,7 +247,7 @@ impl Sim {
             Step::Work(claim, _) => self.take_in_hand(me, claim),
             Step::Pull(quota) => self.open_chunk(me, quota),
             Step::Sleep(sleep) => {
-                self.members[me].slept = (me != CALLER).then_some(sleep);
+                self.members[me].arrival = (me != CALLER).then_some(Arrival::Slept(sleep));
                 self.sleep(me, sleep);
             }
             Step::Leave if me == CALLER => self.leave(),
