@@ -18,6 +18,8 @@
 //! is something to claim (a program that hashes 7,200 files on two threads ran 1.90 times as fast as on one,
 //! and 1.84 without; for cheap pulls the way by the stock cost 1 % at 1.6 µs an item and 5 % at 40 ns).
 
+pub(super) mod queue;
+
 pub(super) mod data;
 pub(super) mod iter;
 pub(super) mod lines;
@@ -25,8 +27,7 @@ pub(super) mod receiver;
 
 use std::ops::ControlFlow;
 
-use crossbeam::deque;
-
+use self::queue::Queues;
 use super::stage::Stage;
 use super::stop::{Refused, Stop};
 use crate::token::CancellationToken;
@@ -151,14 +152,14 @@ pub enum Chunk<L> {
     /// Of a ready source, or taken out of a queue by another member.
     List(Vec<L>),
     /// Of a blocking source, filled by the puller.
-    Queue(deque::Worker<L>),
+    Queues(Queues<L>),
 }
 
 impl<L> Chunk<L> {
     pub(super) fn for_each(self, f: impl FnMut(L)) {
         match self {
             Chunk::List(list) => list.into_iter().for_each(f),
-            Chunk::Queue(queue) => std::iter::from_fn(|| queue.pop()).for_each(f),
+            Chunk::Queues(mut queues) => std::iter::from_fn(|| queues.pop()).for_each(f),
         }
     }
 }

@@ -12,8 +12,6 @@ use std::time::{Duration, Instant};
 use super::super::source::Feed;
 use super::super::stage::Stage;
 use super::super::stop::Refused;
-#[cfg(test)]
-use super::counts;
 use super::members::Members;
 use super::piece::{End, lose};
 use super::ring::Offers;
@@ -103,7 +101,7 @@ where
     fn work(&mut self, claim: Claim<BatchOf<F>>, outputs: Vec<W::Output>) {
         #[cfg(test)]
         if let Some(counts) = &self.outlet.members.section.counts {
-            counts::add(&counts.batches);
+            super::counts::add(&counts.batches);
         }
         let mut offers = Offers::default();
         self.worked = Some(self.work.run(claim, outputs, |part| self.outlet.hand_over(part, &mut offers)));

@@ -11,13 +11,10 @@ use std::sync::Arc;
 use std::thread::{Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam::deque::Steal;
 use parking_lot::Mutex;
 
 use super::super::source::{Chunk, Feed};
 use super::super::stage::Stage;
-#[cfg(test)]
-use super::counts;
 use super::roster::{Sleep, Wakes, Workers};
 use super::section::{Inside, Section, StateOf};
 use crate::event::{Event, Ticket};
@@ -82,12 +79,12 @@ where
     #[cfg(test)]
     fn count(&self, wakes: &Wakes) {
         let Some(counts) = &self.section.counts else { return };
-        counts::add(&counts.entries);
+        super::counts::add(&counts.entries);
         if wakes.workers != Workers::None {
-            counts::add(&counts.wakes);
+            super::counts::add(&counts.wakes);
         }
         if wakes.caller {
-            counts::add(&counts.wakes);
+            super::counts::add(&counts.wakes);
         }
     }
 
@@ -141,17 +138,9 @@ where
         self.enter_inside(|Inside { state, open }, _| {
             let Some(number) = state.ring_alarm() else { return };
             signal.ring(number);
-            let Some(open) = open else { return };
-            let loads = std::iter::from_fn(|| {
-                loop {
-                    match open.steal() {
-                        Steal::Success(load) => return Some(load),
-                        Steal::Empty => return None,
-                        Steal::Retry => {}
-                    }
-                }
-            });
-            state.take_chunk(Chunk::List(loads.collect()));
+            if let Some(open) = open {
+                state.take_chunk(Chunk::List(open.take_all()));
+            }
         });
     }
 }

@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
-use crossbeam::deque;
 use crossbeam::utils::CachePadded;
 use parking_lot::Mutex;
 
 use super::super::Settings;
+use super::super::source::queue::{Filling, Reachable};
 use super::super::source::{Chunk, Feed, Kind, Stock};
 use super::super::stage::Stage;
-#[cfg(test)]
-use super::counts::Counts;
 use super::pace;
 use super::piece::Piece;
 use super::signal::Signal;
@@ -29,7 +27,7 @@ pub(in super::super) struct Section<'a, F: Feed, W: Stage<F::Item>> {
     /// The side of the source that is pulled. Its lock is never asked for while the state is locked, but the reverse.
     pub(super) inlet: Mutex<Pulled<F::Inlet, LoadOf<F>>>,
     #[cfg(test)]
-    pub(super) counts: Option<Arc<Counts>>,
+    pub(super) counts: Option<Arc<super::counts::Counts>>,
 }
 
 /// The part of a section that is locked.
@@ -37,7 +35,7 @@ pub(super) struct Inside<F: Feed, W: Stage<F::Item>> {
     pub(super) state: StateOf<F, W>,
     /// The chunk in the hands of the puller of a blocking source. It is taken under this lock, as the puller puts its
     /// chunk into the stock under it: so the items stay in order.
-    pub(super) open: Option<deque::Stealer<LoadOf<F>>>,
+    pub(super) open: Option<Reachable<LoadOf<F>>>,
 }
 
 pub(super) type LoadOf<F> = <<F as Feed>::Stock as Stock>::Load;
@@ -54,7 +52,7 @@ pub(super) struct Pulled<I, L> {
     /// A ready source has come to its end, or panicked: `next()` is not called again.
     pub(super) ended: bool,
     /// Of a blocking source: the chunk that is being filled.
-    pub(super) chunk: Option<deque::Worker<L>>,
+    pub(super) chunk: Option<Filling<L>>,
 }
 
 /// The remains of a run.
@@ -86,8 +84,7 @@ impl<'a, F: Feed, W: Stage<F::Item>> Section<'a, F, W> {
             aim: pace::aim(threads.min(Settings::cores())),
             is_caller_reserved,
         };
-        let chunk = (F::KIND == Kind::Blocking).then(deque::Worker::new_fifo);
-        let open = chunk.as_ref().map(deque::Worker::stealer);
+        let (chunk, open) = (F::KIND == Kind::Blocking).then(Filling::new).unzip();
         Section {
             stage,
             plan,
@@ -95,7 +92,7 @@ impl<'a, F: Feed, W: Stage<F::Item>> Section<'a, F, W> {
             inside: CachePadded::new(Mutex::new(Inside { state: State::new(&plan, stock), open })),
             inlet: Mutex::new(Pulled { inlet, ended: false, chunk }),
             #[cfg(test)]
-            counts: Counts::watched(),
+            counts: super::counts::Counts::watched(),
         }
     }
 
@@ -128,10 +125,12 @@ impl<'a, F: Feed, W: Stage<F::Item>> Section<'a, F, W> {
         due: impl IntoIterator<Item = PieceOf<F, W>>,
     ) -> Remains<impl Iterator<Item = PieceOf<F, W>>, impl Sized> {
         let Pulled { inlet, chunk, .. } = self.inlet.into_inner();
-        let Inside { mut state, .. } = self.inside.into_inner().into_inner();
+        let Inside { mut state, open } = self.inside.into_inner().into_inner();
         // Behind all others, as the last chunk that was pulled.
-        if let Some(chunk) = chunk {
-            state.take_chunk(Chunk::Queue(chunk));
+        if let (Some(mut chunk), Some(mut open)) = (chunk, open) {
+            let mut queues = open.take_full();
+            queues.extend(chunk.last());
+            state.take_chunk(Chunk::Queues(chunk.queues(queues)));
         }
         let (pieces, source_panic, stock) = state.into_rest();
         Remains { pieces: due.into_iter().chain(pieces), source_panic, leftovers: (stock, inlet) }

@@ -4,8 +4,6 @@ use std::ops::ControlFlow;
 
 use super::super::source::Feed;
 use super::super::stage::Stage;
-#[cfg(test)]
-use super::counts;
 use super::members::Members;
 use super::ring::Offers;
 use super::roster::Arrival;
@@ -67,7 +65,7 @@ where
         let members = &self.members;
         #[cfg(test)]
         if let Some(counts) = &members.section.counts {
-            counts::add(&counts.batches);
+            super::counts::add(&counts.batches);
         }
         let mut offers = Offers::default();
         self.worked = Some(self.work.run(claim, outputs, |part| hand_over(members, part, &mut offers)));

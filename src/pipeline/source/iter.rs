@@ -4,11 +4,10 @@ use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::{iter, mem, vec};
 
-use crossbeam::deque;
-
 use super::super::Pipeline;
 use super::super::chain::Fused;
 use super::super::stage::Identity;
+use super::queue::Queues;
 use super::{Batch, Chunk, Feed, Kind, Source, Stock, Visit};
 use crate::error::Cancelled;
 use crate::panic;
@@ -182,21 +181,21 @@ impl<T: Send> Stock for Pulled<T> {
 #[derive(Debug)]
 pub enum Items<T> {
     List(vec::IntoIter<T>),
-    Queue(deque::Worker<T>),
+    Queues(Queues<T>),
 }
 
 impl<T> Items<T> {
     fn len(&self) -> usize {
         match self {
             Items::List(list) => list.len(),
-            Items::Queue(queue) => queue.len(),
+            Items::Queues(queues) => queues.len(),
         }
     }
 
     fn pop(&mut self) -> Option<T> {
         match self {
             Items::List(list) => list.next(),
-            Items::Queue(queue) => queue.pop(),
+            Items::Queues(queues) => queues.pop(),
         }
     }
 }
@@ -205,7 +204,7 @@ impl<T> From<Chunk<T>> for Items<T> {
     fn from(chunk: Chunk<T>) -> Self {
         match chunk {
             Chunk::List(list) => Items::List(list.into_iter()),
-            Chunk::Queue(queue) => Items::Queue(queue),
+            Chunk::Queues(queues) => Items::Queues(queues),
         }
     }
 }
@@ -216,7 +215,7 @@ impl<T: Send> Batch for Items<T> {
     fn run<B>(&mut self, most: usize, f: impl FnMut(T) -> ControlFlow<B>) -> ControlFlow<B> {
         match self {
             Items::List(list) => list.by_ref().take(most).try_for_each(f),
-            Items::Queue(queue) => iter::from_fn(|| queue.pop()).take(most).try_for_each(f),
+            Items::Queues(queues) => iter::from_fn(|| queues.pop()).take(most).try_for_each(f),
         }
     }
 
