@@ -38,6 +38,8 @@ pub(super) struct State<S: Stock, R, E> {
     threads: usize,
     /// The user wants the caller to do nothing but output.
     is_caller_reserved: bool,
+    /// The caller pulls or works a batch, and cannot output.
+    is_caller_busy: bool,
     /// The outputs that members hold back were asked for since the sink took the last.
     is_asked: bool,
     chunk: OpenChunk,
@@ -53,9 +55,9 @@ where
     E: std::fmt::Debug,
 {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let State { supply, ring, pace, window, roster, is_asked, chunk, .. } = self;
+        let State { supply, ring, pace, window, roster, is_caller_busy, is_asked, chunk, .. } = self;
         let chunk = chunk.situation();
-        write!(f, "{supply:?} {ring:?} {pace:?} {window:?} {roster:?} {is_asked} {chunk:?}")
+        write!(f, "{supply:?} {ring:?} {pace:?} {window:?} {roster:?} {is_caller_busy} {is_asked} {chunk:?}")
     }
 }
 
@@ -74,6 +76,7 @@ impl<S: Stock, R, E> State<S, R, E> {
             roster: Roster::new(workers),
             threads,
             is_caller_reserved,
+            is_caller_busy: false,
             is_asked: false,
             chunk: OpenChunk::default(),
             spare: Vec::new(),
@@ -141,6 +144,7 @@ impl<S: Stock, R, E> State<S, R, E> {
     /// The pieces that are due are added to `due`.
     pub(super) fn caller_step(&mut self, due: &mut VecDeque<Piece<R, E>>, void: u64) -> CallerStep<S::Batch, R> {
         self.roster.caller_awake();
+        self.is_caller_busy = false;
         if self.roster.crashed {
             return CallerStep::Abandon;
         }
@@ -153,9 +157,11 @@ impl<S: Stock, R, E> State<S, R, E> {
         if self.does_caller_work() {
             loop {
                 if let Some((claim, outputs)) = self.claim(void) {
+                    self.is_caller_busy = true;
                     return CallerStep::As(Step::Work(claim, outputs));
                 }
                 if let Some(quota) = self.may_pull(void).filter(|_| self.supply.is_ready()) {
+                    self.is_caller_busy = true;
                     return CallerStep::As(self.start_pull(quota));
                 }
                 if !self.widens(void) {
@@ -343,11 +349,12 @@ impl<S: Stock, R, E> State<S, R, E> {
         Step::Pull(Quota { number: self.chunk.number(), ..quota })
     }
 
-    /// Widens the window for a member that would sleep for room, while the due item is not there.
+    /// Widens the window for a member that would sleep for room, while the due item is not there, or the caller is busy
+    /// with an item.
     fn widens(&mut self, void: u64) -> bool {
         let batch = self.pace.ahead();
         self.window.room(batch) == 0
-            && !self.ring.is_ready()
+            && (self.is_caller_busy || !self.ring.is_ready())
             && !self.ring.is_full()
             && self.supply.in_hand() < self.threads
             && self.supply.wants_room(batch, void)

@@ -86,7 +86,7 @@ impl Window {
         }
     }
 
-    /// Doubles the default, because there is no room and the due item is not there. Returns whether there is room now.
+    /// Doubles the default, because there is no room and the due item takes long. Returns whether there is room now.
     pub(super) fn widen(&mut self, batch: usize) -> bool {
         if let Width::Batches(batches) = &mut self.width {
             batches.since_wait = 0;
