@@ -5,7 +5,7 @@
 //! 1. `asleep` counts the workers between the step that sent them to sleep and their next look at the state.
 //! 2. `is_coming` is set from the choice to wake or start one worker until the first worker looks after its sleep or
 //!    its start. Meanwhile no other is woken or started: the one that looks passes the wake-up on when it leaves.
-//! 3. The caller's mode is `Awake` from the choice to wake it, so it is woken once a sleep.
+//! 3. The caller's mode is `Coming` from the choice to wake it until it looks, so it is woken once a sleep.
 //! 4. `guard` is a member that sleeps with an alarm. At most one member is the guard.
 
 /// The members of a run, as the state sees them.
@@ -32,6 +32,8 @@ pub(super) struct Roster {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
     Awake,
+    /// It was woken, and has not looked yet.
+    Coming,
     Asleep,
     /// It sleeps with a batch in hand, a part of which it has to hand over: it cannot claim another.
     AsleepHolding,
@@ -170,7 +172,11 @@ impl Roster {
     }
 
     pub(super) fn has_sleeper(&self) -> bool {
-        self.asleep > 0 || self.caller != Mode::Awake
+        self.asleep > 0 || self.is_caller_asleep()
+    }
+
+    pub(super) fn is_caller_asleep(&self) -> bool {
+        matches!(self.caller, Mode::Asleep | Mode::AsleepHolding)
     }
 
     pub(super) fn has_worker_asleep(&self) -> bool {
@@ -221,7 +227,11 @@ impl Roster {
 
     /// Whether to wake the caller, whose step is there.
     pub(super) fn wake_caller(&mut self) -> bool {
-        std::mem::replace(&mut self.caller, Mode::Awake) != Mode::Awake
+        let is_asleep = self.is_caller_asleep();
+        if is_asleep {
+            self.caller = Mode::Coming;
+        }
+        is_asleep
     }
 }
 

@@ -27,11 +27,12 @@ impl<S: Stock, R, E> State<S, R, E> {
         let can_claim = self.can_claim(void);
         let does_caller_claim = can_claim && self.roster.caller == Mode::Asleep && self.does_caller_work();
         let can_pull = self.may_pull(void).is_some();
-        let is_guard_wanted =
-            self.needs_guard() && self.roster.caller == Mode::Awake && self.roster.has_worker_asleep();
+        // When the caller has looked, it calls a worker in turn if there is more to claim.
+        let is_caller_on_its_way = self.roster.caller == Mode::Coming && self.does_caller_work();
+        let is_guard_wanted = self.needs_guard() && !self.roster.is_caller_asleep() && self.roster.has_worker_asleep();
         let workers = if self.is_over(void) {
             self.roster.dismiss()
-        } else if can_claim && !does_caller_claim || can_pull || is_guard_wanted {
+        } else if can_claim && !does_caller_claim && !is_caller_on_its_way || can_pull || is_guard_wanted {
             self.roster.call_one()
         } else {
             Workers::None
