@@ -38,7 +38,7 @@ pub(in super::super) struct Reachable<L> {
 /// The loads of a chunk, in order.
 #[derive(Debug)]
 pub struct Queues<L> {
-    queues: Vec<Worker<L>>,
+    list: Vec<Worker<L>>,
     /// How many of the queues are empty.
     done: usize,
     emptied: Emptied<L>,
@@ -84,7 +84,7 @@ impl<L> Filling<L> {
     }
 
     pub(in super::super) fn queues(&self, queues: Vec<Worker<L>>) -> Queues<L> {
-        Queues { queues, done: 0, emptied: Arc::clone(&self.emptied) }
+        Queues { list: queues, done: 0, emptied: Arc::clone(&self.emptied) }
     }
 }
 
@@ -124,13 +124,13 @@ impl<L> Reachable<L> {
 
 impl<L> Queues<L> {
     pub(super) fn len(&self) -> usize {
-        self.queues[self.done..].iter().map(Worker::len).sum()
+        self.list[self.done..].iter().map(Worker::len).sum()
     }
 
     #[inline]
     pub(super) fn pop(&mut self) -> Option<L> {
         loop {
-            let load = self.queues.get(self.done)?.pop();
+            let load = self.list.get(self.done)?.pop();
             if load.is_some() {
                 return load;
             }
@@ -142,7 +142,7 @@ impl<L> Queues<L> {
 impl<L> Drop for Queues<L> {
     fn drop(&mut self) {
         panic::discard_all(std::iter::from_fn(|| self.pop()));
-        self.emptied.lock().append(&mut self.queues);
+        self.emptied.lock().append(&mut self.list);
     }
 }
 
