@@ -31,6 +31,9 @@ mod error;
 mod id;
 mod policy;
 
+mod batches;
+mod counts;
+mod hands;
 mod queue;
 mod threads;
 mod turn;
@@ -38,6 +41,7 @@ mod turn;
 mod ledger;
 mod limit;
 mod shared;
+mod worker;
 
 mod hold;
 mod job;
@@ -53,7 +57,6 @@ mod spawn;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use self::id::{TASK, TaskId, ThinName};
 use self::limit::{IfFull, Spawner};
@@ -380,7 +383,7 @@ impl<E, P> fmt::Debug for Scope<'_, '_, E, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Scope")
             .field("name", &self.name.as_deref().map_or(TASK, |name| name))
-            .field("spawned", &self.link.spawned.load(Ordering::Relaxed))
+            .field("spawned", &self.link.spawned())
             .field("token", &self.link.token)
             .finish_non_exhaustive()
     }

@@ -6,7 +6,6 @@
 
 use std::mem;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -22,13 +21,16 @@ use crate::panic;
 
 /// The closure of a task.
 pub(super) trait Closure<'scope, T, E> {
-    /// Calls the user's closure with the scope that `link` leads to.
-    fn call(self, link: &Link<'scope, E>, id: &TaskId) -> Result<T, E>;
+    /// Calls the user's closure with the scope that `link` leads to. Lends the thread's `own` link to that scope, or
+    /// makes one.
+    fn call(self, link: &Link<'scope, E>, own: &mut Option<Link<'scope, E>>, id: &TaskId) -> Result<T, E>;
 }
 
 /// A task as its handle sees it.
 pub(super) trait Joinable<'scope, T, E>: Runnable<'scope, E> {
     fn id(&self) -> &TaskId;
+
+    fn link(&self) -> &Link<'scope, E>;
 
     fn status(&self) -> Status;
 
@@ -38,11 +40,22 @@ pub(super) trait Joinable<'scope, T, E>: Runnable<'scope, E> {
     /// Has `event` notified when the task ends, if it has not ended yet.
     fn observe(&self, event: Arc<Event>);
 
-    /// Notes that `join` gave up: an error that the task returns later is not listed.
-    fn give_up(&self);
+    /// Notes that `join` gives up, so that an error that the task returns later is not listed; returns `false` if the
+    /// task has ended.
+    fn give_up(&self) -> bool;
+
+    /// Gives up a reference; if it is the last, frees the task and returns its result.
+    fn into_ended(self: Arc<Self>) -> Option<Ended<'scope, T, E>>;
 
     /// Gives up a reference. The last one looks after a result that was not taken.
-    fn release(self: Arc<Self>, shared: &Shared<'scope, E>);
+    fn release(self: Arc<Self>);
+}
+
+/// A task that has ended and been freed.
+pub(super) struct Ended<'scope, T, E> {
+    pub(super) id: TaskId,
+    pub(super) link: Link<'scope, E>,
+    pub(super) result: Result<T, NoValue<E>>,
 }
 
 /// How far a task is.
@@ -58,39 +71,48 @@ pub(super) enum Status {
 /// The holder of the only reference needs no lock: a thread, for example, after the task's handle has been dropped.
 /// The holder that drops the last reference looks after the result.
 ///
-/// A job is small, because most of the cost of a trivial task is in the cache lines that move with it from core to
-/// core. With the counts of its `Arc` it fills one line of 64 bytes, where the closure and the value have eight
-/// bytes each. With 80 bytes a task cost a fifth more.
-pub(super) struct Job<E, G, U> {
+/// A job is small, because cache lines of it move from core to core. With the counts of its `Arc` it has the size of
+/// one line of 64 bytes, where the closure and the value have eight bytes each.
+pub(super) struct Job<'scope, E, G, U> {
     id: TaskId,
-    /// `join` gave up. Relaxed: the handle sets it before it gives up its reference, and the holder of the last one
-    /// reads it.
-    given_up: AtomicBool,
+    link: Link<'scope, E>,
     state: Mutex<State<G, U, E>>,
 }
 
-/// In the awaited states, the event is that of the thread that joins the task.
 enum State<G, U, E> {
     Queued(G),
-    QueuedAwaited(Box<(G, Arc<Event>)>),
+    QueuedAwaited(Box<(G, Join)>),
     Running,
-    RunningAwaited(Arc<Event>),
+    RunningAwaited(Join),
     Ended(Result<U, NoValue<E>>),
     Taken,
 }
 
-impl<E, G, U> Job<E, G, U> {
-    pub(super) fn new(id: TaskId, closure: G) -> Self {
-        Job::in_state(id, State::Queued(closure))
+/// What a `join` does that began before the task ended.
+enum Join {
+    /// It waits for this event.
+    Waits(Arc<Event>),
+    GaveUp,
+}
+
+impl Join {
+    /// Why no caller joins a task whose handle is gone.
+    fn unjoined(&self) -> Unjoined {
+        match self {
+            Join::Waits(_) => Unjoined::Dropped,
+            Join::GaveUp => Unjoined::GivenUp,
+        }
+    }
+}
+
+impl<'scope, E, G, U> Job<'scope, E, G, U> {
+    pub(super) fn new(id: TaskId, link: Link<'scope, E>, closure: G) -> Self {
+        Job { id, link, state: Mutex::new(State::Queued(closure)) }
     }
 
     /// Makes a task that was skipped when it was spawned.
-    pub(super) fn skipped(id: TaskId, result: Result<U, NoValue<E>>) -> Self {
-        Job::in_state(id, State::Ended(result))
-    }
-
-    fn in_state(id: TaskId, state: State<G, U, E>) -> Self {
-        Job { id, given_up: AtomicBool::new(false), state: Mutex::new(state) }
+    pub(super) fn skipped(id: TaskId, link: Link<'scope, E>, result: Result<U, NoValue<E>>) -> Self {
+        Job { id, link, state: Mutex::new(State::Ended(result)) }
     }
 
     /// Takes the closure, unless another thread has taken it.
@@ -99,8 +121,8 @@ impl<E, G, U> Job<E, G, U> {
         match mem::replace(&mut *state, State::Running) {
             State::Queued(closure) => Some(closure),
             State::QueuedAwaited(awaited) => {
-                let (closure, event) = *awaited;
-                *state = State::RunningAwaited(event);
+                let (closure, join) = *awaited;
+                *state = State::RunningAwaited(join);
                 Some(closure)
             }
             other => {
@@ -110,61 +132,87 @@ impl<E, G, U> Job<E, G, U> {
         }
     }
 
-    /// Gives up a reference; if it was the last, returns the remains of the task.
-    #[inline]
-    fn into_remains(self: Arc<Self>) -> Option<Remains<G, U, E>> {
-        Arc::into_inner(self).map(|job| Remains {
-            id: job.id,
-            state: job.state.into_inner(),
-            unjoined: if job.given_up.into_inner() { Unjoined::GivenUp } else { Unjoined::Dropped },
-        })
+    /// Notes the result of a task that was started.
+    fn end(&self, result: Result<U, NoValue<E>>) -> AfterEnd<U, E> {
+        let mut state = self.state.lock();
+        match mem::replace(&mut *state, State::Taken) {
+            State::RunningAwaited(Join::GaveUp) => AfterEnd::Keep(result),
+            State::RunningAwaited(Join::Waits(event)) => {
+                *state = State::Ended(result);
+                AfterEnd::Notify(event)
+            }
+            _ => {
+                *state = State::Ended(result);
+                AfterEnd::Nothing
+            }
+        }
     }
 }
 
-/// The parts of a task to which no other reference is left.
-struct Remains<G, U, E> {
-    id: TaskId,
-    state: State<G, U, E>,
-    unjoined: Unjoined,
+/// What is left to do when a task has ended.
+enum AfterEnd<U, E> {
+    Nothing,
+    Notify(Arc<Event>),
+    /// To look after the result of a task that no caller joins.
+    Keep(Result<U, NoValue<E>>),
 }
 
-impl<'scope, E, G, U> Runnable<'scope, E> for Job<E, G, U>
+impl<'scope, E, G, U> Runnable<'scope, E> for Job<'scope, E, G, U>
 where
     G: Hold + Send,
     G::Value: Closure<'scope, U::Value, E>,
     U: Hold + Send,
     E: From<Cancelled> + Send + 'scope,
 {
-    fn run(self: Arc<Self>, link: &Link<'scope, E>) {
-        // The only reference stays the only one.
-        if Arc::strong_count(&self) == 1 {
-            if let Some(Remains { id, state, unjoined }) = self.into_remains() {
-                let closure = match state {
-                    State::Queued(closure) => closure,
-                    // The `join` that awaited it gave up, because the scope was cancelled.
-                    State::QueuedAwaited(awaited) => awaited.0,
-                    _ => return,
-                };
-                let result: Result<U, _> = work(&id, closure, link);
-                link.keep_unjoined(&id, result, unjoined);
+    fn run_unjoined(&mut self, own: &mut Option<Link<'scope, E>>) {
+        let (closure, unjoined) = match mem::replace(self.state.get_mut(), State::Taken) {
+            State::Queued(closure) => (closure, Unjoined::Dropped),
+            State::QueuedAwaited(awaited) => (awaited.0, awaited.1.unjoined()),
+            State::Ended(result) => return self.link.keep_unjoined(&self.id, result, Unjoined::Dropped),
+            State::Running | State::RunningAwaited(_) | State::Taken => return,
+        };
+        if unjoined == Unjoined::GivenUp || self.link.hooks.is_some() || self.link.token.is_cancelled() {
+            let result: Result<U, _> = work(&self.id, closure, &self.link, own);
+            return self.link.keep_unjoined(&self.id, result, unjoined);
+        }
+        // The same, without a result that is moved from function to function.
+        let Job { id, link, .. } = self;
+        let (mut has_value, mut error) = (false, None);
+        let caught = panic::catch(|| match closure.out().call(link, own, id) {
+            Ok(value) => {
+                has_value = true;
+                drop(value);
             }
-            return;
+            Err(returned) => error = Some(returned),
+        });
+        match (caught, error) {
+            (Ok(()), None) => {}
+            (Err(payload), _) if has_value => link.fail_drop(id, payload),
+            (Err(payload), _) => link.settle_unjoined(id, Err(payload)),
+            (Ok(()), Some(error)) => link.settle_unjoined(id, Ok(error)),
         }
-        let Some(closure) = self.start() else { return };
-        let result = work(&self.id, closure, link);
-        let before = mem::replace(&mut *self.state.lock(), State::Ended(result));
-        if let State::RunningAwaited(event) = before {
-            event.notify_all();
+    }
+
+    fn run(self: Arc<Self>, own: &mut Option<Link<'scope, E>>) {
+        let Some(closure) = self.start() else { return self.release() };
+        match self.end(work(&self.id, closure, &self.link, own)) {
+            AfterEnd::Nothing => {}
+            AfterEnd::Notify(event) => event.notify_all(),
+            AfterEnd::Keep(result) => self.link.keep_unjoined(&self.id, result, Unjoined::GivenUp),
         }
-        self.release(link);
+        self.release();
     }
 
     fn is_queued(&self) -> bool {
         matches!(*self.state.lock(), State::Queued(_) | State::QueuedAwaited(_))
     }
+
+    fn into_link(self: Arc<Self>) -> Option<Link<'scope, E>> {
+        Arc::into_inner(self).map(|job| job.link)
+    }
 }
 
-impl<'scope, E, G, U> Joinable<'scope, U::Value, E> for Job<E, G, U>
+impl<'scope, E, G, U> Joinable<'scope, U::Value, E> for Job<'scope, E, G, U>
 where
     G: Hold + Send,
     G::Value: Closure<'scope, U::Value, E>,
@@ -173,6 +221,10 @@ where
 {
     fn id(&self) -> &TaskId {
         &self.id
+    }
+
+    fn link(&self) -> &Link<'scope, E> {
+        &self.link
     }
 
     fn status(&self) -> Status {
@@ -185,8 +237,7 @@ where
 
     fn take(&self) -> Result<U::Value, NoValue<E>> {
         match mem::replace(&mut *self.state.lock(), State::Taken) {
-            State::Ended(Ok(held)) => Ok(held.out()),
-            State::Ended(Err(no_value)) => Err(no_value),
+            State::Ended(result) => result.map(U::out),
             _ => unreachable!("a task is joined once, by value, and when it has ended"),
         }
     }
@@ -194,25 +245,45 @@ where
     fn observe(&self, event: Arc<Event>) {
         let mut state = self.state.lock();
         *state = match mem::replace(&mut *state, State::Taken) {
-            State::Queued(closure) => State::QueuedAwaited(Box::new((closure, event))),
-            State::Running => State::RunningAwaited(event),
+            State::Queued(closure) => State::QueuedAwaited(Box::new((closure, Join::Waits(event)))),
+            State::Running => State::RunningAwaited(Join::Waits(event)),
             other => other,
         };
     }
 
-    fn give_up(&self) {
-        self.given_up.store(true, Ordering::Relaxed);
+    fn give_up(&self) -> bool {
+        match &mut *self.state.lock() {
+            State::QueuedAwaited(awaited) => awaited.1 = Join::GaveUp,
+            State::RunningAwaited(join) => *join = Join::GaveUp,
+            _ => return false,
+        }
+        true
     }
 
-    fn release(self: Arc<Self>, shared: &Shared<'scope, E>) {
-        if let Some(Remains { id, state: State::Ended(result), unjoined }) = self.into_remains() {
-            shared.keep_unjoined(&id, result, unjoined);
+    fn into_ended(self: Arc<Self>) -> Option<Ended<'scope, U::Value, E>> {
+        let Job { id, link, state } = Arc::into_inner(self)?;
+        match state.into_inner() {
+            State::Ended(result) => Some(Ended { id, link, result: result.map(U::out) }),
+            _ => unreachable!("a task that no thread holds has ended, and is joined once"),
+        }
+    }
+
+    fn release(self: Arc<Self>) {
+        if let Some(Job { id, link, state }) = Arc::into_inner(self) {
+            if let State::Ended(result) = state.into_inner() {
+                link.keep_unjoined(&id, result, Unjoined::Dropped);
+            }
         }
     }
 }
 
 /// Runs the closure, and settles its result.
-fn work<'scope, E, G, U>(id: &TaskId, closure: G, link: &Link<'scope, E>) -> Result<U, NoValue<E>>
+fn work<'scope, E, G, U>(
+    id: &TaskId,
+    closure: G,
+    link: &Link<'scope, E>,
+    own: &mut Option<Link<'scope, E>>,
+) -> Result<U, NoValue<E>>
 where
     G: Hold,
     G::Value: Closure<'scope, U::Value, E>,
@@ -224,11 +295,17 @@ where
         link.drop_for(id, closure);
         return skip(id, cancelled, link);
     }
-    let run = |closure: G| match closure.out().call(link, id) {
+    let mut run = |closure: G| match closure.out().call(link, own, id) {
         Ok(value) => Ok(U::hold(value)),
         Err(error) => Err(error),
     };
-    let Some(hooks) = link.hooks else { return link.settle(id, panic::catch(|| run(closure))).0 };
+    let Some(hooks) = link.hooks else {
+        return match panic::catch(|| run(closure)) {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(link.settle(id, Ok(error)).0),
+            Err(payload) => Err(link.settle(id, Err(payload)).0),
+        };
+    };
     let started = Instant::now();
     let result = match panic::catch(|| hooks.started(task(id))) {
         Ok(()) => panic::catch(|| run(closure)),
@@ -237,7 +314,12 @@ where
             Err(payload)
         }
     };
-    let (settled, outcome) = link.settle(id, result);
+    let without_value = |(no_value, outcome)| (Err(no_value), outcome);
+    let (settled, outcome) = match result {
+        Ok(Ok(value)) => (Ok(value), Outcome::Completed),
+        Ok(Err(error)) => without_value(link.settle(id, Ok(error))),
+        Err(payload) => without_value(link.settle(id, Err(payload))),
+    };
     tell_ended(link, id, settled, End { outcome, took: started.elapsed() })
 }
 
@@ -269,7 +351,7 @@ fn tell_ended<T, E: From<Cancelled>>(
         Ok(()) => settled,
         Err(payload) => {
             shared.keep_unjoined(id, settled, Unjoined::Dropped);
-            shared.settle(id, Err(payload)).0
+            Err(shared.settle(id, Err(payload)).0)
         }
     }
 }
@@ -284,7 +366,7 @@ mod tests {
     use super::Job;
 
     #[test]
-    fn a_job_whose_closure_and_value_have_eight_bytes_fills_one_cache_line() {
-        assert_eq!(size_of::<Job<std::io::Error, Inline<u64>, Inline<u64>>>() + 2 * size_of::<usize>(), 64);
+    fn a_job_whose_closure_and_value_have_eight_bytes_has_the_size_of_a_cache_line() {
+        assert_eq!(size_of::<Job<'_, std::io::Error, Inline<u64>, Inline<u64>>>() + 2 * size_of::<usize>(), 64);
     }
 }

@@ -1,35 +1,41 @@
 //! [`Limit`]: the threads and the queue of a scope with a limit.
 //!
-//! Tasks go into one [`Queue`] for all threads, under one lock. A thread takes its share of the queue at a time, into a
-//! deque of its own. It pops from the deque without the lock, and a thread that finds the queue empty steals from it.
-//! The head of `queue.rs` says which thread is called for a task, and when the threads leave.
+//! Tasks go into one [`Queue`] for all threads, under one lock, which also guards the count of sleepers. The head of
+//! `queue.rs` says which thread is called for a task, and when the threads leave. A thread takes a batch of tasks at a
+//! time into its hand. It starts the tasks in its hand without the lock of the queue, and a thread that finds the queue
+//! empty steals from it.
 //!
-//! **The body waits for room.** It sets `full`, and counts the tasks once more after a fence. A thread that pops a
-//! task, by a sequentially consistent operation of the deque or under the lock, then looks at `full`. So does a
-//! thread that becomes free, under the lock.
+//! **The body waits for room.** It sets `full`, and then counts the tasks under the locks of the queue and of the
+//! hands. A thread that takes a task under one of these locks, or becomes free under the lock of the queue, then looks
+//! at `full`. So either the body counts one task less, or the thread sees `full`.
 //!
-//! **Threads without a task sleep, and observe no token.** The scope wakes one
-//! for a task, and all when the queue is drained. After a cancel the tasks in the
-//! queue are skipped, so it is drained once the body and the tasks in hand end.
+//! The body is what limits a million trivial tasks: it spawns a task in the time in which two threads run two. On the
+//! machine of the scoreboard an atomic operation costs 10 ns and a cache line of another core 50 ns or more, and a
+//! spawn of 170 ns was made of little else. These were tried, in ns a task, beside boxes in a crossbeam channel with
+//! 130 ns:
 //!
-//! A lock-free queue with a protocol of fences for the sleepers came first. It was not faster: with crossbeam's
-//! `Injector` a trivial task cost more than twice as much, because the injector takes as many atomic operations as
-//! a lock that is free, and hands out smaller shares. A trivial task costs 110 ns where its work is nothing. Most
-//! of that is the travel of its cache lines from the core that spawns to the core that runs. So three things
-//! matter: a task has few lines, few of them are shared by chance, and a thread takes many tasks in one turn. See
-//! the heads of `turn.rs` and of `job.rs`.
+//! - A lock-free queue, crossbeam's `Injector`: more than twice as much as one deque under a lock.
+//! - A deque under a lock, from which a thread moves its share to a deque of its own: 250. The thread moved the tasks
+//!   under the lock, and the body waited. Each thread freed the tasks it had run, and the body, which allocates them,
+//!   met the threads in the allocator.
+//! - A deque of the body's, from which threads steal without the lock: 200.
+//! - Batches, which a thread takes by their address, and hands: 220.
+//! - The same, and the threads [give the tasks they have run back](Queue::keep_spent), so that the body frees them
+//!   and the allocator is its own: 165. This is what is done here. The spent task also has the [link] that the next
+//!   one needs, because a clone and its drop are two atomic operations.
+//!
+//! [link]: super::shared::Link
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use crossbeam::deque::Worker;
 use crossbeam::utils::{Backoff, CachePadded};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
+use super::counts::{Counted, Counts};
 use super::id::TASK;
 use super::queue::{Call, Queue};
-use super::turn::Turn;
 use crate::error::Cancelled;
 use crate::event::Event;
 use crate::thread;
@@ -38,26 +44,18 @@ use crate::token::CancellationToken;
 /// How many tasks the queue holds for each thread, unless the user sets its length.
 const QUEUED_A_THREAD: usize = 512;
 
-/// How many steps of a [`Backoff`] a thread makes between two looks at the queue. They take some microseconds, so that
-/// the thread finds several trivial tasks and not each by itself. With one step, trivial tasks cost half as much again.
-const STEPS: usize = 8;
-
 /// The scope that a limit belongs to, as the limit sees it.
-pub(super) trait Host<J> {
+pub(super) trait Host {
     fn token(&self) -> &CancellationToken;
 
-    /// Starts a thread that calls [`Limit::work`].
+    /// Starts a thread that runs a [`Worker`](super::worker::Worker).
     ///
     /// If the system refuses the thread, the error is a [`Cancelled`]
     /// whose reason says so, because a spawn has no other error to return.
     fn start_thread(&self, name: &str, index: usize) -> Result<(), Cancelled>;
-
-    /// Runs a task. Does not panic.
-    fn run(&self, task: J);
 }
 
 pub(super) struct Limit<J> {
-    capacity: usize,
     /// The name of the threads.
     name: Option<Arc<str>>,
     /// The lineage of the body's thread. Threads that have it wait for room, and for a task that they join. (The scope
@@ -67,12 +65,10 @@ pub(super) struct Limit<J> {
     begun: AtomicBool,
     /// The body waits for room.
     full: AtomicBool,
-    /// How many tasks the body may spawn before it has to look how full the queue is. Only the body uses it, so it
-    /// has its own cache line.
-    room: CachePadded<AtomicUsize>,
     queue: CachePadded<Mutex<Queue<J>>>,
-    called: Condvar,
+    pub(super) called: Condvar,
     emptied: Arc<Event>,
+    pub(super) counts: Counts,
 }
 
 /// The closure that a scope was given to, and that spawns by it.
@@ -89,24 +85,24 @@ pub(super) enum IfFull {
     GiveBack,
 }
 
-pub(super) enum Admission {
-    Granted,
-    Full,
-}
-
 impl<J> Limit<J> {
     pub(super) fn new(limit: NonZeroUsize, capacity: Option<usize>, name: Option<Arc<str>>) -> Self {
+        let capacity = capacity.unwrap_or(limit.get().saturating_mul(QUEUED_A_THREAD));
         Limit {
-            capacity: capacity.unwrap_or(limit.get().saturating_mul(QUEUED_A_THREAD)),
             name,
             body: thread::some_lineage(),
             begun: AtomicBool::new(false),
             full: AtomicBool::new(false),
-            room: CachePadded::default(),
-            queue: CachePadded::new(Mutex::new(Queue::new(limit.get()))),
+            queue: CachePadded::new(Mutex::new(Queue::new(limit.get(), capacity))),
             called: Condvar::new(),
             emptied: Arc::default(),
+            counts: Counts::default(),
         }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Queue<J>> {
+        self.counts.add(Counted::Lock);
+        self.queue.lock()
     }
 
     /// Returns whether the calling thread is one of the limit's, works for one of its tasks, or may do so: nothing
@@ -118,164 +114,146 @@ impl<J> Limit<J> {
     /// Removes a task that its joiner is about to run, if it is quickly found, and tasks that have been run so. Tasks
     /// that a thread spawns and joins one by one leave nothing behind in this way.
     pub(super) fn remove(&self, is_out: impl Fn(&J) -> bool) {
-        let out = self.queue.lock().remove(is_out);
+        let out = self.lock().remove(is_out);
         self.tell_room();
         drop(out);
     }
 
     /// Notes that the body has returned: when every task has ended, the threads leave.
     pub(super) fn close(&self) {
-        let mut queue = self.queue.lock();
+        let mut queue = self.lock();
         queue.close();
         self.release_if_drained(&mut queue);
     }
 
+    /// Frees the spent tasks, when all threads have left. They hold links to the scope that holds them.
+    pub(super) fn free_spent(&self) {
+        let spent = self.lock().take_all_spent();
+        drop(spent);
+    }
+
     /// Wakes the body, if it waits for room.
-    fn tell_room(&self) {
-        // Pairs with the fence in `wait_for_room`.
-        if self.full.load(Ordering::SeqCst) && self.full.swap(false, Ordering::SeqCst) {
+    #[inline]
+    pub(super) fn tell_room(&self) {
+        // Relaxed: the locks order it.
+        if self.full.load(Ordering::Relaxed) && self.full.swap(false, Ordering::Relaxed) {
             self.emptied.notify_all();
         }
     }
 
-    fn release_if_drained(&self, queue: &mut Queue<J>) {
+    pub(super) fn release_if_drained(&self, queue: &mut Queue<J>) {
         if queue.drain() {
             self.called.notify_all();
         }
     }
 
-    /// Makes sure that there is a thread, and room for a task. Only the body waits for room, or is refused.
-    pub(super) fn admit(&self, host: &impl Host<J>, spawner: Spawner, if_full: IfFull) -> Result<Admission, Cancelled> {
-        // Relaxed: the queue is there before any thread. If no thread has begun and none is to be called, another
-        // spawn is starting the first. This one spins meanwhile, which is the time of one start.
-        while !self.begun.load(Ordering::Relaxed) {
-            let call = self.queue.lock().call_first();
-            self.answer(host, call)?;
-            std::hint::spin_loop();
+    /// Returns the queue for a [`push`](Self::push) if there is a thread, and room for a task.
+    // Nothing is returned by way of memory, which would cost as much as an atomic operation.
+    #[inline]
+    pub(super) fn try_admit(&self, spawner: Spawner) -> Option<MutexGuard<'_, Queue<J>>> {
+        // Relaxed: the queue is there before any thread.
+        if !self.begun.load(Ordering::Relaxed) {
+            return None;
         }
+        let mut queue = self.lock();
+        (spawner == Spawner::Task || queue.has_room()).then_some(queue)
+    }
+
+    /// Makes sure that there is a thread, and room for a task, and returns the queue for a [`push`](Self::push). Only
+    /// the body waits for room, or gets `None` because there is none.
+    #[cold]
+    pub(super) fn admit(
+        &self,
+        host: &impl Host,
+        spawner: Spawner,
+        if_full: IfFull,
+    ) -> Result<Option<MutexGuard<'_, Queue<J>>>, Cancelled> {
+        self.begin(host)?;
         if spawner == Spawner::Task || self.is_in_task() {
-            return Ok(Admission::Granted);
-        }
-        // One look at the queue tells for how many tasks there is room, so the body need not look for each.
-        let one_less = |room: usize| room.checked_sub(1);
-        if self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok() {
-            return Ok(Admission::Granted);
+            return Ok(Some(self.lock()));
         }
         // Where there is room for one task, there is soon room for many: waiting awake for that is cheaper than asleep.
         let backoff = Backoff::new();
-        while self.queue.lock().len() > self.capacity / 2 && !backoff.is_completed() {
+        while self.lock().is_half_full() && !backoff.is_completed() {
             backoff.snooze();
         }
-        if self.take_room() {
-            return Ok(Admission::Granted);
+        let mut queue = self.lock();
+        if queue.has_room() {
+            return Ok(Some(queue));
         }
-        match if_full {
-            IfFull::Wait => self.wait_for_room(host.token()).map(|()| Admission::Granted),
-            IfFull::GiveBack => Ok(Admission::Full),
-        }
-    }
-
-    fn take_room(&self) -> bool {
-        let queue = self.queue.lock();
-        // A free thread is about to take a task each, so these tasks take no room.
-        let room = self.capacity.saturating_add(queue.free()).saturating_sub(queue.len());
         drop(queue);
-        self.room.store(room.saturating_sub(1), Ordering::Relaxed);
-        room > 0
+        match if_full {
+            IfFull::Wait => self.wait_for_room(host.token()).map(Some),
+            IfFull::GiveBack => Ok(None),
+        }
     }
 
-    #[cold]
-    fn wait_for_room(&self, token: &CancellationToken) -> Result<(), Cancelled> {
+    /// Starts the first thread.
+    fn begin(&self, host: &impl Host) -> Result<(), Cancelled> {
+        // If no thread has begun and none is to be called, another spawn is starting the first.
+        while !self.begun.load(Ordering::Relaxed) {
+            let call = self.lock().call_first();
+            self.answer(host, call)?;
+            std::hint::spin_loop();
+        }
+        Ok(())
+    }
+
+    fn wait_for_room(&self, token: &CancellationToken) -> Result<MutexGuard<'_, Queue<J>>, Cancelled> {
         let _watch = self.emptied.observe(token);
         loop {
             let ticket = self.emptied.ticket();
-            self.full.store(true, Ordering::SeqCst);
-            // Pairs with the load in `tell_room`.
-            fence(Ordering::SeqCst);
+            self.full.store(true, Ordering::Relaxed);
+            let mut queue = self.lock();
             // `full` stays set, because another thread of the body may wait too.
-            if self.take_room() {
-                return Ok(());
+            if queue.has_room() {
+                return Ok(queue);
             }
+            drop(queue);
             token.check()?;
+            self.counts.add(Counted::Wait);
             self.emptied.wait_until(ticket, token.look_at());
         }
     }
 
-    pub(super) fn push(&self, host: &impl Host<J>, task: J) {
-        let call = self.queue.lock().push(task);
+    /// Adds a task to the queue, which [`admit`](Self::admit) has returned.
+    #[inline]
+    pub(super) fn push(&self, host: &impl Host, mut queue: MutexGuard<'_, Queue<J>>, task: J) {
+        let call = queue.push(task);
+        drop(queue);
         // If no other thread can be started, fewer threads do the same work.
         _ = self.answer(host, call);
     }
 
-    fn answer(&self, host: &impl Host<J>, call: Call) -> Result<(), Cancelled> {
+    #[inline]
+    pub(super) fn answer(&self, host: &impl Host, call: Call) -> Result<(), Cancelled> {
         match call {
             Call::None => Ok(()),
             Call::Sleeper => {
-                self.called.notify_one();
+                self.wake_one();
                 Ok(())
             }
             Call::Another(index) => self.start(host, index),
         }
     }
 
+    fn wake_one(&self) {
+        self.counts.add(Counted::Wake);
+        self.called.notify_one();
+    }
+
     #[cold]
-    fn start(&self, host: &impl Host<J>, index: usize) -> Result<(), Cancelled> {
+    fn start(&self, host: &impl Host, index: usize) -> Result<(), Cancelled> {
+        self.counts.add(Counted::Start);
         let started = host.start_thread(self.name.as_deref().unwrap_or(TASK), index);
         match started {
             Ok(()) => self.begun.store(true, Ordering::Relaxed),
             Err(_) => {
-                if self.queue.lock().thread_refused() == Call::Sleeper {
-                    self.called.notify_one();
+                if self.lock().thread_refused() == Call::Sleeper {
+                    self.wake_one();
                 }
             }
         }
         started
-    }
-
-    /// Runs tasks on the calling thread, which is one of the limit's, until the queue is drained.
-    pub(super) fn work(&self, host: &impl Host<J>) {
-        thread::begin_lineage();
-        let own = Worker::new_fifo();
-        self.queue.lock().thread_started(&own);
-        let mut turn = Turn::default();
-        while let Some(task) = own.pop().or_else(|| self.search(host, &own, &mut turn)) {
-            self.tell_room();
-            host.run(task);
-        }
-    }
-
-    /// Finds a task outside of the thread's own deque: looks for some microseconds, then sleeps until the thread is
-    /// called. Returns `None` when the queue is drained.
-    #[inline(never)]
-    fn search(&self, host: &impl Host<J>, own: &Worker<J>, turn: &mut Turn) -> Option<J> {
-        let mut queue = self.queue.lock();
-        queue.begin_search();
-        let mut backoff = Backoff::new();
-        loop {
-            if let Some(task) = queue.take(own, turn.most()) {
-                let call = queue.end_search();
-                drop(queue);
-                turn.took(1 + own.len());
-                _ = self.answer(host, call);
-                return Some(task);
-            }
-            if !backoff.is_completed() {
-                MutexGuard::unlocked(&mut queue, || {
-                    self.tell_room();
-                    (0..STEPS).for_each(|_| backoff.snooze());
-                });
-                continue;
-            }
-            queue.fall_asleep();
-            self.release_if_drained(&mut queue);
-            while !queue.is_calling() && !queue.is_drained() {
-                self.called.wait(&mut queue);
-            }
-            if queue.is_drained() {
-                return None;
-            }
-            queue.wake();
-            backoff = Backoff::new();
-        }
     }
 }

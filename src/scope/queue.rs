@@ -2,28 +2,31 @@
 //!
 //! It is a value behind the lock of the limit. Invariants, which the code cites by number:
 //!
-//! 1. A task is added to the queue or to a thread's deque under the lock, and
-//!    the thread that adds it then [calls](Queue::call) another. So a thread
-//!    that finds the queue and all deques empty under the lock may fall asleep.
+//! 1. A task is added to the queue or to a hand under the lock, and the thread that adds it then [calls](Queue::call)
+//!    another. So a thread that finds the queue and all hands empty under the lock may fall asleep.
 //! 2. One sleeper is called at a time, and none while a thread is searching or is about to. A searching thread finds
 //!    the tasks there are, and calls the next thread if it leaves any.
 //! 3. The queue is drained when the body has returned and all threads sleep. If a task were left, the thread that
 //!    holds it would be awake.
 
-use std::collections::VecDeque;
+use std::mem;
+use std::sync::Arc;
 
-use crossbeam::deque::{Steal, Stealer, Worker};
+use super::batches::{BATCH, Batch, Batches};
+use super::hands::{Hand, Hands};
 
-/// A thread takes all tasks of a queue that holds no more than these.
-const FEW: usize = 16;
-
-/// The tasks that no thread has taken for itself, and the number of threads in each state.
+/// The tasks that no thread has started, the number of threads in each state, and the tasks that are spent.
 pub(super) struct Queue<J> {
     /// The most threads that there may be.
     limit: usize,
-    tasks: VecDeque<J>,
-    /// Of the threads' own deques.
-    stealers: Vec<Stealer<J>>,
+    /// How many tasks may wait, beyond those for which a thread is free.
+    capacity: usize,
+    /// How many tasks have been spawned, which is the index of the next.
+    spawned: usize,
+    tasks: Batches<J>,
+    hands: Hands<J>,
+    /// Tasks that have ended, of which only the memory is left. No batch is empty.
+    spent: Vec<Batch<J>>,
     started: usize,
     asleep: usize,
     /// How many threads are looking for a task, or are about to start.
@@ -57,11 +60,14 @@ pub(super) enum Call {
 }
 
 impl<J> Queue<J> {
-    pub(super) fn new(limit: usize) -> Self {
+    pub(super) fn new(limit: usize, capacity: usize) -> Self {
         Queue {
             limit,
-            tasks: VecDeque::new(),
-            stealers: Vec::new(),
+            capacity,
+            spawned: 0,
+            tasks: Batches::new(),
+            hands: Hands::new(),
+            spent: Vec::new(),
             started: 0,
             asleep: 0,
             searching: 0,
@@ -71,58 +77,89 @@ impl<J> Queue<J> {
         }
     }
 
-    /// How many tasks wait.
-    pub(super) fn len(&self) -> usize {
-        self.tasks.len() + self.stealers.iter().map(Stealer::len).sum::<usize>()
+    /// Returns the index of the next task, and counts it as spawned.
+    pub(super) fn next_index(&mut self) -> usize {
+        self.spawned += 1;
+        self.spawned - 1
+    }
+
+    pub(super) fn spawned(&self) -> usize {
+        self.spawned
+    }
+
+    /// Returns whether there is room for a task. If the tasks seem too many, they are counted anew.
+    #[inline]
+    pub(super) fn has_room(&mut self) -> bool {
+        // A free thread is about to take a task each, so these tasks take no room.
+        let most = self.capacity.saturating_add(self.free());
+        self.tasks.len() + self.hands.at_most() < most || self.tasks.len() + self.hands.recount() < most
+    }
+
+    /// Returns whether more than half of the room is taken, by a count that may be too high.
+    pub(super) fn is_half_full(&self) -> bool {
+        self.tasks.len() + self.hands.at_most() > self.capacity / 2
     }
 
     /// How many threads have nothing to do, or could be started.
-    pub(super) fn free(&self) -> usize {
+    fn free(&self) -> usize {
         self.asleep + self.searching + if self.refused { 0 } else { self.limit - self.started }
     }
 
+    #[inline]
     pub(super) fn push(&mut self, task: J) -> Call {
-        self.tasks.push_back(task);
+        self.tasks.push(task);
         self.call()
     }
 
-    /// Takes a task, and up to `most - 1` tasks behind it into the thread's `own` deque.
+    /// Takes a task, and up to `most - 1` tasks behind it into the thread's `own` hand, which is empty.
     ///
-    /// The thread takes a fair share of many tasks and most of a few, because each turn at the lock makes the body wait
-    /// for it. A thread that finds no task here takes half of another thread's deque.
-    pub(super) fn take(&mut self, own: &Worker<J>, most: usize) -> Option<J> {
-        let Some(first) = self.tasks.pop_front() else {
-            return self.stealers.iter().find_map(|other| {
-                loop {
-                    match other.steal_batch_and_pop(own) {
-                        Steal::Success(task) => break Some(task),
-                        Steal::Empty => break None,
-                        Steal::Retry => {}
-                    }
-                }
-            });
-        };
-        let share = (self.tasks.len() / self.limit).max(FEW).min(self.tasks.len()).min(most - 1);
-        self.tasks.drain(..share).for_each(|task| own.push(task));
-        Some(first)
+    /// A thread that finds no task in the queue takes half of another hand.
+    pub(super) fn take(&mut self, own: &Arc<Hand<J>>, most: usize) -> Option<J> {
+        if self.tasks.len() == 0 {
+            return self.hands.steal(own);
+        }
+        self.hands.fill(own, |rest| self.tasks.take(rest, most))
     }
 
     /// Removes the tasks at either end for which `is_out` holds.
     pub(super) fn remove(&mut self, is_out: impl Fn(&J) -> bool) -> Vec<J> {
-        let mut out = Vec::new();
-        while self.tasks.back().is_some_and(&is_out) {
-            out.extend(self.tasks.pop_back());
+        self.tasks.remove(is_out)
+    }
+
+    /// Keeps a thread's spent tasks, whose memory the threads that spawn are to free, and leaves an empty batch. Keeps
+    /// as many as the queue may hold, and leaves the others to the thread.
+    pub(super) fn keep_spent(&mut self, spent: &mut Batch<J>) {
+        if self.spent.len() * BATCH < self.capacity {
+            self.spent.push(mem::replace(spent, self.tasks.empty_batch()));
         }
-        while self.tasks.front().is_some_and(&is_out) {
-            out.extend(self.tasks.pop_front());
+    }
+
+    /// Returns a spent task, to be freed, if there is one.
+    #[inline]
+    pub(super) fn take_spent(&mut self) -> Option<J> {
+        let batch = self.spent.last_mut()?;
+        let task = batch.pop_back();
+        if batch.is_empty() {
+            let batch = self.spent.pop();
+            batch.into_iter().for_each(|batch| self.tasks.keep_empty(batch));
         }
-        out
+        task
+    }
+
+    /// Returns all spent tasks.
+    pub(super) fn take_all_spent(&mut self) -> Vec<Batch<J>> {
+        mem::take(&mut self.spent)
     }
 
     /// Chooses the thread that is to look for the tasks that wait, if there are any (2).
+    #[inline]
     pub(super) fn call(&mut self) -> Call {
         let can_start = self.started < self.limit && !self.refused;
-        if self.searching > 0 || self.calling || (self.asleep == 0 && !can_start) || self.len() == 0 {
+        if self.searching > 0
+            || self.calling
+            || (self.asleep == 0 && !can_start)
+            || (self.tasks.len() == 0 && self.hands.are_empty())
+        {
             Call::None
         } else if self.asleep > 0 {
             self.calling = true;
@@ -143,14 +180,6 @@ impl<J> Queue<J> {
         Call::Another(self.started - 1)
     }
 
-    /// Notes that a thread has started, and is about to search. Its deque is added here and not earlier, so that a
-    /// thread that the system refused leaves nothing behind.
-    pub(super) fn thread_started(&mut self, own: &Worker<J>) {
-        self.stealers.push(own.stealer());
-        // It has counted as searching since it was called.
-        self.searching -= 1;
-    }
-
     /// Notes that the system refused a thread. Another thread may be needed then: while the refused one counted as
     /// searching, no other was called.
     pub(super) fn thread_refused(&mut self) -> Call {
@@ -161,6 +190,7 @@ impl<J> Queue<J> {
         if self.refused { self.call() } else { Call::None }
     }
 
+    /// Notes that a thread searches. A thread that was started has counted as searching since it was called.
     pub(super) fn begin_search(&mut self) {
         self.searching += 1;
     }
@@ -196,7 +226,7 @@ impl<J> Queue<J> {
 
     /// Notes that the queue is drained if no task is left and none can come (3); returns whether it has done so.
     pub(super) fn drain(&mut self) -> bool {
-        let drained = self.phase == Phase::Closed && self.asleep == self.started && self.tasks.is_empty();
+        let drained = self.phase == Phase::Closed && self.asleep == self.started && self.tasks.len() == 0;
         if drained {
             self.phase = Phase::Drained;
         }
@@ -213,13 +243,11 @@ impl<J> Queue<J> {
 mod tests {
     use super::*;
 
-    /// A queue with one thread, which searches, and the deque of this thread.
-    fn with_one_thread(limit: usize) -> (Queue<u32>, Worker<u32>) {
-        let (mut queue, own) = (Queue::new(limit), Worker::new_fifo());
+    /// A queue with one thread, which searches, and the hand of this thread.
+    fn with_one_thread(limit: usize) -> (Queue<u32>, Arc<Hand<u32>>) {
+        let mut queue = Queue::new(limit, 512);
         assert_eq!(queue.call_first(), Call::Another(0));
-        queue.thread_started(&own);
-        queue.begin_search();
-        (queue, own)
+        (queue, Hand::new())
     }
 
     #[test]
@@ -244,9 +272,41 @@ mod tests {
     fn a_thread_with_an_empty_queue_takes_half_of_the_tasks_of_another() {
         let (mut queue, own) = with_one_thread(2);
         (0..9).for_each(|task| _ = queue.push(task));
-        assert_eq!((queue.take(&own, 64), own.len(), queue.len()), (Some(0), 8, 8));
-        let other = Worker::new_fifo();
+        assert_eq!((queue.take(&own, 64), own.len()), (Some(0), 8));
+        let other = Hand::new();
         assert_eq!((queue.take(&other, 64), other.len()), (Some(1), 3));
+    }
+
+    #[test]
+    fn no_thread_is_called_for_tasks_that_have_been_started() {
+        let (mut queue, own) = with_one_thread(2);
+        assert_eq!((queue.push(1), queue.push(2)), (Call::None, Call::None));
+        assert_eq!((queue.take(&own, 64), own.pop()), (Some(1), Some(2)));
+        assert_eq!(queue.end_search(), Call::None);
+    }
+
+    #[test]
+    fn there_is_room_for_the_tasks_that_free_threads_will_take_and_as_many_as_the_queue_holds() {
+        let mut queue = Queue::new(3, 2);
+        assert_eq!(queue.call_first(), Call::Another(0));
+        let room = (0..).take_while(|&task| queue.has_room() && queue.push(task) == Call::None).count();
+        assert_eq!(room, 5, "one thread searches, and two may be started");
+        let own = Hand::new();
+        assert_eq!((queue.take(&own, 64), queue.end_search(), queue.has_room()), (Some(0), Call::Another(1), false));
+        assert_eq!((own.pop(), queue.has_room()), (Some(1), true), "it has started a second task");
+    }
+
+    #[test]
+    fn spent_tasks_are_kept_for_the_spawns_to_come_up_to_the_length_of_the_queue() {
+        let (mut queue, _own) = with_one_thread(1);
+        let mut spent = Batch::new();
+        for _ in 0..10 {
+            spent.extend(0..BATCH as u32);
+            queue.keep_spent(&mut spent);
+        }
+        assert_eq!(spent.len(), 2 * BATCH, "the queue holds 512 tasks, which are 8 batches");
+        assert_eq!(std::iter::from_fn(|| queue.take_spent()).count(), 512);
+        assert!(queue.take_all_spent().is_empty());
     }
 
     #[test]
@@ -256,7 +316,7 @@ mod tests {
         assert_eq!(queue.take(&own, 1), Some(1));
         assert_eq!((queue.end_search(), queue.push(2)), (Call::None, Call::Another(1)));
         assert_eq!((queue.thread_refused(), queue.push(3), queue.free()), (Call::None, Call::None, 0));
-        let mut empty: Queue<u32> = Queue::new(1);
+        let mut empty: Queue<u32> = Queue::new(1, 512);
         for _ in 0..2 {
             assert_eq!(empty.call_first(), Call::Another(0));
             assert_eq!(empty.thread_refused(), Call::None);

@@ -18,6 +18,7 @@ use super::id::TaskId;
 use super::ledger::{Ledger, NoValue};
 use super::limit::{Host, Limit};
 use super::threads::Threads;
+use super::worker::Worker;
 use crate::error::{CancelReason, Cancelled};
 use crate::failure::{Failure, Panic};
 use crate::hooks::{Hooks, Outcome};
@@ -27,19 +28,25 @@ use crate::token::CancellationToken;
 
 /// A task as the threads see it that may run it.
 pub(super) trait Runnable<'scope, E>: Send + Sync {
-    /// Runs the task on the calling thread, unless another thread has taken it. Panics only if dropping the remains
-    /// of the task panics.
-    fn run(self: Arc<Self>, link: &Link<'scope, E>);
+    /// Runs a task that no caller will join. Only its memory is left afterwards, and its link. Does not panic.
+    fn run_unjoined(&mut self, own: &mut Option<Link<'scope, E>>);
+
+    /// Runs the task on the calling thread, unless another thread has taken it. Does not panic. `own` is a link of the
+    /// thread's, for the scope that the task is given.
+    fn run(self: Arc<Self>, own: &mut Option<Link<'scope, E>>);
 
     /// Returns whether no thread has taken the task.
     fn is_queued(&self) -> bool;
+
+    /// Frees a task that has been run, if this is the last reference; returns its link.
+    fn into_link(self: Arc<Self>) -> Option<Link<'scope, E>>;
 }
 
 pub(super) type Queued<'scope, E> = Arc<dyn Runnable<'scope, E> + 'scope>;
 
 /// A reference to a [`Shared`].
 ///
-/// Each thread has one of its own, and clones it for the scope that a task is given. Clones of one `Arc` on several
+/// Each thread has one of its own, and lends it to the scope that a task is given. Clones of one `Arc` on several
 /// threads, or of two on one cache line, would move the count from core to core with each task.
 pub(super) struct Link<'scope, E>(Arc<CachePadded<Arc<Shared<'scope, E>>>>);
 
@@ -68,7 +75,7 @@ impl<'scope, E> Deref for Link<'scope, E> {
     }
 }
 
-impl<'scope, E: From<Cancelled> + Send + 'scope> Host<Queued<'scope, E>> for Link<'scope, E> {
+impl<'scope, E: From<Cancelled> + Send + 'scope> Host for Link<'scope, E> {
     fn token(&self) -> &CancellationToken {
         &self.token
     }
@@ -78,19 +85,27 @@ impl<'scope, E: From<Cancelled> + Send + 'scope> Host<Queued<'scope, E>> for Lin
             let link = self.another();
             move || {
                 if let Some(limit) = &link.limit {
-                    limit.work(&link);
+                    let mut own = Some(link.clone());
+                    Worker::new(limit, &link).work(|task| run(task, &mut own));
                 }
             }
         };
         self.threads.start(name, index, worker).map(|handle| self.adopt(handle))
     }
+}
 
-    fn run(&self, task: Queued<'scope, E>) {
-        // The remains of a task may hold a value of the user's, and its `Drop` may panic.
-        if let Err(payload) = panic::catch(move || task.run(self)) {
-            self.fail_beside("drop", payload);
+/// Runs a task from the queue; returns what is left of it if no caller joins it.
+#[inline]
+fn run<'scope, E>(mut task: Queued<'scope, E>, own: &mut Option<Link<'scope, E>>) -> Option<Queued<'scope, E>> {
+    // The only reference stays the only one.
+    if Arc::strong_count(&task) == 1 {
+        if let Some(unjoined) = Arc::get_mut(&mut task) {
+            unjoined.run_unjoined(own);
+            return Some(task);
         }
     }
+    task.run(own);
+    None
 }
 
 /// Why no caller joins a task.
@@ -105,13 +120,20 @@ pub(super) enum Unjoined {
 pub(super) struct Shared<'scope, E> {
     pub(super) token: CancellationToken,
     pub(super) hooks: Option<&'scope dyn Hooks>,
-    /// How many tasks have been spawned, which is the index of the next.
-    pub(super) spawned: CachePadded<AtomicUsize>,
+    /// How many tasks have been spawned, which is the index of the next. In a scope with a limit the queue counts.
+    spawned: CachePadded<AtomicUsize>,
     ledger: &'scope (dyn Ledger<E> + 'scope),
     /// How many calls of [`finish`](Self::finish) have ended the scope, or are about to.
     finishing: AtomicUsize,
     pub(super) threads: Threads<'scope>,
     pub(super) limit: Option<Limit<Queued<'scope, E>>>,
+}
+
+impl<E> Shared<'_, E> {
+    /// Returns how many tasks have been spawned.
+    pub(super) fn spawned(&self) -> usize {
+        self.limit.as_ref().map_or_else(|| self.spawned.load(Ordering::Relaxed), |limit| limit.lock().spawned())
+    }
 }
 
 impl<'scope, E: From<Cancelled>> Shared<'scope, E> {
@@ -126,15 +148,19 @@ impl<'scope, E: From<Cancelled>> Shared<'scope, E> {
         Shared { token, hooks, spawned, ledger, finishing, threads, limit }
     }
 
-    /// Takes the result of a task that ran, and answers for its `join` and for the hooks.
-    pub(super) fn settle<T>(
-        &self,
-        id: &TaskId,
-        result: Result<Result<T, E>, Payload>,
-    ) -> (Result<T, NoValue<E>>, Outcome) {
-        let failure = match result {
-            Ok(Ok(value)) => return (Ok(value), Outcome::Completed),
-            Ok(Err(error)) => Failure::new(id.owned_name(), id.index, error),
+    /// Returns the index of the next task, and counts it as spawned.
+    pub(super) fn next_index(&self) -> usize {
+        match &self.limit {
+            Some(limit) => limit.lock().next_index(),
+            None => self.spawned.fetch_add(1, Ordering::Relaxed),
+        }
+    }
+
+    /// Takes the failure of a task that ran, and answers for its `join` and for the hooks.
+    #[cold]
+    pub(super) fn settle(&self, id: &TaskId, failed: Result<E, Payload>) -> (NoValue<E>, Outcome) {
+        let failure = match failed {
+            Ok(error) => Failure::new(id.owned_name(), id.index, error),
             Err(payload) => self.panicked(id.owned_name(), id.index, payload),
         };
         let (after, outcome) = match (failure.panic(), self.token.reason()) {
@@ -144,11 +170,18 @@ impl<'scope, E: From<Cancelled>> Shared<'scope, E> {
         };
         if after.is_some() && self.has_finished() {
             self.drop_for(id, failure);
-            return (Err(NoValue::Cancelled), outcome);
+            return (NoValue::Cancelled, outcome);
         }
         let (no_value, cancels) = self.ledger.settle(id.index, failure, after);
         self.cancel_if(cancels);
-        (Err(no_value), outcome)
+        (no_value, outcome)
+    }
+
+    /// Takes the failure of a task that ran, and that no caller joins.
+    #[cold]
+    pub(super) fn settle_unjoined(&self, id: &TaskId, failed: Result<E, Payload>) {
+        let (no_value, _) = self.settle(id, failed);
+        self.keep_unjoined::<()>(id, Err(no_value), Unjoined::Dropped);
     }
 
     /// Takes a task that was not started because the scope is cancelled, and answers for its `join`.
@@ -184,8 +217,14 @@ impl<'scope, E: From<Cancelled>> Shared<'scope, E> {
     /// Drops a value or a closure of a task. A panic in its `Drop` counts as the task's.
     pub(super) fn drop_for<T>(&self, id: &TaskId, dropped: T) {
         if let Err(payload) = panic::catch(move || drop(dropped)) {
-            self.fail(id.index, self.panicked(id.owned_name(), id.index, payload), None);
+            self.fail_drop(id, payload);
         }
+    }
+
+    /// Records a panic in the `Drop` of a value or a closure of a task.
+    #[cold]
+    pub(super) fn fail_drop(&self, id: &TaskId, payload: Payload) {
+        self.fail(id.index, self.panicked(id.owned_name(), id.index, payload), None);
     }
 
     /// Records a panic beside the tasks, in the `Drop` of a value that a thread kept.
@@ -266,6 +305,9 @@ impl<'scope, E: From<Cancelled>> Shared<'scope, E> {
         // ended.
         while let Some(handle) = self.threads.take() {
             self.join(handle);
+        }
+        if let Some(limit) = &self.limit {
+            limit.free_spent();
         }
     }
 

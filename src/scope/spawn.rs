@@ -2,15 +2,14 @@
 
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::Scope;
 use super::error::TrySpawnError;
 use super::hold::{Hold, Inline, is_large};
 use super::id::TaskId;
 use super::job::{self, Closure, Job, Joinable};
-use super::limit::{Admission, IfFull, Spawner};
-use super::shared::{Link, Runnable};
+use super::limit::{IfFull, Limit, Spawner};
+use super::shared::{Link, Queued, Runnable};
 use super::task::ScopedTask;
 use crate::error::{CancelReason, Cancelled};
 
@@ -53,36 +52,76 @@ where
         U: Hold<Value = T> + Send + 'scope,
         T: 'scope,
     {
-        let shared = &*self.link;
-        let admitted = match &shared.limit {
-            _ if shared.token.is_cancelled() => shared.token.check().map(|()| Admission::Granted),
-            Some(limit) => limit.admit(&self.link, self.spawner, if_full),
-            None => Ok(Admission::Granted),
-        };
-        if let Ok(Admission::Full) = admitted {
-            return Err(TrySpawnError { f: closure, index: 0, cancelled: None });
-        }
-        let index = shared.spawned.fetch_add(1, Ordering::Relaxed);
-        let id = TaskId { name: self.name.clone(), index };
-        if let Err(cancelled) = admitted {
+        if let Err(cancelled) = self.link.token.check() {
+            let id = TaskId { name: self.name.clone(), index: self.link.next_index() };
             return self.refuse::<T, G, U>(closure, id, cancelled, if_full);
         }
-        let job = Arc::new(Job::<E, G, U>::new(id, closure));
-        match &shared.limit {
-            Some(limit) => limit.push(&self.link, job.clone()),
-            None => {
-                let (own, link) = (Arc::clone(&job), self.link.another());
-                match shared.threads.start(job.id().name(), index, move || own.run(&link)) {
-                    Ok(handle) => shared.adopt(handle),
-                    Err(cancelled) => {
-                        let closure = job.start().unwrap_or_else(|| unreachable!("it was not started"));
-                        let id = TaskId { name: self.name.clone(), index };
-                        return self.refuse::<T, G, U>(closure, id, cancelled, if_full);
-                    }
+        match &self.link.limit {
+            Some(limit) => self.queue::<T, G, U>(limit, closure, if_full),
+            None => self.start_thread::<T, G, U>(closure, if_full),
+        }
+    }
+
+    /// Puts a task into the queue.
+    #[inline]
+    fn queue<T, G, U>(
+        &self,
+        limit: &Limit<Queued<'scope, E>>,
+        closure: G,
+        if_full: IfFull,
+    ) -> Result<ScopedTask<'scope, T, E, P>, TrySpawnError<G>>
+    where
+        G: Hold + Send + 'scope,
+        G::Value: Closure<'scope, T, E>,
+        U: Hold<Value = T> + Send + 'scope,
+        T: 'scope,
+    {
+        let name = self.name.clone();
+        let mut queue = match limit.try_admit(self.spawner) {
+            Some(queue) => queue,
+            None => match limit.admit(&self.link, self.spawner, if_full) {
+                Ok(Some(queue)) => queue,
+                Ok(None) => return Err(TrySpawnError { f: closure, index: 0, cancelled: None }),
+                Err(cancelled) => {
+                    let id = TaskId { name, index: self.link.next_index() };
+                    return self.refuse::<T, G, U>(closure, id, cancelled, if_full);
                 }
+            },
+        };
+        // The memory of a spent task is freed, and allocated for this one.
+        let spent = queue.take_spent().and_then(Runnable::into_link);
+        let link = spent.unwrap_or_else(|| self.link.clone());
+        let job = Arc::new(Job::<E, G, U>::new(TaskId { name, index: queue.next_index() }, link, closure));
+        limit.push(&self.link, queue, job.clone());
+        Ok(ScopedTask::new(job))
+    }
+
+    /// Starts a task on a thread of its own.
+    fn start_thread<T, G, U>(
+        &self,
+        closure: G,
+        if_full: IfFull,
+    ) -> Result<ScopedTask<'scope, T, E, P>, TrySpawnError<G>>
+    where
+        G: Hold + Send + 'scope,
+        G::Value: Closure<'scope, T, E>,
+        U: Hold<Value = T> + Send + 'scope,
+        T: 'scope,
+    {
+        let shared = &*self.link;
+        let index = shared.next_index();
+        let id = TaskId { name: self.name.clone(), index };
+        let job = Arc::new(Job::<E, G, U>::new(id, self.link.clone(), closure));
+        let own = Arc::clone(&job);
+        match shared.threads.start(job.id().name(), index, move || own.run(&mut None)) {
+            Ok(handle) => shared.adopt(handle),
+            Err(cancelled) => {
+                let closure = job.start().unwrap_or_else(|| unreachable!("it was not started"));
+                let id = TaskId { name: self.name.clone(), index };
+                return self.refuse::<T, G, U>(closure, id, cancelled, if_full);
             }
         }
-        Ok(ScopedTask::new(self.link.clone(), job))
+        Ok(ScopedTask::new(job))
     }
 
     /// Ends a spawn that cannot start its task.
@@ -111,7 +150,7 @@ where
         }
         shared.drop_for(&id, closure);
         let skipped = job::skip(&id, cancelled, shared);
-        Ok(ScopedTask::new(self.link.clone(), Arc::new(Job::<E, G, U>::skipped(id, skipped))))
+        Ok(ScopedTask::new(Arc::new(Job::<E, G, U>::skipped(id, self.link.clone(), skipped))))
     }
 }
 
@@ -126,8 +165,12 @@ where
     F: FnOnce(&Scope<'scope, 'env, E, P>) -> Result<T, E>,
 {
     #[inline]
-    fn call(self, link: &Link<'scope, E>, id: &TaskId) -> Result<T, E> {
-        let name = id.name.clone();
-        (self.f)(&Scope { link: link.clone(), name, spawner: Spawner::Task, marker: PhantomData })
+    fn call(self, link: &Link<'scope, E>, own: &mut Option<Link<'scope, E>>, id: &TaskId) -> Result<T, E> {
+        // Not there on a thread of the task's own, and after a panic.
+        let link = own.take().unwrap_or_else(|| link.another());
+        let scope = Scope { link, name: id.name.clone(), spawner: Spawner::Task, marker: PhantomData };
+        let result = (self.f)(&scope);
+        *own = Some(scope.link);
+        result
     }
 }

@@ -10,10 +10,11 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use super::job::{Joinable, Status};
+use super::id::TaskId;
+use super::job::{Ended, Joinable, Status};
 use super::ledger::NoValue;
 use super::policy::{FailFast, Policy};
-use super::shared::Link;
+use super::shared::Shared;
 use crate::error::{CancelReason, Cancelled};
 use crate::event::Event;
 use crate::failure::Failure;
@@ -24,10 +25,9 @@ use crate::token::CancellationToken;
 ///
 /// Dropping the handle leaves the task to the scope, which waits for it in any case.
 pub struct ScopedTask<'scope, T, E, P = FailFast> {
-    link: Link<'scope, E>,
-    /// Taken by the drop.
+    /// Taken by a join and by the drop.
     task: Option<Arc<dyn Joinable<'scope, T, E> + 'scope>>,
-    marker: PhantomData<fn(P)>,
+    marker: PhantomData<fn(P, &'scope E)>,
 }
 
 /// How long a join waits.
@@ -40,8 +40,8 @@ enum Wait {
 }
 
 impl<'scope, T, E, P> ScopedTask<'scope, T, E, P> {
-    pub(super) fn new(link: Link<'scope, E>, task: Arc<dyn Joinable<'scope, T, E> + 'scope>) -> Self {
-        ScopedTask { link, task: Some(task), marker: PhantomData }
+    pub(super) fn new(task: Arc<dyn Joinable<'scope, T, E> + 'scope>) -> Self {
+        ScopedTask { task: Some(task), marker: PhantomData }
     }
 }
 
@@ -98,34 +98,26 @@ impl<T, E: From<Cancelled>, P: Policy> ScopedTask<'_, T, E, P> {
 
     /// Waits for the task, and decides what its `join` gives: the value; the failure, if
     /// the policy leaves it to `join`; otherwise that the scope or the task was cancelled.
-    fn wait_for_value(&self, wait: Wait) -> Result<T, P::JoinError<E>> {
-        let no_value = if self.wait(wait) {
-            match self.task().take() {
-                Ok(value) => return Ok(value),
-                Err(no_value) => no_value,
+    fn wait_for_value(mut self, wait: Wait) -> Result<T, P::JoinError<E>> {
+        // A task to which no other reference is left has ended, and needs no lock.
+        if let Some(task) = self.task.take_if(|task| Arc::strong_count(task) == 1) {
+            if let Some(Ended { id, link, result }) = task.into_ended() {
+                return result.map_err(|no_value| join_error::<E, P>(no_value, &id, &link));
             }
-        } else {
-            NoValue::Cancelled
-        };
-        // Without a reason it is the task's own failure that is about to cancel the scope.
-        let cancelled = Cancelled::new(self.link.token.reason().unwrap_or(CancelReason::Failed));
-        Err(P::join_error(cancelled, |cancelled| match no_value {
-            NoValue::Failed(failed) => failed.failure,
-            NoValue::Cancelled | NoValue::Skipped => {
-                let id = self.task().id();
-                Failure::Cancelled { name: id.owned_name(), index: id.index, cancelled }
-            }
-        }))
+            unreachable!("it was the only reference");
+        }
+        let result = if self.wait(wait) { self.task().take() } else { Err(NoValue::Cancelled) };
+        result.map_err(|no_value| join_error::<E, P>(no_value, self.task().id(), self.task().link()))
     }
 
     /// Waits; returns whether the task has ended.
     fn wait(&self, wait: Wait) -> bool {
-        let (task, shared) = (self.task(), &*self.link);
+        let task = self.task();
         while task.status() == Status::Queued {
-            let Some(limit) = shared.limit.as_ref().filter(|limit| limit.is_in_task()) else { break };
+            let Some(limit) = task.link().limit.as_ref().filter(|limit| limit.is_in_task()) else { break };
             let own = Arc::as_ptr(task).cast::<()>();
             limit.remove(|queued| Arc::as_ptr(queued).cast() == own || !queued.is_queued());
-            Arc::clone(task).run(&self.link);
+            Arc::clone(task).run(&mut Some(task.link().clone()));
         }
         task.status() == Status::Ended || self.wait_asleep(wait)
     }
@@ -133,7 +125,8 @@ impl<T, E: From<Cancelled>, P: Policy> ScopedTask<'_, T, E, P> {
     // A function of its own, because tasks that join tasks keep the frames of `wait` on their stack.
     #[inline(never)]
     fn wait_asleep(&self, wait: Wait) -> bool {
-        let (task, token) = (self.task(), &self.link.token);
+        let task = self.task();
+        let token = &task.link().token;
         let observed = (wait == Wait::UntilCancelled).then_some(token);
         let event = Arc::new(Event::default());
         let _watch = observed.map(|token| event.observe(token));
@@ -144,12 +137,27 @@ impl<T, E: From<Cancelled>, P: Policy> ScopedTask<'_, T, E, P> {
                 return true;
             }
             if observed.is_some_and(CancellationToken::is_cancelled) {
-                task.give_up();
-                return false;
+                return !task.give_up();
             }
             event.wait_until(ticket, observed.and_then(CancellationToken::look_at));
         }
     }
+}
+
+/// Makes the error of a `join` of a task without a value.
+fn join_error<E: From<Cancelled>, P: Policy>(
+    no_value: NoValue<E>,
+    id: &TaskId,
+    shared: &Shared<'_, E>,
+) -> P::JoinError<E> {
+    // Without a reason it is the task's own failure that is about to cancel the scope.
+    let cancelled = Cancelled::new(shared.token.reason().unwrap_or(CancelReason::Failed));
+    P::join_error(cancelled, |cancelled| match no_value {
+        NoValue::Failed(failed) => failed.failure,
+        NoValue::Cancelled | NoValue::Skipped => {
+            Failure::Cancelled { name: id.owned_name(), index: id.index, cancelled }
+        }
+    })
 }
 
 impl<'scope, T, E, P> ScopedTask<'scope, T, E, P> {
@@ -173,7 +181,7 @@ impl<'scope, T, E, P> ScopedTask<'scope, T, E, P> {
 impl<T, E, P> Drop for ScopedTask<'_, T, E, P> {
     fn drop(&mut self) {
         if let Some(task) = self.task.take() {
-            task.release(&self.link);
+            task.release();
         }
     }
 }

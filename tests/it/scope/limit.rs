@@ -452,3 +452,21 @@ fn a_refused_first_thread_leaves_nothing_behind() {
         assert_eq!((refused.0, refused.1.count()), (Ok(()), 100_000));
     });
 }
+
+/// Tasks that have been run are kept for the spawns to come, and know the scope that keeps them.
+#[test]
+fn a_limited_scope_leaves_no_memory_behind() {
+    if !alone!(a_limited_scope_leaves_no_memory_behind) {
+        return;
+    }
+    watched(|| {
+        let run = || {
+            let tasks = |s: &Scope<'_, '_, Cancelled>| (0..1_000).try_for_each(|_| s.spawn(|_| Ok(())).map(drop));
+            assert_eq!(limited(2).run(&live(), tasks), Ok(()));
+        };
+        (0..20).for_each(|_| run());
+        let before = memory();
+        (0..500).for_each(|_| run());
+        assert!(memory() < before + (4 << 20), "{} bytes more", memory() - before);
+    });
+}

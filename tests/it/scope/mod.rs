@@ -11,6 +11,7 @@ pub(crate) mod model;
 mod peers;
 mod phases;
 mod policy;
+mod slow_one;
 
 use std::sync::Mutex;
 use std::time::Duration;

@@ -1,0 +1,101 @@
+//! [`Worker`]: one of a limit's threads.
+
+use std::sync::Arc;
+
+use crossbeam::utils::Backoff;
+use parking_lot::MutexGuard;
+
+use super::batches::{BATCH, Batch};
+use super::counts::Counted;
+use super::hands::Hand;
+use super::limit::{Host, Limit};
+use super::queue::Queue;
+use super::turn::Turn;
+use crate::thread;
+
+/// How many steps of a [`Backoff`] a thread makes between two looks at the queue. They take some microseconds, so that
+/// the thread finds several trivial tasks and not each by itself. With one step, trivial tasks cost half as much again.
+const STEPS: usize = 8;
+
+/// A thread that runs the tasks of a limit one after the other.
+pub(super) struct Worker<'a, J, H> {
+    limit: &'a Limit<J>,
+    host: &'a H,
+    hand: Arc<Hand<J>>,
+    turn: Turn,
+    /// The tasks that the thread has run, and has not given back.
+    spent: Batch<J>,
+}
+
+impl<'a, J, H: Host> Worker<'a, J, H> {
+    pub(super) fn new(limit: &'a Limit<J>, host: &'a H) -> Self {
+        Worker { limit, host, hand: Hand::new(), turn: Turn::default(), spent: Batch::new() }
+    }
+
+    /// Runs tasks on the calling thread, until the queue is drained. `run` runs one, and returns what is left of it
+    /// to be freed; it does not panic.
+    pub(super) fn work(mut self, mut run: impl FnMut(J) -> Option<J>) {
+        thread::begin_lineage();
+        // The thread has counted as searching since it was called.
+        let mut next = self.search(self.limit.lock());
+        while let Some(task) = next {
+            self.limit.tell_room();
+            if let Some(spent) = run(task) {
+                self.spent.push_back(spent);
+            }
+            next = self.hand.pop().or_else(|| {
+                let mut queue = self.limit.lock();
+                queue.begin_search();
+                self.search(queue)
+            });
+        }
+    }
+
+    /// Finds a task outside of the thread's own hand: looks for some microseconds, then sleeps until the thread is
+    /// called. Returns `None` when the queue is drained.
+    #[inline(never)]
+    fn search(&mut self, mut queue: MutexGuard<'a, Queue<J>>) -> Option<J> {
+        let limit = self.limit;
+        if self.spent.len() >= BATCH / 2 {
+            queue.keep_spent(&mut self.spent);
+        }
+        let mut backoff = Backoff::new();
+        loop {
+            if let Some(task) = queue.take(&self.hand, self.turn.most()) {
+                let call = queue.end_search();
+                drop(queue);
+                self.free_spent();
+                self.turn.took(1 + self.hand.len());
+                _ = limit.answer(self.host, call);
+                return Some(task);
+            }
+            if !backoff.is_completed() {
+                MutexGuard::unlocked(&mut queue, || {
+                    limit.tell_room();
+                    self.free_spent();
+                    (0..STEPS).for_each(|_| backoff.snooze());
+                    limit.counts.add(Counted::Lock);
+                });
+                continue;
+            }
+            queue.fall_asleep();
+            limit.release_if_drained(&mut queue);
+            while !queue.is_calling() && !queue.is_drained() {
+                limit.counts.add(Counted::Sleep);
+                limit.called.wait(&mut queue);
+            }
+            if queue.is_drained() {
+                return None;
+            }
+            queue.wake();
+            backoff = Backoff::new();
+        }
+    }
+
+    /// Frees the spent tasks that the queue does not keep.
+    fn free_spent(&mut self) {
+        if self.spent.len() >= BATCH {
+            self.spent.clear();
+        }
+    }
+}
