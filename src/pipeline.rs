@@ -58,12 +58,12 @@ pub use chain::Chain;
 /// | 1 µs | 800 | 6,400 | 102,000 |
 /// | 10 µs | 80 | 640 | 10,200 |
 /// | 100 µs or more | 8 | 64 | 256 to 1,000 |
-/// | the same, while one item takes much longer | 128 | 1,024 | 4,096 |
 ///
-/// (On more than 16 cores a batch takes longer than 100 µs, in proportion.) These are items, not bytes: a source of
-/// buffers of 1 MB holds 128 MB behind an item that takes long, on two threads, and up to 4 GB on 64. Set a
-/// [`window`](Self::window) there. The outputs of a [`flat_map`](Self::flat_map) beyond one an item are bounded for the
-/// whole run, as its page says.
+/// While one item takes much longer than the others, or the system keeps its thread from running, the window widens up
+/// to 16 times, but to no more than 65,536 items if it holds less by the table. (On more than 16 cores a batch takes
+/// longer than 100 µs, in proportion.) These are items, not bytes: a source of buffers of 1 MB holds 128 MB behind an
+/// item that takes long, on two threads, and up to 4 GB on 64. Set a [`window`](Self::window) there. The outputs of a
+/// [`flat_map`](Self::flat_map) beyond one an item are bounded for the whole run, as its page says.
 ///
 /// # Blocking sources
 ///

@@ -74,6 +74,7 @@ impl<C> Pipeline<C> {
     /// than there are cores, so it is slower.
     ///
     /// Without effect where the run is the plain loop, as with [`threads(1)`](Self::threads).
+    /// Should the system refuse the additional thread, the calling thread works as well.
     ///
     /// # Examples
     ///

@@ -127,16 +127,16 @@ where
         let end = Instant::now() + ALARM;
         event.wait_until(ticket, Some(end));
         if Instant::now() >= end {
-            self.ring();
+            self.ring(sleep);
         }
     }
 
-    /// Asks for the outputs that are held back, and takes the items of a puller that waits in `next()`.
-    fn ring(&self) {
+    /// Asks for the outputs that are held back, and as the guard takes the items of a puller that waits in `next()`.
+    fn ring(&self, sleep: Sleep) {
         let signal = &self.section.signal;
         signal.alarm();
         self.enter_inside(|Inside { state, open }, _| {
-            let Some(number) = state.ring_alarm() else { return };
+            let Some(number) = state.ring_alarm(sleep) else { return };
             signal.ring(number);
             if let Some(open) = open {
                 state.take_chunk(Chunk::List(open.take_all()));

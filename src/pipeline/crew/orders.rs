@@ -89,6 +89,14 @@ fn in_every_order_of_steps_a_run_whose_caller_only_outputs_ends() {
     for kind in [Kind::Data, Kind::Ready] {
         walk_in_both_orders(Scene { kind, is_caller_reserved: true, items: 3, ..PLAIN });
     }
+    // The system refuses the worker that would do the caller's share.
+    for workers in [0, 1] {
+        for fan in [[false; ITEMS], [false, true, true, false]] {
+            let scene = Scene { is_caller_reserved: true, workers, items: 3, window: None, fan, ..PLAIN };
+            walk_in_both_orders(Scene { kind: Kind::Data, ..scene });
+            walk_in_both_orders(Scene { kind: Kind::Blocking, has_feedback: true, fan: [false; ITEMS], ..scene });
+        }
+    }
 }
 
 #[test]

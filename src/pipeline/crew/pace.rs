@@ -1,12 +1,10 @@
 //! [`Pace`]: how many items make a batch, and whether the caller works.
 //!
-//! This is the wish. [`Supply::claim`](super::supply::Supply::claim) takes less near the end of data or of the window,
-//! and [`Work::run`](super::work::Work::run) hands back the rest of a slow batch.
-//!
 //! This is the wish. A claim takes less towards the end of data, where the window has less room, or of a rest that was
 //! handed back (`Supply::claim`). And a member hands the rest of a batch back that takes too long (`Work::run`).
 //!
-//! Invariant: `1 <= batch <= largest`. A batch grows at most twofold at a time, and shrinks at once.
+//! Invariants: `1 <= ahead <= batch <= largest`. Both grow at most twofold at a time, and shrink at once. `ahead` grows
+//! when the sink has taken a piece, so that a sink that is slow from the start is known before the window is wide.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -36,8 +34,9 @@ pub(super) struct Pace {
     kind: Kind,
     aim: Duration,
     batch: usize,
-    /// What a batch would be if the time in `next()` counted, for the window to measure with.
+    /// What a batch would be if the time in `next()` counted, for the window to measure with; and the most it may be.
     ahead: usize,
+    ahead_most: usize,
     largest: usize,
     /// Running means of the cost of an item, in ns. The sink counts too: a batch that takes the stages no time is still
     /// too large if the sink takes a second for it. Pulling counts where a member pulls the batch that it works.
@@ -53,7 +52,7 @@ impl Pace {
         let batches = threads.saturating_mul(BATCHES_A_THREAD);
         let largest = window.map_or(LARGEST, |items| (items.get() / batches).clamp(1, LARGEST));
         let (work, pull, sink) = (0.0, 0.0, 0.0);
-        Pace { kind, aim, batch: 1, ahead: 1, largest, work, pull, sink, are_items_long: false }
+        Pace { kind, aim, batch: 1, ahead: 1, ahead_most: 1, largest, work, pull, sink, are_items_long: false }
     }
 
     /// How many items the next batch should have.
@@ -74,6 +73,8 @@ impl Pace {
     /// Learns the sink's cost from `items` that it has taken.
     pub(super) fn learn_sink(&mut self, items: usize, elapsed: Duration) {
         learn(&mut self.sink, items, elapsed);
+        self.ahead_most = (2 * self.ahead).min(self.largest);
+        self.set_ahead();
     }
 
     /// Learns the source's cost from `items` that were pulled.
@@ -93,10 +94,14 @@ impl Pace {
         // A batch that was cut short by a slow source says little about the right size.
         let grown = |batch: usize| if items * 2 >= batch { batch * 2 } else { batch };
         let most = grown(self.batch).min(self.largest);
-        let ahead = self.fitting(self.work + self.sink + self.pull);
-        let fitting = if self.kind == Kind::Blocking { self.fitting(self.work + self.sink) } else { ahead };
-        self.batch = fitting.clamp(1, most);
-        self.ahead = ahead.clamp(1, self.batch);
+        let pull = if self.kind == Kind::Blocking { 0.0 } else { self.pull };
+        self.batch = self.fitting(self.work + self.sink + pull).clamp(1, most);
+        self.set_ahead();
+    }
+
+    fn set_ahead(&mut self) {
+        let fitting = self.fitting(self.work + self.sink + self.pull);
+        self.ahead = fitting.clamp(1, self.batch.min(self.ahead_most));
     }
 
     /// How many items of `cost` take the time of a batch.
@@ -170,6 +175,7 @@ mod tests {
         for _ in 0..20 {
             pace.learn_pull(1, Duration::from_micros(1));
             pace.learn_work(pace.batch(), Duration::from_nanos(200) * u32::try_from(pace.batch()).unwrap());
+            pace.learn_sink(1, Duration::ZERO);
         }
         assert!((495..=505).contains(&pace.batch()) && (80..=90).contains(&pace.ahead()), "{pace:?}");
     }
@@ -187,5 +193,16 @@ mod tests {
     #[test]
     fn the_aim_grows_with_the_threads_beyond_sixteen() {
         assert_eq!([aim(1), aim(16), aim(24), aim(128)].map(|aim| aim.as_micros()), [100, 100, 150, 800]);
+    }
+
+    #[test]
+    fn the_window_stays_narrow_until_the_sink_has_taken_a_piece() {
+        let mut pace = Pace::new(Kind::Data, AIM, 2, None);
+        (0..20).for_each(|_| pace.learn_work(pace.batch(), FREE));
+        assert_eq!((pace.batch(), pace.ahead()), (LARGEST, 1));
+        pace.learn_sink(1, FREE);
+        assert_eq!(pace.ahead(), 2);
+        pace.learn_sink(1, COSTLY);
+        assert_eq!(pace.ahead(), 1);
     }
 }

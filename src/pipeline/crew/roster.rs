@@ -51,8 +51,11 @@ pub(super) enum Guard {
 pub(super) enum Sleep {
     /// Until it is woken.
     Long,
-    /// Until it is woken, or for the time of an alarm.
+    /// As the guard: until it is woken, or for the time of an alarm.
     ToAlarm,
+    /// The caller, where another member or none is the guard: until it is woken, or it asks for the outputs that are
+    /// held back.
+    ToAsk,
 }
 
 /// How a worker comes to look at the state, if not from work.
@@ -122,6 +125,11 @@ impl Roster {
     /// Whether the caller is the only member, and will be.
     pub(super) fn is_caller_alone(&self) -> bool {
         self.started == 0 && self.most == 0
+    }
+
+    /// Whether the system has refused a worker, so that the run has fewer than `threads`.
+    pub(super) fn is_short_of(&self, threads: usize) -> bool {
+        self.is_refused && self.most < threads
     }
 
     pub(super) fn can_start(&self) -> bool {

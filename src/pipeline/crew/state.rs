@@ -228,8 +228,11 @@ impl<S: Stock, R, E> State<S, R, E> {
 
     /// The alarm of a sleeping member rings. Returns the number of the chunk whose items are to be taken from the
     /// puller, because it was open when the member fell asleep.
-    pub(super) fn ring_alarm(&mut self) -> Option<u64> {
+    pub(super) fn ring_alarm(&mut self, sleep: Sleep) -> Option<u64> {
         self.is_asked = true;
+        if sleep != Sleep::ToAlarm {
+            return None;
+        }
         self.chunk.ring(self.supply.is_pulled()).then(|| self.chunk.number())
     }
 
@@ -238,8 +241,7 @@ impl<S: Stock, R, E> State<S, R, E> {
         self.supply.end_pull(ended);
     }
 
-    /// Takes a batch that was pulled from a ready source in `elapsed`, where `asked` items were wanted, and claims the
-    /// next batch for the member that has pulled, unless the stock should be filled first.
+    /// Takes a batch that was pulled from a ready source in `elapsed`, where `asked` items were wanted.
     pub(super) fn put_batch(&mut self, batch: Vec<S::Load>, asked: usize, elapsed: Duration) {
         self.window.unpull(asked - batch.len());
         self.pace.learn_pull(batch.len(), elapsed);
@@ -258,8 +260,13 @@ impl<S: Stock, R, E> State<S, R, E> {
     }
 
     /// Whether the caller claims batches, as a worker does.
+    ///
+    /// If the system has refused the worker that would do the caller's share, the caller has to: the others may be in
+    /// `next()`, or wait for room that only the due batch can make.
     fn does_caller_work(&self) -> bool {
-        self.roster.is_caller_alone() || !self.is_caller_reserved && !self.pace.are_items_long()
+        self.roster.is_caller_alone()
+            || self.roster.is_short_of(self.threads)
+            || !self.is_caller_reserved && !self.pace.are_items_long()
     }
 
     /// Whether the caller has to pull from a blocking source, because no worker could be started: one item at a time,
@@ -374,7 +381,7 @@ impl<S: Stock, R, E> State<S, R, E> {
     /// How long the caller sleeps: it also asks for the outputs that members hold back, once.
     fn caller_sleeps(&mut self) -> Sleep {
         match self.guard(Guard::Caller) {
-            Sleep::Long if !self.is_asked && self.supply.in_hand() > 0 => Sleep::ToAlarm,
+            Sleep::Long if !self.is_asked && self.supply.in_hand() > 0 => Sleep::ToAsk,
             sleep => sleep,
         }
     }

@@ -135,7 +135,7 @@ impl Sim {
         *wakes != Wakes::NONE
             || match place {
                 // The alarm may ring at any time.
-                Place::Sleeps(_, sleep) => *sleep == Sleep::ToAlarm,
+                Place::Sleeps(_, sleep) => *sleep != Sleep::Long,
                 Place::Left => false,
                 Place::Pulls(_) => self.can_pull(),
                 _ => true,
@@ -201,7 +201,7 @@ impl Sim {
             }
             Place::Pulls(quota) => self.pull(me, quota),
             Place::Outputs(due) => self.output(due),
-            Place::Sleeps(..) => self.ring(me),
+            Place::Sleeps(_, sleep) => self.ring(me, sleep),
             Place::Left => unreachable!("it has no step"),
         }
     }
@@ -228,9 +228,9 @@ impl Sim {
     }
 
     /// The alarm of a sleeping member rings.
-    fn ring(&mut self, me: usize) {
+    fn ring(&mut self, me: usize, sleep: Sleep) {
         let open = std::mem::take(&mut self.open);
-        let (open, is_rung) = self.enter(me, |state, _, _| match state.ring_alarm() {
+        let (open, is_rung) = self.enter(me, |state, _, _| match state.ring_alarm(sleep) {
             None => (open, false),
             Some(_) => {
                 state.take_chunk(Chunk::List(open));
