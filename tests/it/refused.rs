@@ -341,16 +341,19 @@ fn a_feedback_loop_whose_third_thread_is_refused_does_not_hang() {
     watched(|| {
         for free in 0..=2 {
             let _ballast = Ballast::all_but(free);
-            for threads in [3, 4, 8] {
+            // A caller that only outputs has a worker more, and does that one's share if it is refused.
+            for (threads, is_dedicated) in [(2, true), (3, false), (3, true), (4, false), (8, false), (8, true)] {
                 for depth in 1..=4 {
-                    reached(&format!("{free} free of {threads} threads, depth {depth}"));
+                    reached(&format!("{free} free of {threads} threads, depth {depth}, dedicated {is_dedicated}"));
                     let (sender, outputs) = mpsc::channel();
                     let source = (0..24_usize).inspect(move |item| {
                         if *item >= depth {
                             outputs.recv().expect("an earlier item is output meanwhile");
                         }
                     });
-                    let pipeline = Pipeline::from_iter(source).threads(threads).map(|item| item);
+                    let pipeline = Pipeline::from_iter(source).threads(threads);
+                    let pipeline = if is_dedicated { pipeline.dedicated_caller() } else { pipeline };
+                    let pipeline = pipeline.map(|item| item);
                     // The source may have ended before the last outputs.
                     pipeline.for_each(&CancellationToken::new(), |item| _ = sender.send(item)).unwrap();
                 }
