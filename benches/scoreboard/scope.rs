@@ -10,7 +10,7 @@ use brigade::{CancelReason, CancellationToken, Cancelled, ScopeBuilder, scope};
 use crossbeam::channel::{bounded, select};
 
 use crate::THREADS;
-use crate::board::{Board, TURNS, Target, Times};
+use crate::board::{Board, TURNS, Target, Times, time};
 use crate::work::Work;
 
 pub(crate) fn claims(board: &mut Board) {
@@ -20,6 +20,7 @@ pub(crate) fn claims(board: &mut Board) {
     let token = CancellationToken::new();
     own_threads(board, &token);
     trivial_tasks(board, &token);
+    many_threads(board, &token);
     failure(board, &token);
 }
 
@@ -75,15 +76,7 @@ fn trivial_tasks(board: &mut Board, token: &CancellationToken) {
             });
         },
     );
-    let ours = || {
-        let ended = ScopeBuilder::new().limit(THREADS).run(token, |s| {
-            for task in 0..TASKS {
-                s.spawn(move |_| Ok(black_box(task)))?;
-            }
-            Ok::<_, Cancelled>(())
-        });
-        ended.expect("never fails");
-    };
+    let ours = || run_each(token, THREADS, TASKS, black_box);
     board.claim(
         ("scope", "a million trivial tasks, limit 2 / boxes through a channel, 1024"),
         TASKS,
@@ -117,6 +110,35 @@ fn trivial_tasks(board: &mut Board, token: &CancellationToken) {
             pool.join();
         },
     );
+}
+
+/// Runs `work` of each number as a task that no caller joins.
+fn run_each(token: &CancellationToken, threads: usize, tasks: u64, work: impl Fn(u64) -> u64 + Sync) {
+    let ended = ScopeBuilder::new().limit(threads).run(token, |s| {
+        for task in 0..tasks {
+            let work = &work;
+            s.spawn(move |_| Ok(work(task)))?;
+        }
+        Ok::<_, Cancelled>(())
+    });
+    ended.expect("never fails");
+}
+
+/// A limit of 64 threads beside one of 2, in wall time and in CPU time.
+fn many_threads(board: &mut Board, token: &CancellationToken) {
+    const TRIVIAL: u64 = 500_000;
+    const SHORT: u64 = 10_000;
+    let work = Work::of("20 µs", Duration::from_micros(20));
+    let trivial = |threads| time(|| run_each(token, threads, TRIVIAL, black_box));
+    let short = |threads| time(|| run_each(token, threads, SHORT, |task| black_box(work.run(task))));
+    let cpu = |times: Times| Times { wall: times.cpu, ..times };
+    let mut claim = |claim, tasks, target, run: &dyn Fn(usize) -> Times| {
+        board.claim_measured(TURNS, ("scope", claim), tasks, Target::Cost(target), || run(64), || run(THREADS));
+    };
+    claim("500,000 trivial tasks, limit 64 / limit 2", TRIVIAL, 1.15, &trivial);
+    claim("500,000 trivial tasks, limit 64 / limit 2, cpu time", TRIVIAL, 1.3, &|threads| cpu(trivial(threads)));
+    claim("10,000 tasks of 20 µs, limit 64 / limit 2", SHORT, 1.15, &short);
+    claim("10,000 tasks of 20 µs, limit 64 / limit 2, cpu time", SHORT, 1.3, &|threads| cpu(short(threads)));
 }
 
 /// From the error of one task to the end of 64 others, which wait.

@@ -19,14 +19,14 @@ const SPARE: usize = 8;
 /// Tasks in the order in which they were spawned.
 pub(super) struct Batches<J> {
     /// No batch is empty.
-    batches: VecDeque<Batch<J>>,
+    list: VecDeque<Batch<J>>,
     spare: Vec<Batch<J>>,
     len: usize,
 }
 
 impl<J> Batches<J> {
     pub(super) fn new() -> Self {
-        Batches { batches: VecDeque::new(), spare: Vec::new(), len: 0 }
+        Batches { list: VecDeque::new(), spare: Vec::new(), len: 0 }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -36,19 +36,19 @@ impl<J> Batches<J> {
     #[inline]
     pub(super) fn push(&mut self, task: J) {
         self.len += 1;
-        match self.batches.back_mut() {
+        match self.list.back_mut() {
             Some(last) if last.len() < BATCH => last.push_back(task),
             _ => {
                 let mut batch = self.empty_batch();
                 batch.push_back(task);
-                self.batches.push_back(batch);
+                self.list.push_back(batch);
             }
         }
     }
 
     /// Takes the first task, and puts up to `most - 1` tasks behind it into `rest`, which is empty.
     pub(super) fn take(&mut self, rest: &mut Batch<J>, most: usize) -> Option<J> {
-        let batch = self.batches.front_mut()?;
+        let batch = self.list.front_mut()?;
         let first = batch.pop_front();
         if batch.len() < most {
             mem::swap(batch, rest);
@@ -63,13 +63,13 @@ impl<J> Batches<J> {
     /// Removes the tasks at either end for which `is_out` holds.
     pub(super) fn remove(&mut self, is_out: impl Fn(&J) -> bool) -> Vec<J> {
         let mut out = Vec::new();
-        while let Some(batch) = self.batches.back_mut().filter(|batch| batch.back().is_some_and(&is_out)) {
+        while let Some(batch) = self.list.back_mut().filter(|batch| batch.back().is_some_and(&is_out)) {
             out.extend(batch.pop_back());
             if batch.is_empty() {
-                self.batches.pop_back();
+                self.list.pop_back();
             }
         }
-        while let Some(batch) = self.batches.front_mut().filter(|batch| batch.front().is_some_and(&is_out)) {
+        while let Some(batch) = self.list.front_mut().filter(|batch| batch.front().is_some_and(&is_out)) {
             out.extend(batch.pop_front());
             if batch.is_empty() {
                 self.drop_first();
@@ -93,7 +93,7 @@ impl<J> Batches<J> {
     }
 
     fn drop_first(&mut self) {
-        if let Some(first) = self.batches.pop_front() {
+        if let Some(first) = self.list.pop_front() {
             self.keep_empty(first);
         }
     }
@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn tasks_are_removed_at_both_ends_and_across_batches() {
         let mut batches = batches(0..3 * BATCH);
-        let removed = batches.remove(|&task| task < 2 || task >= BATCH + 5);
+        let removed = batches.remove(|task| !(2..BATCH + 5).contains(task));
         assert_eq!((removed.len(), batches.len()), (2 * BATCH - 3, BATCH + 3));
         assert_eq!(batches.remove(|_| true).len(), BATCH + 3);
         assert_eq!((batches.len(), batches.take(&mut Batch::new(), 1)), (0, None));

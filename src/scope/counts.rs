@@ -27,9 +27,9 @@ pub(super) struct Counts {
 impl Counts {
     #[inline]
     pub(super) fn add(&self, counted: Counted) {
+        _ = (self, counted);
         #[cfg(test)]
         self.count(counted).fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let _ = counted;
     }
 
     #[cfg(test)]
@@ -56,7 +56,7 @@ mod tests {
         }
     }
 
-    fn spawn_trivial<'scope>(s: &Scope<'scope, '_, Cancelled>, tasks: usize) -> Result<(), Cancelled> {
+    fn spawn_trivial(s: &Scope<'_, '_, Cancelled>, tasks: usize) -> Result<(), Cancelled> {
         (0..tasks).try_for_each(|_| s.spawn(|_| Ok(())).map(drop))
     }
 

@@ -289,7 +289,7 @@ mod tests {
     fn there_is_room_for_the_tasks_that_free_threads_will_take_and_as_many_as_the_queue_holds() {
         let mut queue = Queue::new(3, 2);
         assert_eq!(queue.call_first(), Call::Another(0));
-        let room = (0..).take_while(|&task| queue.has_room() && queue.push(task) == Call::None).count();
+        let room = (0..100).take_while(|&task| queue.has_room() && queue.push(task) == Call::None).count();
         assert_eq!(room, 5, "one thread searches, and two may be started");
         let own = Hand::new();
         assert_eq!((queue.take(&own, 64), queue.end_search(), queue.has_room()), (Some(0), Call::Another(1), false));
@@ -301,7 +301,7 @@ mod tests {
         let (mut queue, _own) = with_one_thread(1);
         let mut spent = Batch::new();
         for _ in 0..10 {
-            spent.extend(0..BATCH as u32);
+            spent.extend([0; BATCH]);
             queue.keep_spent(&mut spent);
         }
         assert_eq!(spent.len(), 2 * BATCH, "the queue holds 512 tasks, which are 8 batches");

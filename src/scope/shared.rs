@@ -56,6 +56,8 @@ impl<'scope, E> Link<'scope, E> {
     }
 
     /// Returns a link for another thread.
+    // A function of its own, because tasks that join tasks keep the frames of their callers on their stack.
+    #[inline(never)]
     pub(super) fn another(&self) -> Self {
         Link::new(Arc::clone(&self.0))
     }

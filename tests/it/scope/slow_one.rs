@@ -25,7 +25,8 @@ fn a_slow_task_stops_no_other_and_the_body_neither() {
                         if task == SLOW {
                             ended.wait_for(tasks - 1);
                         }
-                        Ok(ended.add())
+                        ended.add();
+                        Ok(())
                     })?;
                 }
                 Ok::<_, Cancelled>(())
