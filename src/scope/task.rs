@@ -27,6 +27,7 @@ use crate::token::CancellationToken;
 pub struct ScopedTask<'scope, T, E, P = FailFast> {
     /// Taken by a join and by the drop.
     task: Option<Arc<dyn Joinable<'scope, T, E> + 'scope>>,
+    /// The reference says that errors outlive the scope, so that no `impl` has to.
     marker: PhantomData<fn(P, &'scope E)>,
 }
 
@@ -53,7 +54,7 @@ impl<T, E: From<Cancelled>, P: Policy> ScopedTask<'_, T, E, P> {
     /// that a task or the body has started by other means than brigade's, one of rayon's for example, does the
     /// same, because brigade cannot tell it from a task.
     ///
-    /// The stack grows with the depth of such joins, by the tasks' own variables and some 650 bytes a level (2.5 KiB
+    /// The stack grows with the depth of such joins, by the tasks' own variables and some 650 bytes a level (3 KiB
     /// without optimisation): 2 MiB hold 3,000 levels of tasks that keep nothing. For deeper joins set a
     /// [`stack_size`](crate::scope::ScopeBuilder::stack_size), or let a task spawn and end, which needs no stack.
     ///
