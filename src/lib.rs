@@ -172,6 +172,8 @@ mod panic;
 mod failure;
 mod failures;
 
+mod states;
+
 mod sync;
 
 // The models of `tests/loom/` alone see this module as public: without them its items cannot be reached, and with
@@ -202,6 +204,7 @@ pub use failures::Failures;
 pub use par::{ParBuilder, ParallelIteratorExt, par_for_each, par_map, try_par_for_each, try_par_map};
 pub use pipeline::Pipeline;
 pub use scope::{ScopeBuilder, scope, try_join};
+pub use states::States;
 pub use token::CancellationToken;
 
 /// The examples of the README, as doc tests.

@@ -13,6 +13,7 @@
 use std::any::{Any, TypeId};
 use std::backtrace::Backtrace;
 use std::cell::Cell;
+use std::fmt;
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo, catch_unwind, resume_unwind};
 use std::sync::Once;
 
@@ -101,8 +102,16 @@ pub(crate) fn discard_all<T>(lost: impl IntoIterator<Item = T>) {
 }
 
 /// The panics that a call meets while it ends: the first is resumed, the others are lost.
+// Public, because a stage of a pipeline adds those of its states.
+#[doc(hidden)]
 #[derive(Default)]
-pub(crate) struct Panics(Option<Payload>);
+pub struct Panics(Option<Payload>);
+
+impl fmt::Debug for Panics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Panics").field(&self.0.as_ref().map(Payload::message)).finish()
+    }
+}
 
 impl Panics {
     pub(crate) fn add(&mut self, payload: Payload) {
@@ -123,6 +132,11 @@ impl Panics {
         if let Some(payload) = later.0 {
             self.add(payload);
         }
+    }
+
+    /// Loses all of them, because another panic has beaten them.
+    pub(crate) fn discard(self) {
+        discard(self.0);
     }
 
     /// Returns `result` if there was no panic; otherwise drops it and resumes the first panic.

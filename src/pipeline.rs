@@ -4,6 +4,7 @@
 mod source;
 
 mod chain;
+mod init;
 mod located;
 mod scan;
 
@@ -22,6 +23,7 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
 
 pub use chain::Chain;
+pub use init::Init;
 
 /// A loop over a source whose middle runs on several threads: same outputs, same order, same first error, same panic.
 ///
@@ -31,7 +33,8 @@ pub use chain::Chain;
 ///   [`from_lines`](Self::from_lines), [`from_receiver`](Self::from_receiver);
 /// - stages that run in parallel, fused into one call an item: [`map`](Self::map), [`try_map`](Self::try_map),
 ///   [`filter`](Self::filter), [`filter_map`](Self::filter_map), [`flat_map`](Self::flat_map),
-///   [`inspect`](Self::inspect); or in order: [`scan`](Self::scan);
+///   [`inspect`](Self::inspect); with a state for each thread: [`map_init`](Self::map_init) and its kind; or in order:
+///   [`scan`](Self::scan).
 /// - an end, which takes the outputs one by one on the calling thread: [`for_each`](Self::for_each),
 ///   [`try_for_each`](Self::try_for_each), [`collect`](Self::collect), [`fold`](Self::fold), [`count`](Self::count),
 ///   [`first`](Self::first).

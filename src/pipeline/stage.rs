@@ -8,6 +8,8 @@
 use std::marker::PhantomData;
 use std::ops::ControlFlow;
 
+use crate::panic::Panics;
+
 /// The stages of a [`Pipeline`](super::Pipeline), fused into one call an item.
 ///
 /// The pipeline's methods make the types that implement it.
@@ -21,7 +23,7 @@ pub trait Stage<T>: Sync {
     /// The error of the source.
     type Cause;
 
-    /// A member's own part of the stages. No stage has one yet.
+    /// A member's own part of the stages: their states.
     type Local;
 
     /// Whether the stages may make more than one output of an item.
@@ -30,8 +32,17 @@ pub trait Stage<T>: Sync {
     /// Makes an error of the source one of the stages, by the conversions of each.
     fn convert(cause: Self::Cause) -> Self::Error;
 
-    /// A member calls this once, on its own thread.
+    /// A member calls this once, on its own thread. A state is built later, at its first item.
     fn local(&self) -> Self::Local;
+
+    /// Builds the states that are missing, before an item.
+    ///
+    /// A stage builds its state by itself. One that catches panics of the stages before it calls this in front of the
+    /// catch, because a panic of a state's `init` is no item's.
+    fn prepare(&self, local: &mut Self::Local);
+
+    /// Takes a member's part back at the end, on its own thread. Panics of `Drop` are added to `panics`.
+    fn retire(&self, local: Self::Local, panics: &mut Panics);
 
     /// Hands the outputs of `item` to `emit`, and breaks off when that does.
     ///
@@ -66,6 +77,38 @@ impl At<'_> {
     }
 }
 
+/// A member's part of the stages, which is retired once: by the member, or if a panic unwinds it, when it is dropped.
+pub(super) struct MemberLocal<'a, T, W: Stage<T>> {
+    stage: &'a W,
+    local: Option<W::Local>,
+}
+
+impl<'a, T, W: Stage<T>> MemberLocal<'a, T, W> {
+    pub(super) fn new(stage: &'a W) -> Self {
+        MemberLocal { stage, local: Some(stage.local()) }
+    }
+
+    #[inline]
+    pub(super) fn get_mut(&mut self) -> &mut W::Local {
+        self.local.as_mut().expect("retired at the end only")
+    }
+
+    pub(super) fn retire(&mut self, panics: &mut Panics) {
+        if let Some(local) = self.local.take() {
+            self.stage.retire(local, panics);
+        }
+    }
+}
+
+impl<T, W: Stage<T>> Drop for MemberLocal<'_, T, W> {
+    fn drop(&mut self) {
+        let mut panics = Panics::default();
+        self.retire(&mut panics);
+        // Only a panic leaves something to retire here, and it hides these.
+        panics.discard();
+    }
+}
+
 /// No stage yet: items pass as they are. `E` is the error of the source.
 #[derive(Clone, Copy, Debug)]
 pub struct Identity<E>(pub(super) PhantomData<fn() -> E>);
@@ -86,6 +129,11 @@ impl<T, E> Stage<T> for Identity<E> {
     fn local(&self) {}
 
     #[inline]
+    fn prepare(&self, _local: &mut ()) {}
+
+    fn retire(&self, _local: (), _panics: &mut Panics) {}
+
+    #[inline]
     fn feed(
         &self,
         _local: &mut (),
@@ -96,6 +144,28 @@ impl<T, E> Stage<T> for Identity<E> {
         Ok(emit(Some(item)))
     }
 }
+
+/// For a stage without a state: a member's part is that of the stages before it.
+macro_rules! local_of_before {
+    () => {
+        type Local = W::Local;
+
+        #[inline]
+        fn local(&self) -> W::Local {
+            self.before.local()
+        }
+
+        #[inline]
+        fn prepare(&self, local: &mut W::Local) {
+            self.before.prepare(local);
+        }
+
+        fn retire(&self, local: W::Local, panics: &mut Panics) {
+            self.before.retire(local, panics);
+        }
+    };
+}
+pub(super) use local_of_before;
 
 /// The stages before, then one more, which is a closure.
 macro_rules! stages {
@@ -132,17 +202,13 @@ where
     type Output = R;
     type Error = W::Error;
     type Cause = W::Cause;
-    type Local = W::Local;
+
+    local_of_before!();
 
     const FANS: bool = W::FANS;
 
     fn convert(cause: W::Cause) -> Self::Error {
         W::convert(cause)
-    }
-
-    #[inline]
-    fn local(&self) -> W::Local {
-        self.before.local()
     }
 
     #[inline]
@@ -166,17 +232,13 @@ where
     type Output = R;
     type Error = E;
     type Cause = W::Cause;
-    type Local = W::Local;
+
+    local_of_before!();
 
     const FANS: bool = W::FANS;
 
     fn convert(cause: W::Cause) -> Self::Error {
         E::from(W::convert(cause))
-    }
-
-    #[inline]
-    fn local(&self) -> W::Local {
-        self.before.local()
     }
 
     #[inline]
@@ -210,17 +272,13 @@ where
     type Output = W::Output;
     type Error = W::Error;
     type Cause = W::Cause;
-    type Local = W::Local;
+
+    local_of_before!();
 
     const FANS: bool = W::FANS;
 
     fn convert(cause: W::Cause) -> Self::Error {
         W::convert(cause)
-    }
-
-    #[inline]
-    fn local(&self) -> W::Local {
-        self.before.local()
     }
 
     #[inline]
@@ -246,17 +304,13 @@ where
     type Output = R;
     type Error = W::Error;
     type Cause = W::Cause;
-    type Local = W::Local;
+
+    local_of_before!();
 
     const FANS: bool = W::FANS;
 
     fn convert(cause: W::Cause) -> Self::Error {
         W::convert(cause)
-    }
-
-    #[inline]
-    fn local(&self) -> W::Local {
-        self.before.local()
     }
 
     #[inline]
@@ -283,17 +337,13 @@ where
     type Output = R::Item;
     type Error = W::Error;
     type Cause = W::Cause;
-    type Local = W::Local;
+
+    local_of_before!();
 
     const FANS: bool = true;
 
     fn convert(cause: W::Cause) -> Self::Error {
         W::convert(cause)
-    }
-
-    #[inline]
-    fn local(&self) -> W::Local {
-        self.before.local()
     }
 
     #[inline]
@@ -327,17 +377,13 @@ where
     type Output = W::Output;
     type Error = W::Error;
     type Cause = W::Cause;
-    type Local = W::Local;
+
+    local_of_before!();
 
     const FANS: bool = W::FANS;
 
     fn convert(cause: W::Cause) -> Self::Error {
         W::convert(cause)
-    }
-
-    #[inline]
-    fn local(&self) -> W::Local {
-        self.before.local()
     }
 
     #[inline]
