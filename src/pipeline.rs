@@ -5,6 +5,7 @@ mod source;
 
 mod chain;
 mod init;
+mod keep_going;
 mod located;
 mod scan;
 
@@ -34,7 +35,7 @@ pub use init::Init;
 /// - stages that run in parallel, fused into one call an item: [`map`](Self::map), [`try_map`](Self::try_map),
 ///   [`filter`](Self::filter), [`filter_map`](Self::filter_map), [`flat_map`](Self::flat_map),
 ///   [`inspect`](Self::inspect); with a state for each thread: [`map_init`](Self::map_init) and its kind; or in order:
-///   [`scan`](Self::scan).
+///   [`scan`](Self::scan). An item that fails ends the run, unless it is to [keep going](Self::keep_going);
 /// - an end, which takes the outputs one by one on the calling thread: [`for_each`](Self::for_each),
 ///   [`try_for_each`](Self::try_for_each), [`collect`](Self::collect), [`fold`](Self::fold), [`count`](Self::count),
 ///   [`first`](Self::first).

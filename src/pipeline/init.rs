@@ -100,8 +100,8 @@ impl<C: Chain> Pipeline<C> {
     ///
     /// # Panics
     ///
-    /// A panic of `init` counts as that of the item that it was called for.
-    /// A panic of a state's `Drop` is resumed when the run is over.
+    /// A panic of `init` counts as that of the item that it was called for. [`keep_going`](Self::keep_going) does not
+    /// go on past it. A panic of a state's `Drop` is resumed when the run is over.
     pub fn map_init<N, R, F>(self, init: N, f: F) -> With<C, MapInit<C::Stage, N, F>>
     where
         N: Init,
