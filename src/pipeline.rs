@@ -14,6 +14,7 @@ mod switches;
 mod end;
 
 mod crew;
+mod local;
 mod plain;
 mod run;
 mod stage;

@@ -331,3 +331,28 @@ impl<S> Drop for Spoiler<'_, S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn a_spoiled_state_is_not_lent_again_and_a_panic_of_its_drop_is_lost() {
+        struct Bomb(usize);
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                assert_ne!(self.0, 0, "the first");
+            }
+        }
+        let made = AtomicUsize::new(0);
+        let init = || Bomb(made.fetch_add(1, Ordering::SeqCst));
+        let mut slot = Slot::Empty;
+        assert_eq!(slot.lend(&init, |bomb| bomb.0), 0);
+        assert!(panic::catch(|| slot.lend(&init, |_| panic!("a closure"))).is_err());
+        assert!(matches!(&slot, Slot::Spoiled(Bomb(0))));
+        assert_eq!(slot.lend(&init, |bomb| bomb.0), 1);
+        assert_eq!((slot.lend(&init, |bomb| bomb.0), made.load(Ordering::SeqCst)), (1, 2));
+    }
+}

@@ -2,7 +2,8 @@
 
 use std::ops::ControlFlow;
 
-use super::stage::{At, MemberLocal, Stage};
+use super::local::MemberLocal;
+use super::stage::{At, Stage};
 use super::stop::{Refused, Stop};
 use crate::panic::{self, Panics};
 use crate::token::CancellationToken;

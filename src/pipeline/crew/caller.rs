@@ -9,8 +9,9 @@ use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
+use super::super::local::MemberLocal;
 use super::super::source::Feed;
-use super::super::stage::{MemberLocal, Stage};
+use super::super::stage::Stage;
 use super::super::stop::Refused;
 #[cfg(test)]
 use super::counts;

@@ -13,8 +13,9 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use super::super::Order;
+use super::super::local::MemberLocal;
 use super::super::source::{Batch, Feed};
-use super::super::stage::{At, MemberLocal, Stage};
+use super::super::stage::{At, Stage};
 use super::held::Held;
 use super::piece::{End, Piece, lose};
 use super::section::Section;
