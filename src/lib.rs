@@ -9,6 +9,8 @@
 //! | you have | use |
 //! |---|---|
 //! | a stream (lines, files, a directory walk), and outputs to be written in order | [`Pipeline`]; see [`pipeline`] |
+//! | a stream, and one table, buffer or decoder for each thread | [`Pipeline::map_init`] with [`States`] |
+//! | a stream of which a broken item must not end the run | [`Pipeline::keep_going`] |
 //! | a collection in memory, and want another, or one value | [`par_map`], [`par_for_each`] and the other maps and folds of [`par`], each with a `try_` form |
 //! | the same, with a limit, a progress count, or a list of all failures | [`ParBuilder`] |
 //! | a chain of rayon's that must be able to stop | [`ParallelIteratorExt`] |

@@ -113,12 +113,13 @@ pub use init::Init;
 /// # Panics
 ///
 /// A panic in the source, a stage or the sink is resumed on the calling thread, payload intact, when every thread has
-/// been joined.
+/// been joined. Behind [`keep_going`](Self::keep_going) a panic of an item is a value.
 ///
 /// Values are dropped one by one, so two whose `Drop` panics do not abort the process. Values that the plain loop would
 /// not have met count for nothing: an error stays that error though items behind it, pulled or data, or their outputs
-/// panic when they are dropped. The loop does meet the `Drop` of the sink, of the collected outputs and of the source,
-/// with the items that this still owns: a panic there is resumed in place of an error.
+/// panic when they are dropped. The loop does meet the `Drop` of the sink, of the collected outputs, of the [states of
+/// the stages](Self::map_init) and of the source, with the items that this still owns: a panic there is resumed in
+/// place of an error.
 ///
 /// # On a rayon worker
 ///

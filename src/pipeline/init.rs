@@ -62,6 +62,9 @@ impl<S: Send, N: Fn() -> S + Sync> Init for &States<S, N> {
     }
 }
 
+/// The stages of a chain, then one with a state.
+type WithState<C, N, F> = MapInit<<C as Chain>::Stage, N, F>;
+
 /// Stages with a state for each thread.
 impl<C: Chain> Pipeline<C> {
     /// Adds a stage that cannot fail, whose closure has a state of its thread's own: a table, a buffer, a decoder.
@@ -134,7 +137,7 @@ impl<C: Chain> Pipeline<C> {
         self,
         init: N,
         f: F,
-    ) -> With<C, TryMap<MapInit<C::Stage, N, F>, impl Fn(Result<R, E>) -> Result<R, E> + Sync>>
+    ) -> With<C, TryMap<WithState<C, N, F>, impl Fn(Result<R, E>) -> Result<R, E> + Sync>>
     where
         N: Init,
         F: Fn(&mut N::State, C::Output) -> Result<R, E> + Sync,
@@ -165,7 +168,7 @@ impl<C: Chain> Pipeline<C> {
         self,
         init: N,
         f: F,
-    ) -> With<C, FilterMap<MapInit<C::Stage, N, F>, impl Fn(Option<R>) -> Option<R> + Sync>>
+    ) -> With<C, FilterMap<WithState<C, N, F>, impl Fn(Option<R>) -> Option<R> + Sync>>
     where
         N: Init,
         F: Fn(&mut N::State, C::Output) -> Option<R> + Sync,
@@ -193,11 +196,7 @@ impl<C: Chain> Pipeline<C> {
     /// assert_eq!((words.len(), longest.into_vec().into_iter().max()), (5, Some(12)));
     /// # Ok::<(), brigade::Cancelled>(())
     /// ```
-    pub fn flat_map_init<N, R, F>(
-        self,
-        init: N,
-        f: F,
-    ) -> With<C, FlatMap<MapInit<C::Stage, N, F>, impl Fn(R) -> R + Sync>>
+    pub fn flat_map_init<N, R, F>(self, init: N, f: F) -> With<C, FlatMap<WithState<C, N, F>, impl Fn(R) -> R + Sync>>
     where
         N: Init,
         R: IntoIterator,
