@@ -62,8 +62,10 @@ impl<S: Send, N: Fn() -> S + Sync> Init for &States<S, N> {
     }
 }
 
-/// The stages of a chain, then one with a state.
-type WithState<C, N, F> = MapInit<<C as Chain>::Stage, N, F>;
+/// The chain `C`, then a stage with a state, then one for its closure's results: `G` hands them on as they are.
+type TryMapInit<C, N, F, G> = With<C, TryMap<MapInit<<C as Chain>::Stage, N, F>, G>>;
+type FilterMapInit<C, N, F, G> = With<C, FilterMap<MapInit<<C as Chain>::Stage, N, F>, G>>;
+type FlatMapInit<C, N, F, G> = With<C, FlatMap<MapInit<<C as Chain>::Stage, N, F>, G>>;
 
 /// Stages with a state for each thread.
 impl<C: Chain> Pipeline<C> {
@@ -137,7 +139,7 @@ impl<C: Chain> Pipeline<C> {
         self,
         init: N,
         f: F,
-    ) -> With<C, TryMap<WithState<C, N, F>, impl Fn(Result<R, E>) -> Result<R, E> + Sync>>
+    ) -> TryMapInit<C, N, F, impl Fn(Result<R, E>) -> Result<R, E> + Sync>
     where
         N: Init,
         F: Fn(&mut N::State, C::Output) -> Result<R, E> + Sync,
@@ -168,7 +170,7 @@ impl<C: Chain> Pipeline<C> {
         self,
         init: N,
         f: F,
-    ) -> With<C, FilterMap<WithState<C, N, F>, impl Fn(Option<R>) -> Option<R> + Sync>>
+    ) -> FilterMapInit<C, N, F, impl Fn(Option<R>) -> Option<R> + Sync>
     where
         N: Init,
         F: Fn(&mut N::State, C::Output) -> Option<R> + Sync,
@@ -196,7 +198,7 @@ impl<C: Chain> Pipeline<C> {
     /// assert_eq!((words.len(), longest.into_vec().into_iter().max()), (5, Some(12)));
     /// # Ok::<(), brigade::Cancelled>(())
     /// ```
-    pub fn flat_map_init<N, R, F>(self, init: N, f: F) -> With<C, FlatMap<WithState<C, N, F>, impl Fn(R) -> R + Sync>>
+    pub fn flat_map_init<N, R, F>(self, init: N, f: F) -> FlatMapInit<C, N, F, impl Fn(R) -> R + Sync>
     where
         N: Init,
         R: IntoIterator,
