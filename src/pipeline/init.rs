@@ -135,6 +135,7 @@ impl<C: Chain> Pipeline<C> {
     /// assert!(ended.is_err());
     /// assert_eq!(counts.into_vec().into_iter().sum::<usize>(), 3);
     /// ```
+    #[expect(clippy::type_complexity, reason = "the closure that hands results on has no name")]
     pub fn try_map_init<N, R, E, F>(
         self,
         init: N,

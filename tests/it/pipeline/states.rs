@@ -299,9 +299,11 @@ fn an_idle_state_is_lent_to_the_next_run_and_a_spoiled_one_is_not() {
 fn on_a_rayon_worker_there_is_one_state() {
     watched(|| {
         let states = States::new(Vec::new);
-        let outputs = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap().install(|| {
-            Pipeline::from_iter(0..1_000_u32).threads(8).map_init(&states, |met, item| met.push(item)).count(&live())
-        });
+        let outputs = rayon::ThreadPoolBuilder::new()
+            .num_threads(2)
+            .build()
+            .unwrap()
+            .install(|| Pipeline::from_iter(0..1_000_u32).threads(8).map_init(&states, Vec::push).count(&live()));
         assert_eq!(outputs, Ok(1_000));
         assert_eq!(states.into_vec(), [(0..1_000).collect::<Vec<_>>()]);
     });
