@@ -36,6 +36,13 @@ impl Payload {
         Payload { thrown, origin }
     }
 
+    #[cold]
+    fn caught(thrown: Box<dyn Any + Send>) -> Self {
+        // The hook may have seen another panic last, one that the user has caught.
+        let origin = swap_last(None).filter(|last| last.is_of(&*thrown));
+        Payload { thrown, origin }
+    }
+
     /// Returns the panic's message, or a placeholder if the payload is not a string.
     pub(crate) fn message(&self) -> &str {
         message(&*self.thrown).unwrap_or("(the payload is not a string)")
@@ -47,12 +54,10 @@ impl Payload {
 }
 
 /// Runs `f`; a panic comes back as its payload.
+// Inlined, because a pipeline that keeps going catches each item.
+#[inline]
 pub(crate) fn catch<R>(f: impl FnOnce() -> R) -> Result<R, Payload> {
-    catch_unwind(AssertUnwindSafe(f)).map_err(|thrown| {
-        // The hook may have seen another panic last, one that the user has caught.
-        let origin = swap_last(None).filter(|last| last.is_of(&*thrown));
-        Payload { thrown, origin }
-    })
+    catch_unwind(AssertUnwindSafe(f)).map_err(Payload::caught)
 }
 
 impl Origin {

@@ -187,6 +187,24 @@ fn stages(board: &mut Board) {
         },
         mapped,
     );
+    // The sink of the next claim takes results, which are as large as a failure. Here they end in a stage.
+    board.claim(
+        ("pipeline", "keep_going, then a map to the value, data, 40 ns / map"),
+        items as u64,
+        Target::Cost(1.03),
+        || {
+            let mut sum = 0_u64;
+            Pipeline::from_data(0..items)
+                .threads(THREADS)
+                .map(|item| work.run(item as u64))
+                .keep_going()
+                .map(|output| output.unwrap_or(0))
+                .for_each(&token, |output| sum = sum.wrapping_add(output))
+                .expect("never cancelled");
+            black_box(sum);
+        },
+        mapped,
+    );
     board.claim(
         ("pipeline", "keep_going, data, 40 ns / map"),
         items as u64,

@@ -1,7 +1,8 @@
 //! [`KeepGoing`]: the stages before it, whose failures become values.
 //!
-//! **Each item is caught alone**, which costs some 0.4 ns. A flag around `emit` tells a panic of the stages before from
-//! one of a later stage or the sink, which are called from inside of the catch: theirs is resumed.
+//! **Each item is caught alone.** A flag around `emit` tells a panic of the stages before from one of a later stage or
+//! the sink, which are called from inside of the catch: theirs is resumed. `panic::catch` is inlined for this. As a call
+//! it made an item of 40 ns 1.3 times as long, and inlined 1.00 times.
 
 use std::fmt::Display;
 use std::mem;
@@ -36,6 +37,12 @@ impl<C: Chain> Pipeline<C> {
     ///
     /// After a panic its thread drops the states of the stages so far, and builds new ones at its next item. A panic is
     /// caught, but the panic hook has run, so most often its message is on the standard error.
+    ///
+    /// # Costs
+    ///
+    /// The catch of an item is too cheap to be measured at 40 ns an item. But a result is as large as a [`Failure`],
+    /// some 100 bytes, and so costs as much as any output of that size: items of 40 ns took 1.05 to 1.3 times as long.
+    /// Where that counts, turn the results into something small in a later [`map`](Self::map).
     ///
     /// # Examples
     ///
@@ -201,7 +208,7 @@ where
         });
         let failure = match fed {
             Ok(Ok(flow)) => return Ok(flow),
-            Ok(Err(error)) => Failure::new(Arc::clone(&self.name), index(at), error),
+            Ok(Err(error)) => self.failed(at, error),
             Err(payload) if is_behind => panic::resume(payload),
             Err(payload) => self.recover(local, at, payload),
         };
@@ -210,6 +217,11 @@ where
 }
 
 impl<W, L> KeepGoing<W, L> {
+    #[cold]
+    fn failed<E>(&self, at: At<'_>, error: E) -> Failure<E> {
+        Failure::new(Arc::clone(&self.name), index(at), error)
+    }
+
     /// Makes a failure of a panic of the stages before. Their states may be half changed, so they are dropped.
     #[cold]
     fn recover<T>(&self, local: &mut W::Local, at: At<'_>, payload: Payload) -> Failure<W::Error>
