@@ -63,6 +63,19 @@ pub struct Failures<E> {
 }
 
 impl<E> Failures<E> {
+    /// Lists the failure that ended a run, of which `before` others have been handed to the program.
+    pub(crate) fn last_of(failure: Failure<E>, before: usize) -> Self {
+        Failures {
+            list: vec![failure],
+            omitted: before,
+            panic: None,
+            cancelled: Vec::new(),
+            cancelled_omitted: 0,
+            skipped: 0,
+            reason: None,
+        }
+    }
+
     /// Drops the list; panics of its errors' `Drop` are lost.
     pub(crate) fn discard(self) {
         panic::discard_all(self.list);
@@ -109,6 +122,8 @@ impl<E> Failures<E> {
     }
 
     /// Returns how many failures were not kept; they are those of the last items, or of the tasks spawned last.
+    ///
+    /// In the error of a [pipeline](crate::Pipeline::fail_after) they are the earlier ones, which its sink was given.
     #[must_use]
     pub fn omitted(&self) -> usize {
         self.omitted
@@ -186,6 +201,13 @@ impl<E> Failures<E> {
             }
             None => self,
         }
+    }
+}
+
+/// Makes an empty list of a run that was cancelled.
+impl<E> From<Cancelled> for Failures<E> {
+    fn from(cancelled: Cancelled) -> Self {
+        Listing { reason: Some(cancelled.reason()), ..Listing::new(0) }.into_failures()
     }
 }
 

@@ -9,6 +9,8 @@
 //! | you have | use |
 //! |---|---|
 //! | a stream (lines, files, a directory walk), and outputs to be written in order | [`Pipeline`]; see [`pipeline`] |
+//! | a stream, and one table, buffer or decoder for each thread | [`Pipeline::map_init`] with [`States`] |
+//! | a stream of which a broken item must not end the run | [`Pipeline::keep_going`] |
 //! | a collection in memory, and want another, or one value | [`par_map`], [`par_for_each`] and the other maps and folds of [`par`], each with a `try_` form |
 //! | the same, with a limit, a progress count, or a list of all failures | [`ParBuilder`] |
 //! | a chain of rayon's that must be able to stop | [`ParallelIteratorExt`] |
@@ -172,6 +174,8 @@ mod panic;
 mod failure;
 mod failures;
 
+mod states;
+
 mod sync;
 
 // The models of `tests/loom/` alone see this module as public: without them its items cannot be reached, and with
@@ -202,6 +206,7 @@ pub use failures::Failures;
 pub use par::{ParBuilder, ParallelIteratorExt, par_for_each, par_map, try_par_for_each, try_par_map};
 pub use pipeline::Pipeline;
 pub use scope::{ScopeBuilder, scope, try_join};
+pub use states::States;
 pub use token::CancellationToken;
 
 /// The examples of the README, as doc tests.

@@ -13,6 +13,7 @@
 use std::any::{Any, TypeId};
 use std::backtrace::Backtrace;
 use std::cell::Cell;
+use std::fmt;
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo, catch_unwind, resume_unwind};
 use std::sync::Once;
 
@@ -35,6 +36,13 @@ impl Payload {
         Payload { thrown, origin }
     }
 
+    #[cold]
+    fn caught(thrown: Box<dyn Any + Send>) -> Self {
+        // The hook may have seen another panic last, one that the user has caught.
+        let origin = swap_last(None).filter(|last| last.is_of(&*thrown));
+        Payload { thrown, origin }
+    }
+
     /// Returns the panic's message, or a placeholder if the payload is not a string.
     pub(crate) fn message(&self) -> &str {
         message(&*self.thrown).unwrap_or("(the payload is not a string)")
@@ -46,12 +54,10 @@ impl Payload {
 }
 
 /// Runs `f`; a panic comes back as its payload.
+// Inlined, because a pipeline that keeps going catches each item.
+#[inline]
 pub(crate) fn catch<R>(f: impl FnOnce() -> R) -> Result<R, Payload> {
-    catch_unwind(AssertUnwindSafe(f)).map_err(|thrown| {
-        // The hook may have seen another panic last, one that the user has caught.
-        let origin = swap_last(None).filter(|last| last.is_of(&*thrown));
-        Payload { thrown, origin }
-    })
+    catch_unwind(AssertUnwindSafe(f)).map_err(Payload::caught)
 }
 
 impl Origin {
@@ -101,8 +107,16 @@ pub(crate) fn discard_all<T>(lost: impl IntoIterator<Item = T>) {
 }
 
 /// The panics that a call meets while it ends: the first is resumed, the others are lost.
+// Public, because a stage of a pipeline adds those of its states.
+#[doc(hidden)]
 #[derive(Default)]
-pub(crate) struct Panics(Option<Payload>);
+pub struct Panics(Option<Payload>);
+
+impl fmt::Debug for Panics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Panics").field(&self.0.as_ref().map(Payload::message)).finish()
+    }
+}
 
 impl Panics {
     pub(crate) fn add(&mut self, payload: Payload) {
@@ -123,6 +137,11 @@ impl Panics {
         if let Some(payload) = later.0 {
             self.add(payload);
         }
+    }
+
+    /// Loses all of them, because another panic has beaten them.
+    pub(crate) fn discard(self) {
+        discard(self.0);
     }
 
     /// Returns `result` if there was no panic; otherwise drops it and resumes the first panic.

@@ -26,7 +26,6 @@ mod builder;
 mod call;
 mod claims;
 mod mapper;
-mod states;
 mod tree;
 
 #[cfg(panic = "unwind")]

@@ -4,6 +4,8 @@
 mod source;
 
 mod chain;
+mod init;
+mod keep_going;
 mod located;
 mod scan;
 
@@ -12,6 +14,7 @@ mod switches;
 mod end;
 
 mod crew;
+mod local;
 mod plain;
 mod run;
 mod stage;
@@ -22,6 +25,7 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
 
 pub use chain::Chain;
+pub use init::Init;
 
 /// A loop over a source whose middle runs on several threads: same outputs, same order, same first error, same panic.
 ///
@@ -31,7 +35,8 @@ pub use chain::Chain;
 ///   [`from_lines`](Self::from_lines), [`from_receiver`](Self::from_receiver);
 /// - stages that run in parallel, fused into one call an item: [`map`](Self::map), [`try_map`](Self::try_map),
 ///   [`filter`](Self::filter), [`filter_map`](Self::filter_map), [`flat_map`](Self::flat_map),
-///   [`inspect`](Self::inspect); or in order: [`scan`](Self::scan);
+///   [`inspect`](Self::inspect); with a state for each thread: [`map_init`](Self::map_init) and its kind; or in order:
+///   [`scan`](Self::scan). An item that fails ends the run, unless it is to [keep going](Self::keep_going);
 /// - an end, which takes the outputs one by one on the calling thread: [`for_each`](Self::for_each),
 ///   [`try_for_each`](Self::try_for_each), [`collect`](Self::collect), [`fold`](Self::fold), [`count`](Self::count),
 ///   [`first`](Self::first).
@@ -109,12 +114,13 @@ pub use chain::Chain;
 /// # Panics
 ///
 /// A panic in the source, a stage or the sink is resumed on the calling thread, payload intact, when every thread has
-/// been joined.
+/// been joined. Behind [`keep_going`](Self::keep_going) a panic of an item is a value.
 ///
 /// Values are dropped one by one, so two whose `Drop` panics do not abort the process. Values that the plain loop would
 /// not have met count for nothing: an error stays that error though items behind it, pulled or data, or their outputs
-/// panic when they are dropped. The loop does meet the `Drop` of the sink, of the collected outputs and of the source,
-/// with the items that this still owns: a panic there is resumed in place of an error.
+/// panic when they are dropped. The loop does meet the `Drop` of the sink, of the collected outputs, of the [states of
+/// the stages](Self::map_init) and of the source, with the items that this still owns: a panic there is resumed in
+/// place of an error.
 ///
 /// # On a rayon worker
 ///

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use brigade::{CancellationToken, Cancelled, Pipeline};
+use brigade::{CancellationToken, Cancelled, Pipeline, States};
 use crossbeam::channel::{Receiver, Sender, unbounded};
 use olympipe_rs::Pipeline as Olympipe;
 use pariter::IteratorExt;
@@ -25,6 +25,7 @@ pub(crate) fn claims(board: &mut Board) {
     rayon_maps(board);
     by_hand(board);
     crates(board);
+    stages(board);
     shapes(board);
     lines(board);
 }
@@ -152,6 +153,74 @@ fn crates(board: &mut Board) {
             black_box(Olympipe::new(0..items).task(stage(), THREADS).collect());
         });
     }
+}
+
+/// What a state a thread and a catch an item cost.
+fn stages(board: &mut Board) {
+    let token = CancellationToken::new();
+    let work = Work::of("40 ns", Duration::from_nanos(40));
+    let items = work.items(Duration::from_millis(60));
+    let mapped = || {
+        let mut sum = 0_u64;
+        Pipeline::from_data(0..items)
+            .threads(THREADS)
+            .map(|item| work.run(item as u64))
+            .for_each(&token, |output| sum = sum.wrapping_add(output))
+            .expect("never cancelled");
+        black_box(sum);
+    };
+    board.claim(
+        ("pipeline", "map_init with a cheap state, data, 40 ns / map"),
+        items as u64,
+        Target::Cost(1.03),
+        || {
+            let (counts, mut sum) = (States::new(|| 0_u64), 0_u64);
+            Pipeline::from_data(0..items)
+                .threads(THREADS)
+                .map_init(&counts, |count, item| {
+                    *count += 1;
+                    work.run(item as u64)
+                })
+                .for_each(&token, |output| sum = sum.wrapping_add(output))
+                .expect("never cancelled");
+            black_box((sum, counts.into_vec()));
+        },
+        mapped,
+    );
+    // The sink of the next claim takes results, which are as large as a failure. Here they end in a stage.
+    board.claim(
+        ("pipeline", "keep_going, then a map to the value, data, 40 ns / map"),
+        items as u64,
+        Target::Cost(1.03),
+        || {
+            let mut sum = 0_u64;
+            Pipeline::from_data(0..items)
+                .threads(THREADS)
+                .map(|item| work.run(item as u64))
+                .keep_going()
+                .map(|output| output.unwrap_or(0))
+                .for_each(&token, |output| sum = sum.wrapping_add(output))
+                .expect("never cancelled");
+            black_box(sum);
+        },
+        mapped,
+    );
+    board.claim(
+        ("pipeline", "keep_going, data, 40 ns / map"),
+        items as u64,
+        Target::Cost(1.03),
+        || {
+            let mut sum = 0_u64;
+            Pipeline::from_data(0..items)
+                .threads(THREADS)
+                .map(|item| work.run(item as u64))
+                .keep_going()
+                .for_each(&token, |output| sum = sum.wrapping_add(output.expect("never fails")))
+                .expect("never cancelled");
+            black_box(sum);
+        },
+        mapped,
+    );
 }
 
 /// Uneven work, few items, and what order costs.

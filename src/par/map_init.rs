@@ -4,8 +4,8 @@ use rayon::iter::{IndexedParallelIterator, IntoParallelIterator};
 
 use super::builder::ParBuilder;
 use super::call::{Call, Stop};
-use super::states::States;
 use crate::error::Cancelled;
+use crate::states::States;
 use crate::token::CancellationToken;
 
 /// Maps `items` in parallel with a state for each worker, such as a buffer, a parser or a connection.
@@ -159,7 +159,7 @@ impl ParBuilder<'_> {
     {
         let items = items.into_par_iter();
         let (call, states) = (Call::new(token, items.len()), States::new(init));
-        let outputs = self.outputs(&call, items, || states.lend(), |lent, _, item| f(lent.get(), item));
+        let outputs = self.outputs(&call, items, || states.loan(), |loan, _, item| f(loan.get(), item));
         call.finish_with(outputs, states.into_vec())
     }
 }

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use super::Pipeline;
 use super::chain::{Chain, With};
 use super::source::Source;
-use super::stage::{At, Stage};
+use super::stage::{At, Stage, local_of_before};
 use crate::failure::Failure;
+use crate::panic::Panics;
 
 /// Errors that say where.
 impl<C: Chain> Pipeline<C> {
@@ -138,17 +139,13 @@ where
     type Output = W::Output;
     type Error = Failure<W::Error>;
     type Cause = W::Cause;
-    type Local = W::Local;
+
+    local_of_before!();
 
     const FANS: bool = W::FANS;
 
     fn convert(cause: W::Cause) -> Failure<W::Error> {
         cause.into()
-    }
-
-    #[inline]
-    fn local(&self) -> W::Local {
-        self.before.local()
     }
 
     #[inline]

@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 
+use super::local::MemberLocal;
 use super::stage::{At, Stage};
 use super::stop::{Refused, Stop};
 use crate::panic::{self, Panics};
@@ -10,7 +11,7 @@ use crate::token::CancellationToken;
 /// A plain loop over items `T`, on the calling thread.
 pub(super) struct Plain<'a, T, W: Stage<T>, E> {
     stage: &'a W,
-    local: W::Local,
+    local: MemberLocal<'a, T, W>,
     token: &'a CancellationToken,
     /// The index of the next item.
     index: u64,
@@ -20,7 +21,7 @@ pub(super) struct Plain<'a, T, W: Stage<T>, E> {
 
 impl<'a, T, W: Stage<T>, E> Plain<'a, T, W, E> {
     pub(super) fn new(stage: &'a W, token: &'a CancellationToken) -> Self {
-        Plain { stage, local: stage.local(), token, index: 0, stopped: None }
+        Plain { stage, local: MemberLocal::new(stage), token, index: 0, stopped: None }
     }
 
     /// Runs the whole loop, with the same end as a run on threads.
@@ -49,8 +50,14 @@ impl<'a, T, W: Stage<T>, E> Plain<'a, T, W, E> {
                 Err(stop)
             }
         };
+        self.local.retire(&mut panics);
         panics.drop(items);
         panics.resume_or(result)
+    }
+
+    /// Takes the states back, if this is not [run](Self::run) as a whole.
+    pub(super) fn retire(&mut self, panics: &mut Panics) {
+        self.local.retire(panics);
     }
 
     fn feed_all(
@@ -81,7 +88,7 @@ impl<'a, T, W: Stage<T>, E> Plain<'a, T, W, E> {
         let at = At::new(self.index);
         self.index += 1;
         let (token, stopped) = (self.token, &mut self.stopped);
-        let fed = self.stage.feed(&mut self.local, at, item, |output| {
+        let fed = self.stage.feed(self.local.get_mut(), at, item, |output| {
             let taken = match output {
                 output if token.is_cancelled() => {
                     panic::discard(output);

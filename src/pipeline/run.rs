@@ -5,8 +5,10 @@
 //! batch drops the void items in it (`Work::run`), and the calling thread drops the rest at the end
 //! ([`settle`]): one by one, each caught (`panic::Unmet`), because two that panic together abort. So an error
 //! stays that error, at every number of threads. The loop does meet the `Drop` of the sink, of the state or
-//! the vector it fills, and of the source: the first of these that panics is resumed, in this order, behind a
-//! panic of the run itself. Items that an iterator of the user's still owns are the iterator's to drop.
+//! the vector it fills, of the states of the stages, and of the source: the first of these that panics is
+//! resumed, in this order, behind a panic of the run itself. Items that an iterator of the user's still owns
+//! are the iterator's to drop. A state of a stage is dropped on the thread that built it, when its worker
+//! leaves, or on the calling thread behind the sink.
 //!
 //! **The sink is dropped before the workers are joined.** A source that waits for the other
 //! end of a channel in the sink would otherwise be joined for ever when the run fails.
@@ -60,7 +62,7 @@ where
         let ended = drive.drive(token, InOrder { settings, token }, behind, |(state, sink), item| {
             plain.take(item, |output| sink.get_mut()(state.get_mut(), output))
         });
-        match ended {
+        let result = match ended {
             Ok((state, sink)) => {
                 drop(sink);
                 Ok(state.into_inner())
@@ -68,7 +70,10 @@ where
             Err(Stop::Cancelled) => Err(Stop::Cancelled),
             Err(Stop::Stage(error)) => Err(Stop::Stage(W::convert(error))),
             Err(Stop::Sink(stop)) => Err(stop),
-        }
+        };
+        let mut panics = Panics::default();
+        plain.retire(&mut panics);
+        panics.resume_or(result)
     }
 }
 
@@ -109,8 +114,9 @@ impl<W, A, K> Run<'_, W, A, K> {
         let (exit, state, dropped) = thread::scope(|scope| {
             let members = Members::new(&section, scope, spec, Worker::run);
             let sink_output = |output| sink(&mut state, output);
-            let exit = panic::catch(|| Caller::new(&members, token, sink_output, &mut due).run())
-                .unwrap_or_else(Exit::Panicked);
+            let mut caller = Caller::new(&members, token, sink_output, &mut due);
+            let exit = panic::catch(|| caller.run()).unwrap_or_else(Exit::Panicked);
+            let mut local = caller.into_local();
             section.void();
             if let Some(token) = waits_for {
                 token.cancel();
@@ -123,6 +129,7 @@ impl<W, A, K> Run<'_, W, A, K> {
                 dropped.drop(state);
                 None
             };
+            local.retire(&mut dropped);
             members.join(&mut dropped);
             (exit, state, dropped)
         });

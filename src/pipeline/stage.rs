@@ -8,6 +8,8 @@
 use std::marker::PhantomData;
 use std::ops::ControlFlow;
 
+use crate::panic::Panics;
+
 /// The stages of a [`Pipeline`](super::Pipeline), fused into one call an item.
 ///
 /// The pipeline's methods make the types that implement it.
@@ -21,7 +23,7 @@ pub trait Stage<T>: Sync {
     /// The error of the source.
     type Cause;
 
-    /// A member's own part of the stages. No stage has one yet.
+    /// A member's own part of the stages: their states.
     type Local;
 
     /// Whether the stages may make more than one output of an item.
@@ -30,8 +32,17 @@ pub trait Stage<T>: Sync {
     /// Makes an error of the source one of the stages, by the conversions of each.
     fn convert(cause: Self::Cause) -> Self::Error;
 
-    /// A member calls this once, on its own thread.
+    /// A member calls this once, on its own thread. A state is built later, at its first item.
     fn local(&self) -> Self::Local;
+
+    /// Builds the states that are missing, before an item.
+    ///
+    /// A stage builds its state by itself. One that catches panics of the stages before it calls this in front of the
+    /// catch, because a panic of a state's `init` is no item's.
+    fn prepare(&self, local: &mut Self::Local);
+
+    /// Takes a member's part back at the end, on its own thread. Panics of `Drop` are added to `panics`.
+    fn retire(&self, local: Self::Local, panics: &mut Panics);
 
     /// Hands the outputs of `item` to `emit`, and breaks off when that does.
     ///
@@ -86,6 +97,11 @@ impl<T, E> Stage<T> for Identity<E> {
     fn local(&self) {}
 
     #[inline]
+    fn prepare(&self, _local: &mut ()) {}
+
+    fn retire(&self, _local: (), _panics: &mut Panics) {}
+
+    #[inline]
     fn feed(
         &self,
         _local: &mut (),
@@ -96,6 +112,28 @@ impl<T, E> Stage<T> for Identity<E> {
         Ok(emit(Some(item)))
     }
 }
+
+/// For a stage without a state: a member's part is that of the stages before it.
+macro_rules! local_of_before {
+    () => {
+        type Local = W::Local;
+
+        #[inline]
+        fn local(&self) -> W::Local {
+            self.before.local()
+        }
+
+        #[inline]
+        fn prepare(&self, local: &mut W::Local) {
+            self.before.prepare(local);
+        }
+
+        fn retire(&self, local: W::Local, panics: &mut Panics) {
+            self.before.retire(local, panics);
+        }
+    };
+}
+pub(super) use local_of_before;
 
 /// The stages before, then one more, which is a closure.
 macro_rules! stages {
@@ -132,17 +170,13 @@ where
     type Output = R;
     type Error = W::Error;
     type Cause = W::Cause;
-    type Local = W::Local;
+
+    local_of_before!();
 
     const FANS: bool = W::FANS;
 
     fn convert(cause: W::Cause) -> Self::Error {
         W::convert(cause)
-    }
-
-    #[inline]
-    fn local(&self) -> W::Local {
-        self.before.local()
     }
 
     #[inline]
@@ -166,17 +200,13 @@ where
     type Output = R;
     type Error = E;
     type Cause = W::Cause;
-    type Local = W::Local;
+
+    local_of_before!();
 
     const FANS: bool = W::FANS;
 
     fn convert(cause: W::Cause) -> Self::Error {
         E::from(W::convert(cause))
-    }
-
-    #[inline]
-    fn local(&self) -> W::Local {
-        self.before.local()
     }
 
     #[inline]
@@ -210,17 +240,13 @@ where
     type Output = W::Output;
     type Error = W::Error;
     type Cause = W::Cause;
-    type Local = W::Local;
+
+    local_of_before!();
 
     const FANS: bool = W::FANS;
 
     fn convert(cause: W::Cause) -> Self::Error {
         W::convert(cause)
-    }
-
-    #[inline]
-    fn local(&self) -> W::Local {
-        self.before.local()
     }
 
     #[inline]
@@ -246,17 +272,13 @@ where
     type Output = R;
     type Error = W::Error;
     type Cause = W::Cause;
-    type Local = W::Local;
+
+    local_of_before!();
 
     const FANS: bool = W::FANS;
 
     fn convert(cause: W::Cause) -> Self::Error {
         W::convert(cause)
-    }
-
-    #[inline]
-    fn local(&self) -> W::Local {
-        self.before.local()
     }
 
     #[inline]
@@ -283,17 +305,13 @@ where
     type Output = R::Item;
     type Error = W::Error;
     type Cause = W::Cause;
-    type Local = W::Local;
+
+    local_of_before!();
 
     const FANS: bool = true;
 
     fn convert(cause: W::Cause) -> Self::Error {
         W::convert(cause)
-    }
-
-    #[inline]
-    fn local(&self) -> W::Local {
-        self.before.local()
     }
 
     #[inline]
@@ -327,17 +345,13 @@ where
     type Output = W::Output;
     type Error = W::Error;
     type Cause = W::Cause;
-    type Local = W::Local;
+
+    local_of_before!();
 
     const FANS: bool = W::FANS;
 
     fn convert(cause: W::Cause) -> Self::Error {
         W::convert(cause)
-    }
-
-    #[inline]
-    fn local(&self) -> W::Local {
-        self.before.local()
     }
 
     #[inline]

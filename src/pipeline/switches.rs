@@ -118,7 +118,8 @@ impl<C> Pipeline<C> {
         self
     }
 
-    /// Names the threads of the run, `name#1` and so on, and the failures of a later [`located`](Self::located).
+    /// Names the threads of the run, `name#1` and so on, and the failures of a later [`located`](Self::located) or
+    /// [`keep_going`](Self::keep_going).
     ///
     /// Debuggers, `/proc` and panic messages show the names of the threads (Linux shows 15 bytes). Their default is
     /// `pipeline`, and that of failures is `item`. A NUL becomes the replacement character.

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
+use super::super::local::MemberLocal;
 use super::super::source::Feed;
 use super::super::stage::Stage;
 use super::super::stop::Refused;
@@ -63,7 +64,7 @@ where
     }
 
     /// Works and outputs until the run is over.
-    pub(in super::super) fn run(mut self) -> Exit<W::Error, E> {
+    pub(in super::super) fn run(&mut self) -> Exit<W::Error, E> {
         let members = self.outlet.members;
         let signal = &members.section.signal;
         loop {
@@ -92,10 +93,16 @@ where
                 CallerStep::Abandon => return self.outlet.abandon(),
             }
             if let Some(exit) = self.outlet.exit.take() {
-                panic::discard(self.worked);
+                panic::discard(self.worked.take());
                 return exit;
             }
         }
+    }
+
+    /// Gives the states of the stages back, to be dropped behind the sink.
+    pub(in super::super) fn into_local(mut self) -> MemberLocal<'env, F::Item, W> {
+        panic::discard(self.worked.take());
+        self.work.local
     }
 
     fn work(&mut self, claim: Claim<BatchOf<F>>, outputs: Vec<W::Output>) {

@@ -13,6 +13,7 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use super::super::Order;
+use super::super::local::MemberLocal;
 use super::super::source::{Batch, Feed};
 use super::super::stage::{At, Stage};
 use super::held::Held;
@@ -32,7 +33,7 @@ const HELD: Duration = Duration::from_micros(25);
 /// A member's stages, applied to the items `T`.
 pub(super) struct Work<'a, T, W: Stage<T>> {
     stage: &'a W,
-    local: W::Local,
+    pub(super) local: MemberLocal<'a, T, W>,
     signal: &'a Signal,
     order: Order,
     /// How long a batch is meant to take.
@@ -49,7 +50,7 @@ enum Cut<E> {
 impl<'a, T, W: Stage<T>> Work<'a, T, W> {
     pub(super) fn new<F: Feed<Item = T>>(section: &'a Section<'a, F, W>) -> Self {
         let Section { stage, signal, plan, .. } = section;
-        Work { stage, local: stage.local(), signal, order: plan.order, aim: plan.aim }
+        Work { stage, local: MemberLocal::new(stage), signal, order: plan.order, aim: plan.aim }
     }
 
     /// Works a batch to its end or its first failure, and voids the items behind a failure.
@@ -67,6 +68,7 @@ impl<'a, T, W: Stage<T>> Work<'a, T, W> {
         let mut held = Held::new(first, outputs, hand_over, self.signal);
         let started = held.since;
         let (mut done, mut last) = (0, started);
+        let local = self.local.get_mut();
         // One catch for the whole batch: outputs of the items before the one that panics have been pushed already, and
         // stay.
         let worked = panic::catch(|| {
@@ -80,7 +82,7 @@ impl<'a, T, W: Stage<T>> Work<'a, T, W> {
                         return ControlFlow::Break(Cut::Void);
                     }
                     done += 1;
-                    let fed = self.stage.feed(&mut self.local, At::new(index), item, |output| match output {
+                    let fed = self.stage.feed(local, At::new(index), item, |output| match output {
                         Some(output) => {
                             if W::FANS && held.is_full() && held.hand_over(index).is_break() {
                                 lose(output);
@@ -181,7 +183,8 @@ mod tests {
         signal.set_idle(caller == Mode::Asleep);
         // Another batch is due.
         signal.set_due(1_000);
-        let mut work = Work { stage: &stage, local: (), signal: &signal, order: Order::Source, aim: AIM };
+        let mut work =
+            Work { stage: &stage, local: MemberLocal::new(&stage), signal: &signal, order: Order::Source, aim: AIM };
         let worked = work.run(claim(100), Vec::new(), |_| ControlFlow::Break(()));
         let piece = worked.piece.expect("not void");
         assert!(piece.end.is_none());
@@ -215,11 +218,9 @@ mod tests {
             signal.set_due(next);
             ControlFlow::Continue(Vec::new())
         };
-        let worked = Work { stage: &stage, local: (), signal: &signal, order: Order::Source, aim: AIM }.run(
-            claim(100),
-            Vec::new(),
-            hand_over,
-        );
+        let worked =
+            Work { stage: &stage, local: MemberLocal::new(&stage), signal: &signal, order: Order::Source, aim: AIM }
+                .run(claim(100), Vec::new(), hand_over);
         let piece = worked.piece.expect("not void");
         assert!(piece.outputs.0.len() <= 12 && next > 0);
         assert_eq!((piece.first, worked.effort.items as u64), (next, next + piece.closes as u64));
@@ -242,11 +243,9 @@ mod tests {
             handed_over.fetch_add(part.outputs.0.len(), Ordering::Relaxed);
             ControlFlow::Continue(Vec::new())
         };
-        let worked = Work { stage: &stage, local: (), signal: &signal, order: Order::Source, aim: AIM }.run(
-            claim(1),
-            Vec::new(),
-            hand_over,
-        );
+        let worked =
+            Work { stage: &stage, local: MemberLocal::new(&stage), signal: &signal, order: Order::Source, aim: AIM }
+                .run(claim(1), Vec::new(), hand_over);
         let piece = worked.piece.expect("not void");
         assert!(piece.end.is_none());
         assert_eq!(handed_over.into_inner() + piece.outputs.0.len(), 1_000);

@@ -11,6 +11,7 @@ use super::section::{BatchOf, PieceOf, Section, WorkedOf};
 use super::step::{Answer, Offer, Step};
 use super::supply::Claim;
 use super::work::Work;
+use crate::panic::Panics;
 
 /// A worker of a run.
 pub(in super::super) struct Worker<'scope, 'env, F: Feed, W: Stage<F::Item>> {
@@ -59,6 +60,10 @@ where
             }
         }
         std::mem::forget(crash);
+        // A panic of theirs ends this thread, and counts when it is joined.
+        let mut panics = Panics::default();
+        self.work.local.retire(&mut panics);
+        panics.resume_or(());
     }
 
     fn work(&mut self, claim: Claim<BatchOf<F>>, outputs: Vec<W::Output>) {

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use brigade::{CancellationToken, Pipeline};
+use brigade::{CancellationToken, Cancelled, Pipeline, States};
 use crossbeam::channel::unbounded;
 use proptest::prelude::*;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
@@ -24,6 +24,8 @@ enum Chain {
     Plain,
     Fans,
     Drops,
+    HasStates,
+    KeepsGoing,
     Scans,
     Collects,
 }
@@ -57,6 +59,8 @@ fn flows() -> impl Strategy<Value = Flow> {
         3 => Just(Chain::Plain),
         3 => Just(Chain::Fans),
         1 => Just(Chain::Drops),
+        2 => Just(Chain::HasStates),
+        2 => Just(Chain::KeepsGoing),
         1 => Just(Chain::Scans),
         1 => Just(Chain::Collects),
     ];
@@ -137,6 +141,8 @@ impl Run<'_> {
                     Chain::Plain => self.end(pipeline),
                     Chain::Fans => self.end(pipeline.flat_map(self.fan())),
                     Chain::Drops => self.end(pipeline.filter(|item| item.at % 7 != 3)),
+                    Chain::HasStates => self.end_with_states(pipeline),
+                    Chain::KeepsGoing => self.end(self.keep_going(pipeline)),
                     Chain::Scans => self.end(pipeline.scan((), |(), item| Some(item))),
                     Chain::Collects => ends_well(|| pipeline.collect::<Vec<_>>(&self.token)),
                 }
@@ -166,6 +172,35 @@ impl Run<'_> {
         let pipeline = pipeline.threads(self.flow.threads);
         let pipeline = if let Some(items) = self.flow.window { pipeline.window(items) } else { pipeline };
         if self.flow.ordered { pipeline.ordered() } else { pipeline.unordered() }
+    }
+
+    /// Ends it behind stages whose states are values too.
+    fn end_with_states<C>(&self, pipeline: Pipeline<C>) -> bool
+    where
+        C: brigade::pipeline::Chain<Output = Bomb, Error = Error>,
+    {
+        let states = States::new(|| self.arsenal.make(0));
+        let with_states = pipeline.map_init(|| self.arsenal.make(0), |_, item| item);
+        let ended = self.end(with_states.map_init(&states, |_, item| item));
+        states.into_vec().defuse();
+        ended
+    }
+
+    /// Goes on past the failures of the stages so far, for each of which it makes a value.
+    fn keep_going<C>(
+        &self,
+        pipeline: Pipeline<C>,
+    ) -> Pipeline<impl brigade::pipeline::Chain<Output = Bomb, Error = Error>>
+    where
+        C: brigade::pipeline::Chain<Output = Bomb, Error = Error, Cause = Cancelled>,
+    {
+        let kept = pipeline.map_init(|| self.arsenal.make(0), |_, item| item).keep_going();
+        kept.try_map(|result| {
+            Ok(result.unwrap_or_else(|failure| {
+                failure.defuse();
+                self.arsenal.make(0)
+            }))
+        })
     }
 
     fn end<C>(&self, pipeline: Pipeline<C>) -> bool

@@ -5,6 +5,7 @@ mod cancel_program;
 mod drops;
 mod end;
 mod feedback_model;
+mod keep_going;
 mod limits;
 mod located;
 mod model;
@@ -14,6 +15,7 @@ mod slow_source;
 mod slow_stage;
 mod source;
 mod starts;
+mod states;
 mod stop;
 
 use std::time::Duration;

@@ -1,10 +1,10 @@
 //! Random pipelines against a model of the sequential loop.
 
 use std::io::{self, BufRead, BufReader, Read};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use brigade::pipeline::Chain;
-use brigade::{CancellationToken, Pipeline};
+use brigade::{CancellationToken, Cancelled, Failure, Failures, Pipeline, States};
 use crossbeam::channel::unbounded;
 use proptest::prelude::*;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
@@ -60,10 +60,15 @@ enum Kind {
     FlatMap,
     Inspect,
     Scan,
+    KeepGoing,
+    FailAfter,
 }
 
 /// The chains of stages of `Program::staged`, which has the same.
-const CHAINS: [&[Kind]; 8] = [
+///
+/// The last four have stages with states, which the model does not see. Where it keeps going, and behind
+/// that, an item that failed is a number of its own, [`failed`].
+const CHAINS: [&[Kind]; 12] = [
     &[Kind::TryMap],
     &[Kind::Map, Kind::Filter, Kind::TryMap],
     &[Kind::TryMap, Kind::FilterMap, Kind::TryMap],
@@ -72,7 +77,14 @@ const CHAINS: [&[Kind]; 8] = [
     &[Kind::Inspect, Kind::Filter, Kind::FlatMap, Kind::FlatMap, Kind::TryMap, Kind::FilterMap],
     &[Kind::TryMap, Kind::Scan, Kind::Filter, Kind::TryMap],
     &[Kind::FlatMap, Kind::Scan, Kind::FlatMap, Kind::Scan, Kind::TryMap],
+    &[Kind::TryMap, Kind::FlatMap, Kind::FilterMap, Kind::TryMap, Kind::Map],
+    &[Kind::FlatMap, Kind::TryMap, Kind::KeepGoing, Kind::Filter, Kind::TryMap],
+    &[Kind::Map, Kind::TryMap, Kind::FlatMap, Kind::KeepGoing, Kind::FailAfter, Kind::Scan, Kind::TryMap],
+    &[Kind::FilterMap, Kind::FlatMap, Kind::TryMap, Kind::KeepGoing, Kind::FlatMap, Kind::TryMap],
 ];
+
+/// How many failures end a run at [`Kind::FailAfter`].
+const MOST: usize = 2;
 
 fn programs() -> impl Strategy<Value = Program> {
     let fate = prop_oneof![
@@ -149,6 +161,30 @@ fn scanned(sum: &mut usize, item: usize) -> Option<usize> {
     (*sum % 401 != 400).then_some(*sum)
 }
 
+/// A state that a closure changes and restores, unless it panics in between.
+#[derive(Default)]
+struct Scratch {
+    is_in_use: bool,
+}
+
+impl Scratch {
+    fn lent<R>(&mut self, work: impl FnOnce() -> R) -> R {
+        assert!(!std::mem::replace(&mut self.is_in_use, true), "a spoiled state was lent");
+        let result = work();
+        self.is_in_use = false;
+        result
+    }
+}
+
+/// The number of an item that failed, behind [`Kind::KeepGoing`].
+fn failed(index: usize, is_panic: bool) -> usize {
+    1_000_000 + index * 2 + usize::from(is_panic)
+}
+
+fn kept(result: std::result::Result<usize, Failure<anyhow::Error>>) -> usize {
+    result.unwrap_or_else(|failure| failed(failure.index(), failure.panic().is_some()))
+}
+
 impl Program {
     fn tried(&self, item: usize) -> Result<usize> {
         match self.fates[item % self.fates.len()] {
@@ -184,6 +220,10 @@ impl Program {
         item: usize,
         emit: &mut dyn FnMut(usize) -> Result<()>,
     ) -> Result<bool> {
+        if let Some(at) = stages.iter().position(|(kind, _)| matches!(kind, Kind::KeepGoing)) {
+            let (before, rest) = stages.split_at_mut(at);
+            return self.keep_going(before, &mut rest[1..], item, emit);
+        }
         let Some(((kind, sum), rest)) = stages.split_first_mut() else { return emit(item).map(|()| true) };
         match kind {
             Kind::Map => self.feed(rest, mapped(item), emit),
@@ -200,7 +240,43 @@ impl Program {
                 Ok(true)
             }
             Kind::Scan => scanned(sum, item).map_or(Ok(false), |item| self.feed(rest, item, emit)),
+            Kind::KeepGoing => unreachable!("it has been split off"),
+            Kind::FailAfter => {
+                *sum += usize::from(item >= failed(0, false));
+                anyhow::ensure!(item < failed(0, false) || *sum < MOST, "failure {sum}: {item}");
+                self.feed(rest, item, emit)
+            }
         }
+    }
+
+    /// Feeds an item of the source to stages whose failures are values for the `rest`.
+    fn keep_going(
+        &self,
+        before: &mut [(Kind, usize)],
+        rest: &mut [(Kind, usize)],
+        index: usize,
+        emit: &mut dyn FnMut(usize) -> Result<()>,
+    ) -> Result<bool> {
+        // How the stages behind have answered; none while they have control.
+        let mut behind = Some(Ok(true));
+        let fed = catch_unwind(AssertUnwindSafe(|| {
+            self.feed(before, index, &mut |item| {
+                behind = None;
+                let answer = self.feed(rest, item, emit);
+                let goes_on = matches!(answer, Ok(true));
+                behind = Some(answer);
+                anyhow::ensure!(goes_on, "broken off");
+                Ok(())
+            })
+        }));
+        let is_panic = match (fed, behind) {
+            (Err(payload), None) => resume_unwind(payload),
+            (_, None) => unreachable!("they have answered, or panicked"),
+            (Ok(Ok(_)), Some(Ok(true))) => return Ok(true),
+            (fed, Some(Ok(true))) => fed.is_err(),
+            (_, Some(ended)) => return ended,
+        };
+        self.feed(rest, failed(index, is_panic), emit)
     }
 
     /// The loop that the pipeline promises to equal.
@@ -249,10 +325,12 @@ impl Program {
 
     fn staged<C>(&self, pipeline: Pipeline<C>, ordered: bool) -> (Vec<usize>, Outcome)
     where
-        C: Chain<Output = usize, Error = anyhow::Error>,
+        C: Chain<Output = usize, Error = anyhow::Error, Cause = Cancelled>,
     {
         let pipeline = self.set(pipeline, ordered);
         let tried = |item| self.tried(item);
+        let scratches = States::new(Scratch::default);
+        let lent = |scratch: &mut Scratch, item| scratch.lent(|| self.tried(item));
         match self.chain {
             0 => self.run(pipeline.try_map(tried)),
             1 => self.run(pipeline.map(mapped).filter(is_kept).try_map(tried)),
@@ -268,7 +346,30 @@ impl Program {
                 let scanned_once = pipeline.flat_map(fanned).scan(0, scanned).flat_map(fanned);
                 self.run(scanned_once.scan(0, scanned).try_map(tried))
             }
-            _ => unreachable!("there are eight"),
+            8 => {
+                let fanned =
+                    pipeline.try_map_init(&scratches, lent).flat_map_init(Scratch::default, |_, item| fanned(item));
+                let tried = fanned.filter_map_init(&scratches, |_, item| mapped_if_kept(item)).try_map(tried);
+                self.run(tried.map_init(&scratches, |scratch, item| scratch.lent(|| mapped(item))))
+            }
+            9 => {
+                let going_on = pipeline.flat_map(fanned).try_map_init(Scratch::default, lent).keep_going();
+                self.run(going_on.map(kept).filter(is_kept).try_map(tried))
+            }
+            10 => {
+                let mapped = pipeline.map_init(&scratches, |scratch, item| scratch.lent(|| mapped(item)));
+                let going_on = mapped.try_map_init(&scratches, lent).flat_map(fanned).keep_going().fail_after(MOST);
+                let ended = going_on.try_map(|result| Ok::<_, anyhow::Error>(kept(result)));
+                let scanned = ended.scan(0, scanned);
+                self.run(scanned.try_map(tried))
+            }
+            11 => {
+                let fanned_once = pipeline.filter_map(mapped_if_kept).flat_map_init(&scratches, |_, item| fanned(item));
+                self.run(
+                    fanned_once.try_map_init(&scratches, lent).keep_going().map(kept).flat_map(fanned).try_map(tried),
+                )
+            }
+            _ => unreachable!("there are twelve"),
         }
     }
 
@@ -307,7 +408,13 @@ fn outcome(run: impl FnOnce(&mut Vec<usize>) -> Result<()>) -> (Vec<usize>, Outc
     let mut seen = Vec::new();
     let outcome = match catch_unwind(AssertUnwindSafe(|| run(&mut seen))) {
         Ok(Ok(())) => Outcome::Done,
-        Ok(Err(error)) => Outcome::Failed(error.to_string()),
+        Ok(Err(error)) => Outcome::Failed(match error.downcast_ref::<Failures<anyhow::Error>>() {
+            Some(failures) => {
+                let last = &failures.as_slice()[0];
+                format!("failure {}: {}", failures.count(), failed(last.index(), last.panic().is_some()))
+            }
+            None => error.to_string(),
+        }),
         Err(payload) => Outcome::Panicked(*payload.downcast().expect("these panics carry strings")),
     };
     (seen, outcome)
