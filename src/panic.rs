@@ -167,11 +167,11 @@ impl<T> Guarded<T> {
     }
 
     pub(crate) fn get(&self) -> &T {
-        self.0.as_ref().expect("taken by value only")
+        self.0.as_ref().expect("taken when it is dropped only")
     }
 
     pub(crate) fn get_mut(&mut self) -> &mut T {
-        self.0.as_mut().expect("taken by value only")
+        self.0.as_mut().expect("taken when it is dropped only")
     }
 
     pub(crate) fn into_inner(mut self) -> T {

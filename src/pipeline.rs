@@ -7,7 +7,14 @@ mod chain;
 mod init;
 mod keep_going;
 mod located;
+
+mod blocking;
+mod with_token;
+
+mod batch;
+mod enumerate;
 mod scan;
+mod take;
 
 mod switches;
 
@@ -17,8 +24,10 @@ mod crew;
 mod local;
 mod plain;
 mod run;
+mod serial;
 mod stage;
 mod stop;
+mod then;
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -35,8 +44,16 @@ pub use init::Init;
 ///   [`from_lines`](Self::from_lines), [`from_receiver`](Self::from_receiver);
 /// - stages that run in parallel, fused into one call an item: [`map`](Self::map), [`try_map`](Self::try_map),
 ///   [`filter`](Self::filter), [`filter_map`](Self::filter_map), [`flat_map`](Self::flat_map),
-///   [`inspect`](Self::inspect); with a state for each thread: [`map_init`](Self::map_init) and its kind; or in order:
-///   [`scan`](Self::scan). An item that fails ends the run, unless it is to [keep going](Self::keep_going);
+///   [`inspect`](Self::inspect); with a state for each thread, [`map_init`](Self::map_init) and its kind; with a token
+///   of the item, [`try_map_with_token`](Self::try_map_with_token) and its kind;
+/// - stages that wait, on threads of their own: [`blocking`](Self::blocking), [`try_blocking`](Self::try_blocking),
+///   [`try_blocking_init`](Self::try_blocking_init);
+/// - serial stages, which take the items one after the other: [`scan`](Self::scan),
+///   [`scan_with_end`](Self::scan_with_end), [`take`](Self::take), [`take_while`](Self::take_while),
+///   [`skip_while`](Self::skip_while), [`enumerate`](Self::enumerate), [`batch`](Self::batch),
+///   [`batch_by`](Self::batch_by), [`chunk_by`](Self::chunk_by), [`dedup`](Self::dedup),
+///   [`dedup_by_key`](Self::dedup_by_key);
+/// - [`keep_going`](Self::keep_going), which makes values of failures;
 /// - an end, which takes the outputs one by one on the calling thread: [`for_each`](Self::for_each),
 ///   [`try_for_each`](Self::try_for_each), [`collect`](Self::collect), [`fold`](Self::fold), [`count`](Self::count),
 ///   [`first`](Self::first).
@@ -86,9 +103,20 @@ pub use init::Init;
 /// something the sink owns, such as the other end of a channel, is released. Waiting for a channel [of its
 /// own](Self::from_receiver) simply ends.
 ///
+/// # Sections
+///
+/// A serial stage, and a stage with threads of its own, end a *section*: the parallel stages behind it are the next. The
+/// threads of the run serve all sections, those nearest to the sink first, so there is nothing to tune. First error,
+/// order, panic and window hold across the whole: if item 300 fails anywhere, the outputs of the items before it arrive,
+/// and the error is its.
+///
+/// A program that joins several pipelines by channels has to see to that by hand: a scope cancels all of them at the
+/// first failure, and outputs that were on their way are lost. There, send `Result`s through the channels, and let the
+/// last pipeline end the run.
+///
 /// # Stages that wait
 ///
-/// A stage, unlike a source, must not wait for another item: neither for its output nor for its stage to begin or end,
+/// A stage without threads of its own, unlike a source, must not wait for another item: neither for its output nor for its stage to begin or end,
 /// nor for an earlier output of its own item. Items share a batch, and are then worked one after the other. It may seem
 /// to work, because batches have one item when a run begins. No window lifts this, because the calling thread, which
 /// alone outputs, may be in such a stage itself while the item it waits for is outside of the window.

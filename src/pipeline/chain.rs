@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::num::NonZeroUsize;
 
-use super::source::Source;
+use super::source::{Before, Source};
 use super::stage::{Filter, FilterMap, FlatMap, Identity, Inspect, Map, Stage, TryMap};
 use super::{Order, Pipeline, Settings};
 use crate::error::Cancelled;
@@ -113,7 +114,17 @@ impl<S: Source<Error = Cancelled>> Pipeline<Fused<S, Identity<Cancelled>>> {
     }
 }
 
+/// The chain `C`, then a boundary: behind it a section begins.
+pub(super) type Crossed<C, Q> =
+    Fused<Before<<C as Chain>::Source, <C as Chain>::Stage, Q>, Identity<<C as Chain>::Error>>;
+
 impl<C: Chain> Pipeline<C> {
+    /// Ends the section, with `serial` behind it. The next one has `own` workers of its own, if any.
+    pub(super) fn cross<Q>(self, serial: Q, own: Option<NonZeroUsize>) -> Pipeline<Crossed<C, Q>> {
+        let (source, stage) = self.chain.split();
+        Pipeline::new(Before { source, stage, serial, own }, Identity(PhantomData), self.settings)
+    }
+
     /// Adds the stage that `add` makes of those before it.
     pub(super) fn add<W>(self, add: impl FnOnce(C::Stage, &Settings) -> W) -> With<C, W> {
         let (source, stage) = self.chain.split();

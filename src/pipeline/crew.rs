@@ -3,21 +3,32 @@
 mod piece;
 mod weight;
 
+mod credits;
 mod pace;
 mod ring;
 mod roster;
 mod supply;
 mod window;
 
+mod signal;
+
+mod below;
 mod chunk;
+mod crossed;
+mod crossing;
 mod step;
 
+mod behind;
 mod state;
 
 mod held;
-mod section;
-mod signal;
+mod tokens;
+
+mod place;
 mod work;
+
+mod onward;
+mod section;
 
 mod members;
 mod puller;
@@ -32,6 +43,7 @@ mod orders;
 
 pub(super) use caller::{Caller, Exit};
 pub(super) use members::Members;
-pub(super) use piece::{End, Piece};
+pub(super) use onward::{Onward, ToSection, ToSink};
+pub(super) use piece::End;
 pub(super) use section::{Remains, Section};
 pub(super) use worker::Worker;

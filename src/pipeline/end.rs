@@ -5,6 +5,7 @@ use std::mem;
 
 use super::Pipeline;
 use super::chain::Chain;
+use super::crew::ToSink;
 use super::run::Run;
 use super::source::Source;
 use super::stop::{Refused, Stop};
@@ -242,7 +243,7 @@ impl<C: Chain> Pipeline<C> {
         let Pipeline { chain, settings } = self;
         let (source, stage) = chain.split();
         let stage = Guarded::new(stage);
-        source.open(token, Run { stage: stage.get(), settings, token, state, sink })
+        source.open(token, Run { stage: stage.get(), next: ToSink, settings, token, state, sink })
     }
 }
 

@@ -229,6 +229,7 @@ where
     type Local = (W::Local, Slot<N::State>);
 
     const FANS: bool = W::FANS;
+    const ONE_TO_ONE: bool = W::ONE_TO_ONE;
 
     fn convert(cause: W::Cause) -> Self::Error {
         W::convert(cause)
@@ -247,12 +248,7 @@ where
 
     fn retire(&self, (before, slot): Self::Local, panics: &mut Panics) {
         self.before.retire(before, panics);
-        let retired = panic::catch(|| match slot {
-            Slot::Empty => {}
-            Slot::Ready(state) => self.init.retire(state),
-            Slot::Spoiled(state) => self.init.retire_spoiled(state),
-        });
-        if let Err(payload) = retired {
+        if let Err(payload) = panic::catch(|| slot.retire(&self.init)) {
             panics.add(payload);
         }
     }
@@ -280,9 +276,18 @@ pub enum Slot<S> {
 }
 
 impl<S> Slot<S> {
+    /// Gives the state back.
+    pub(super) fn retire(self, init: &impl Init<State = S>) {
+        match self {
+            Slot::Empty => {}
+            Slot::Ready(state) => init.retire(state),
+            Slot::Spoiled(state) => init.retire_spoiled(state),
+        }
+    }
+
     /// Lends the state to `f`. If that panics, the state is spoiled.
     #[inline]
-    fn lend<R>(&mut self, init: &impl Init<State = S>, f: impl FnOnce(&mut S) -> R) -> R {
+    pub(super) fn lend<R>(&mut self, init: &impl Init<State = S>, f: impl FnOnce(&mut S) -> R) -> R {
         self.fill(init);
         let spoiler = Spoiler(self);
         let Slot::Ready(state) = &mut *spoiler.0 else { unreachable!("it has been filled") };
@@ -292,7 +297,7 @@ impl<S> Slot<S> {
     }
 
     #[inline]
-    fn fill(&mut self, init: &impl Init<State = S>) {
+    pub(super) fn fill(&mut self, init: &impl Init<State = S>) {
         if !matches!(self, Slot::Ready(_)) {
             self.renew(init);
         }

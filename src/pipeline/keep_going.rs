@@ -1,8 +1,8 @@
 //! [`KeepGoing`]: the stages before it, whose failures become values.
 //!
 //! **Each item is caught alone.** A flag around `emit` tells a panic of the stages before from one of a later stage or
-//! the sink, which are called from inside of the catch: theirs is resumed. `panic::catch` is inlined for this. As a call
-//! it made an item of 40 ns 1.3 times as long, and inlined 1.00 times.
+//! the sink, which are called from inside of the catch: theirs is resumed. `panic::catch` is inlined for this. As a
+//! call it made an item of 40 ns 1.3 times as long, and inlined 1.00 times.
 
 use std::fmt::Display;
 use std::mem;
@@ -119,8 +119,7 @@ where
     /// The sink is given the outputs and the failures before the last one. The error of the run is a [`Failures`] that
     /// lists the last one, and counts those before it as [omitted](Failures::omitted), because the sink has had them.
     ///
-    /// It counts on the calling thread, as a [`scan`](Self::scan) does: stages that are added behind it run there, and
-    /// the outputs are in order even [`unordered`](Self::unordered).
+    /// It counts as a [`scan`](Self::scan) does: [unordered](Self::unordered), by arrival.
     ///
     /// # Panics
     ///
@@ -180,6 +179,7 @@ where
     local_of_before!();
 
     const FANS: bool = W::FANS;
+    const ONE_TO_ONE: bool = W::ONE_TO_ONE;
 
     fn convert(cause: W::Cause) -> W::Cause {
         cause

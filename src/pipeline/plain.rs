@@ -1,127 +1,277 @@
 //! [`Plain`]: the loop that this library promises to equal.
 
+use std::cell::OnceCell;
+use std::mem;
 use std::ops::ControlFlow;
 
+use super::crew::{Onward, ToSection, ToSink};
 use super::local::MemberLocal;
-use super::stage::{At, Stage};
+use super::serial::Serial;
+use super::stage::{At, ItemRun, Stage};
 use super::stop::{Refused, Stop};
 use crate::panic::{self, Panics};
 use crate::token::CancellationToken;
 
-/// A plain loop over items `T`, on the calling thread.
-pub(super) struct Plain<'a, T, W: Stage<T>, E> {
-    stage: &'a W,
-    local: MemberLocal<'a, T, W>,
-    token: &'a CancellationToken,
-    /// The index of the next item.
-    index: u64,
-    /// Why it has ended early.
-    stopped: Option<Stop<W::Error, E>>,
+/// Why the loop has ended before its last item.
+pub(super) enum Ended<S, E> {
+    /// A serial stage wants no more.
+    Well,
+    Early(Stop<S, E>),
 }
 
-impl<'a, T, W: Stage<T>, E> Plain<'a, T, W, E> {
-    pub(super) fn new(stage: &'a W, token: &'a CancellationToken) -> Self {
-        Plain { stage, local: MemberLocal::new(stage), token, index: 0, stopped: None }
-    }
+/// What lies behind the stages, for the plain loop.
+pub(super) trait Beyond<R, E>: Onward<R, E> {
+    /// The stages behind, with their states.
+    type Plain;
 
-    /// Runs the whole loop, with the same end as a run on threads.
-    pub(super) fn run<A, K>(
-        mut self,
-        mut items: impl Iterator<Item = T>,
-        mut state: A,
-        mut sink: K,
-    ) -> Result<A, Stop<W::Error, E>>
+    fn plain(&self) -> Self::Plain;
+
+    /// Takes the next output. Breaks off where the loop ends, which `way` then knows.
+    fn take<X, K>(&self, plain: &mut Self::Plain, output: R, way: &mut Way<'_, K, Self::Error, X>) -> ControlFlow<()>
     where
-        K: FnMut(&mut A, W::Output) -> Result<(), Refused<E>>,
-    {
-        let looped = panic::catch(|| self.feed_all(&mut items, |output| sink(&mut state, output)));
-        let mut panics = Panics::default();
-        match looped {
-            // Dropped behind the end: the rest of an iterator, one of whose items the sink has refused.
-            Err(payload) if self.stopped.is_some() => panic::discard(payload),
-            Err(payload) => panics.add(payload),
-            Ok(()) => {}
-        }
-        panics.drop(sink);
-        let result = match self.stopped {
-            None => Ok(state),
-            Some(stop) => {
-                panics.drop(state);
-                Err(stop)
-            }
-        };
-        self.local.retire(&mut panics);
-        panics.drop(items);
-        panics.resume_or(result)
+        K: FnMut(Self::Output) -> Result<(), Refused<X>>;
+
+    /// The outputs have come to their end, or to a failure.
+    fn finish<X, K>(&self, plain: &mut Self::Plain, way: &mut Way<'_, K, Self::Error, X>) -> ControlFlow<()>
+    where
+        K: FnMut(Self::Output) -> Result<(), Refused<X>>;
+
+    /// Drops the serial stages, and hands the states of the others back.
+    fn leave(&self, plain: Self::Plain, panics: &mut Panics);
+}
+
+/// The way to the sink, and why it came to an end.
+pub(super) struct Way<'a, K, S, E> {
+    token: &'a CancellationToken,
+    items: &'a PlainItems<'a>,
+    sink: K,
+    ended: Option<Ended<S, E>>,
+}
+
+/// For the token of the items: one child of the run's token for all, because an item's outcome is wanted as long as the
+/// run goes on.
+struct PlainItems<'a> {
+    token: &'a CancellationToken,
+    child: OnceCell<CancellationToken>,
+}
+
+impl ItemRun for PlainItems<'_> {
+    fn token(&self) -> &CancellationToken {
+        self.child.get_or_init(|| self.token.child_token())
+    }
+}
+
+impl<K, S, E> Way<'_, K, S, E> {
+    fn end(&mut self, ended: Ended<S, E>) -> ControlFlow<()> {
+        self.ended.get_or_insert(ended);
+        ControlFlow::Break(())
     }
 
-    /// Takes the states back, if this is not [run](Self::run) as a whole.
-    pub(super) fn retire(&mut self, panics: &mut Panics) {
-        self.local.retire(panics);
-    }
-
-    fn feed_all(
+    /// Applies the stages to one item, and hands their outputs on.
+    fn feed<R, T, W, N>(
         &mut self,
-        items: &mut impl Iterator<Item = T>,
-        mut sink: impl FnMut(W::Output) -> Result<(), Refused<E>>,
-    ) {
-        if !self.token.is_cancelled() {
-            for item in items {
-                if self.token.is_cancelled() {
-                    panic::discard(item);
-                    break;
+        stage: &W,
+        local: &mut W::Local,
+        index: &mut u64,
+        (next, plain): (&N, &mut N::Plain),
+        item: T,
+    ) -> ControlFlow<()>
+    where
+        W: Stage<T, Output = R>,
+        N: Beyond<R, W::Error, Error = S>,
+        K: FnMut(N::Output) -> Result<(), Refused<E>>,
+    {
+        let items = self.items;
+        let at = At::new(*index, items);
+        *index += 1;
+        let fed = stage.feed(local, at, item, |output| match output {
+            output if self.token.is_cancelled() => {
+                panic::discard(output);
+                self.end(Ended::Early(Stop::Cancelled))
+            }
+            Some(output) => next.take(plain, output, self),
+            None => ControlFlow::Continue(()),
+        });
+        match fed {
+            Ok(flow) => flow,
+            // An error of a stage while the run is cancelled may be an echo, but the loop ends with it.
+            Err(error) => {
+                if self.ended.is_none() && next.finish(plain, self).is_continue() {
+                    self.ended = Some(Ended::Early(Stop::Stage(N::convert(error))));
+                } else {
+                    panic::discard(error);
                 }
-                self.feed(item, &mut sink);
-                if self.stopped.is_some() || self.token.is_cancelled() {
-                    break;
-                }
+                ControlFlow::Break(())
             }
         }
-        // A source that observes the token ends early, and looks as if it had come to its end.
-        if self.stopped.is_none() && self.token.is_cancelled() {
-            self.stopped = Some(Stop::Cancelled);
+    }
+}
+
+impl<R, E> Beyond<R, E> for ToSink {
+    type Plain = ();
+
+    fn plain(&self) {}
+
+    #[inline]
+    fn take<X, K>(&self, _plain: &mut (), output: R, way: &mut Way<'_, K, E, X>) -> ControlFlow<()>
+    where
+        K: FnMut(R) -> Result<(), Refused<X>>,
+    {
+        match (way.sink)(output) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(refused) => way.end(Ended::Early(refused.into())),
         }
     }
 
-    /// Applies the stages to one item, and hands their outputs to the sink.
-    fn feed(&mut self, item: T, mut sink: impl FnMut(W::Output) -> Result<(), Refused<E>>) {
-        let at = At::new(self.index);
-        self.index += 1;
-        let (token, stopped) = (self.token, &mut self.stopped);
-        let fed = self.stage.feed(self.local.get_mut(), at, item, |output| {
-            let taken = match output {
-                output if token.is_cancelled() => {
-                    panic::discard(output);
-                    Err(Refused::Cancelled)
-                }
-                Some(output) => sink(output),
-                None => Ok(()),
-            };
-            match taken {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(refused) => {
-                    *stopped = Some(refused.into());
-                    ControlFlow::Break(())
-                }
+    fn finish<X, K>(&self, _plain: &mut (), _way: &mut Way<'_, K, E, X>) -> ControlFlow<()>
+    where
+        K: FnMut(R) -> Result<(), Refused<X>>,
+    {
+        ControlFlow::Continue(())
+    }
+
+    fn leave(&self, _plain: (), _panics: &mut Panics) {}
+}
+
+/// A boundary and the section behind it.
+pub(super) struct PlainSection<'a, T, W: Stage<T>, Q, P> {
+    serial: Option<Q>,
+    local: MemberLocal<'a, T, W>,
+    index: u64,
+    behind: P,
+}
+
+impl<'a, R, E, W, Q, N> Beyond<R, E> for ToSection<'a, W, Q, N>
+where
+    Q: Serial<R, Output: Send> + Send,
+    W: Stage<Q::Output, Cause = E>,
+    N: Beyond<W::Output, W::Error>,
+{
+    type Plain = PlainSection<'a, Q::Output, W, Q, N::Plain>;
+
+    fn plain(&self) -> Self::Plain {
+        let local = MemberLocal::new(self.stage());
+        PlainSection { serial: self.take_serial(), local, index: 0, behind: self.next().plain() }
+    }
+
+    fn take<X, K>(&self, plain: &mut Self::Plain, output: R, way: &mut Way<'_, K, N::Error, X>) -> ControlFlow<()>
+    where
+        K: FnMut(N::Output) -> Result<(), Refused<X>>,
+    {
+        let PlainSection { serial: Some(serial), local, index, behind } = plain else { return ControlFlow::Break(()) };
+        let mut flow = ControlFlow::Continue(());
+        let wants_more = serial.take(output, |item| {
+            if flow.is_continue() {
+                flow = way.feed(self.stage(), local.get_mut(), index, (self.next(), behind), item);
+            } else {
+                panic::discard(item);
             }
         });
-        // An error of a stage while the run is cancelled may be an echo, but the loop ends with it.
-        if let (Err(error), None) = (fed, &self.stopped) {
-            self.stopped = Some(Stop::Stage(error));
+        flow?;
+        if wants_more.is_break() {
+            self.finish(plain, way)?;
+            return way.end(Ended::Well);
         }
+        ControlFlow::Continue(())
     }
 
-    /// Applies the stages to one item that a pipeline before this one makes, and answers that one as its sink.
-    pub(super) fn take(
-        &mut self,
-        item: T,
-        sink: impl FnMut(W::Output) -> Result<(), Refused<E>>,
-    ) -> Result<(), Refused<Stop<W::Error, E>>> {
-        self.feed(item, sink);
-        match self.stopped.take() {
-            None => Ok(()),
-            Some(Stop::Cancelled) => Err(Refused::Cancelled),
-            Some(stop) => Err(Refused::Failed(stop)),
+    fn finish<X, K>(&self, plain: &mut Self::Plain, way: &mut Way<'_, K, N::Error, X>) -> ControlFlow<()>
+    where
+        K: FnMut(N::Output) -> Result<(), Refused<X>>,
+    {
+        let PlainSection { serial: Some(serial), local, index, behind } = plain else { return ControlFlow::Break(()) };
+        let mut flow = ControlFlow::Continue(());
+        serial.finish(|item| {
+            if flow.is_continue() {
+                flow = way.feed(self.stage(), local.get_mut(), index, (self.next(), behind), item);
+            } else {
+                panic::discard(item);
+            }
+        });
+        flow?;
+        self.next().finish(behind, way)
+    }
+
+    fn leave(&self, plain: Self::Plain, panics: &mut Panics) {
+        let PlainSection { serial, mut local, behind, .. } = plain;
+        panics.drop(serial);
+        local.retire(panics);
+        self.next().leave(behind, panics);
+    }
+}
+
+/// Runs the whole loop on the calling thread, with the same end as a run on threads.
+pub(super) fn run<T, W, N, A, K, X>(
+    stage: &W,
+    next: &N,
+    token: &CancellationToken,
+    mut items: impl Iterator<Item = T>,
+    mut state: A,
+    mut sink: K,
+) -> Result<A, Stop<N::Error, X>>
+where
+    W: Stage<T>,
+    N: Beyond<W::Output, W::Error>,
+    K: FnMut(&mut A, N::Output) -> Result<(), Refused<X>>,
+{
+    let most = if next.wants_none(1).is_some() { 0 } else { usize::MAX };
+    let mut local = MemberLocal::new(stage);
+    let mut plain = next.plain();
+    let all_items = PlainItems { token, child: OnceCell::new() };
+    let mut way = Way { token, items: &all_items, sink: |output| sink(&mut state, output), ended: None };
+    let looped =
+        panic::catch(|| feed_all(stage, local.get_mut(), (next, &mut plain), &mut items.by_ref().take(most), &mut way));
+    let ended = mem::take(&mut way.ended);
+    let mut panics = Panics::default();
+    match looped {
+        // Dropped behind the end: the rest of an iterator, one of whose items the sink has refused.
+        Err(payload) if ended.is_some() => panic::discard(payload),
+        Err(payload) => panics.add(payload),
+        Ok(()) => {}
+    }
+    panics.drop(sink);
+    let result = match ended {
+        None | Some(Ended::Well) => Ok(state),
+        Some(Ended::Early(stop)) => {
+            panics.drop(state);
+            Err(stop)
         }
+    };
+    local.retire(&mut panics);
+    next.leave(plain, &mut panics);
+    panics.drop(items);
+    panics.resume_or(result)
+}
+
+fn feed_all<T, W, N, K, X>(
+    stage: &W,
+    local: &mut W::Local,
+    (next, plain): (&N, &mut N::Plain),
+    items: &mut impl Iterator<Item = T>,
+    way: &mut Way<'_, K, N::Error, X>,
+) where
+    W: Stage<T>,
+    N: Beyond<W::Output, W::Error>,
+    K: FnMut(N::Output) -> Result<(), Refused<X>>,
+{
+    let mut index = 0;
+    let token = way.token;
+    if !token.is_cancelled() {
+        for item in items {
+            if token.is_cancelled() {
+                panic::discard(item);
+                break;
+            }
+            if way.feed(stage, local, &mut index, (next, plain), item).is_break() || token.is_cancelled() {
+                break;
+            }
+        }
+    }
+    if way.ended.is_none() && !token.is_cancelled() {
+        let _ = next.finish(plain, way);
+    }
+    // A source that observes the token ends early, and looks as if it had come to its end.
+    if matches!(way.ended, None | Some(Ended::Well)) && token.is_cancelled() {
+        way.ended = Some(Ended::Early(Stop::Cancelled));
     }
 }

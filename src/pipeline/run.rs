@@ -15,12 +15,14 @@
 
 use std::collections::VecDeque;
 
-use super::crew::{Caller, End, Exit, Members, Piece, Remains, Section, Worker};
-use super::plain::Plain;
-use super::source::{Drive, Feed, Launch, Source, Visit};
+use super::Settings;
+use super::crew::{Caller, End, Exit, Members, Onward, Remains, Section, ToSection, Worker};
+use super::plain::{self, Beyond};
+use super::serial::Serial;
+use super::source::{Before, Feed, Source, Visit};
 use super::stage::Stage;
 use super::stop::{Refused, Stop};
-use super::{Order, Settings};
+use super::then::Then;
 use crate::panic::{self, Guarded, Panics};
 use crate::thread::{self, Spec};
 use crate::token::CancellationToken;
@@ -28,86 +30,91 @@ use crate::token::CancellationToken;
 /// A run, for a source to be opened with.
 ///
 /// The sink has a state, which the run gives back if it ends well, and drops as early as the sink if not.
-pub(super) struct Run<'a, W, A, F> {
+pub(super) struct Run<'a, W, N, A, F> {
     pub(super) stage: &'a W,
+    pub(super) next: N,
     pub(super) settings: Settings,
     pub(super) token: &'a CancellationToken,
     pub(super) state: A,
     pub(super) sink: F,
 }
 
-impl<T, U, W, A, E, K> Visit<T, U> for Run<'_, W, A, K>
+impl<T, U, W, N, A, E, K> Visit<T, U> for Run<'_, W, N, A, K>
 where
     T: Send,
     W: Stage<T, Output: Send, Error: Send, Cause = U>,
-    K: FnMut(&mut A, W::Output) -> Result<(), Refused<E>>,
+    N: Beyond<W::Output, W::Error, State: Send>,
+    K: FnMut(&mut A, N::Output) -> Result<(), Refused<E>>,
 {
-    type Output = Result<A, Stop<W::Error, E>>;
+    type Output = Result<A, Stop<N::Error, E>>;
 
     fn visit<F: Feed<Item = T>>(self, feed: F) -> Self::Output {
         // On a rayon worker this run would wait for its threads, and they, should a stage call rayon, for the pool
         // whose worker waits here. A token without a clock has to be polled, which the threads of a run do not.
-        let is_plain =
-            self.settings.threads() == 1 || rayon::current_thread_index().is_some() || self.token.look_at().is_some();
+        let is_plain = rayon::current_thread_index().is_some()
+            || self.token.look_at().is_some()
+            || self.settings.threads() == 1 && !self.has_own_workers();
         if is_plain {
-            return Plain::new(self.stage, self.token).run(feed.plain(), self.state, self.sink);
+            let Run { stage, next, token, state, sink, .. } = self;
+            return plain::run(stage, &next, token, feed.plain(), state, sink);
         }
         self.on_threads(feed)
     }
 
-    fn drive<D: Drive<Item = T, Error = U>>(self, drive: D) -> Self::Output {
-        let Run { stage, settings, token, state, sink } = self;
-        let behind = (Guarded::new(state), Guarded::new(sink));
-        let mut plain = Plain::new(stage, token);
-        let ended = drive.drive(token, InOrder { settings, token }, behind, |(state, sink), item| {
-            plain.take(item, |output| sink.get_mut()(state.get_mut(), output))
-        });
-        let result = match ended {
-            Ok((state, sink)) => {
-                drop(sink);
-                Ok(state.into_inner())
-            }
-            Err(Stop::Cancelled) => Err(Stop::Cancelled),
-            Err(Stop::Stage(error)) => Err(Stop::Stage(W::convert(error))),
-            Err(Stop::Sink(stop)) => Err(stop),
-        };
-        let mut panics = Panics::default();
-        plain.retire(&mut panics);
-        panics.resume_or(result)
-    }
-}
-
-/// For a source that is itself a pipeline.
-struct InOrder<'a> {
-    settings: Settings,
-    token: &'a CancellationToken,
-}
-
-impl Launch for InOrder<'_> {
-    fn launch<S, W, A, E, F>(self, source: S, stage: &W, state: A, sink: F) -> Result<A, Stop<W::Error, E>>
+    #[expect(clippy::collapsible_if, reason = "the compiler leaves out what is behind a constant that stands alone")]
+    fn cross<S, V, Q>(self, before: Before<S, V, Q>) -> Self::Output
     where
         S: Source<Item: Send>,
-        W: Stage<S::Item, Output: Send, Error: Send, Cause = S::Error>,
-        F: FnMut(&mut A, W::Output) -> Result<(), Refused<E>>,
+        V: Stage<S::Item, Output: Send, Error = U, Cause = S::Error>,
+        Q: Serial<V::Output, Output = T> + Send,
+        U: Send,
     {
-        let settings = Settings { order: Order::Source, ..self.settings };
-        source.open(self.token, Run { stage, settings, token: self.token, state, sink })
+        let Run { stage, next, settings, token, state, sink } = self;
+        let Before { source, stage: before, serial, own } = before;
+        let before = Guarded::new(before);
+        // No section where nothing is to be done behind the boundary, or nothing but to count. These are constants, so
+        // that the compiler makes one of the two: with both, what it makes doubles at each boundary.
+        if Q::PASSES && !Q::HAS_OWN_WORKERS {
+            if W::IS_NOTHING {
+                let both = Then::<V, Q, W>::new(before.get(), stage);
+                return source.open(token, Run { stage: &both, next, settings, token, state, sink });
+            }
+        }
+        if Q::FUSES {
+            if V::ONE_TO_ONE {
+                let both = Then::<V, Q, W>::new(before.get(), stage);
+                return source.open(token, Run { stage: &both, next, settings, token, state, sink });
+            }
+        }
+        let next = ToSection::new(stage, serial, own, next);
+        source.open(token, Run { stage: before.get(), next, settings, token, state, sink })
     }
 }
 
-impl<W, A, K> Run<'_, W, A, K> {
+impl<W, N, A, K> Run<'_, W, N, A, K> {
+    /// Whether a section has workers of its own.
+    fn has_own_workers<R, E>(&self) -> bool
+    where
+        N: Onward<R, E>,
+    {
+        let mut own = Vec::new();
+        self.next.count_own(&mut own);
+        own.iter().any(Option::is_some)
+    }
+
     /// A panic of the user's is resumed once every thread has been joined.
-    fn on_threads<F, E>(self, feed: F) -> Result<A, Stop<W::Error, E>>
+    fn on_threads<F, E>(self, feed: F) -> Result<A, Stop<N::Error, E>>
     where
         F: Feed<Item: Send>,
         W: Stage<F::Item, Output: Send, Error: Send>,
-        K: FnMut(&mut A, W::Output) -> Result<(), Refused<E>>,
+        N: Onward<W::Output, W::Error, State: Send>,
+        K: FnMut(&mut A, N::Output) -> Result<(), Refused<E>>,
     {
-        let Run { stage, settings, token, mut state, mut sink } = self;
+        let Run { stage, next, settings, token, mut state, mut sink } = self;
         let waits_for = feed.waits_for();
         let name = settings.name.as_deref().unwrap_or("pipeline");
         let spec = Spec { name, index: 0, stack: settings.stack };
-        let section = Section::new(stage, &settings, feed);
+        let section = Section::new(stage, next, &settings, token, feed);
         let watch = section.observe(token);
         // The pieces that the caller takes and the sink does not.
         let mut due = VecDeque::new();
@@ -116,12 +123,13 @@ impl<W, A, K> Run<'_, W, A, K> {
             let sink_output = |output| sink(&mut state, output);
             let mut caller = Caller::new(&members, token, sink_output, &mut due);
             let exit = panic::catch(|| caller.run()).unwrap_or_else(Exit::Panicked);
-            let mut local = caller.into_local();
             section.void();
             if let Some(token) = waits_for {
                 token.cancel();
             }
             let mut dropped = Panics::default();
+            let mut retired = Panics::default();
+            caller.retire(&mut retired);
             dropped.drop(sink);
             let state = if let Exit::Complete = exit {
                 Some(state)
@@ -129,7 +137,8 @@ impl<W, A, K> Run<'_, W, A, K> {
                 dropped.drop(state);
                 None
             };
-            local.retire(&mut dropped);
+            section.drop_serials(&mut dropped);
+            dropped.append(retired);
             members.join(&mut dropped);
             (exit, state, dropped)
         });
@@ -144,16 +153,18 @@ impl<W, A, K> Run<'_, W, A, K> {
 /// itself cancelled, because it may be their echo: then the first panic of the remaining pieces and of the source
 /// counts, or else the first error of the pieces is the result. A panic of a `Drop` counts in any case, be it of the
 /// sink, of its state or of the source. The first of the panics that count is resumed, in place of any error.
-fn settle<R, S, E, A>(
+fn settle<S, E, A>(
     exit: Exit<S, E>,
     state: Option<A>,
     dropped: Panics,
-    remains: Remains<impl Iterator<Item = Piece<R, S>>, impl Sized>,
+    remains: Remains<S, impl Sized>,
 ) -> Result<A, Stop<S, E>> {
     let mut panics = Panics::default();
-    let (mut result, hides) = match exit {
+    // The first failure has crossed a boundary: it ended the run.
+    let is_first_the_one = matches!(exit, Exit::Before);
+    let (mut result, mut hides) = match exit {
         Exit::Complete => (Ok(state), false),
-        Exit::Cancelled => (Err(Stop::Cancelled), false),
+        Exit::Cancelled | Exit::Before => (Err(Stop::Cancelled), false),
         Exit::CancelledBySink => (Err(Stop::Cancelled), true),
         Exit::Stage(error) => (Err(Stop::Stage(error)), true),
         Exit::Sink(error) => (Err(Stop::Sink(error)), true),
@@ -163,15 +174,13 @@ fn settle<R, S, E, A>(
             (Ok(None), true)
         }
     };
-    for Piece { outputs, end, .. } in remains.pieces {
-        drop(outputs);
+    for end in remains.ends {
         match end {
-            Some(End::Panic(payload)) if !hides => panics.add(payload),
-            Some(End::Error(error)) if matches!(result, Err(Stop::Cancelled)) && !hides => {
-                result = Err(Stop::Stage(error));
-            }
+            End::Panic(payload) if !hides => panics.add(payload),
+            End::Error(error) if matches!(result, Err(Stop::Cancelled)) && !hides => result = Err(Stop::Stage(error)),
             end => panic::discard(end),
         }
+        hides |= is_first_the_one;
     }
     match remains.source_panic {
         Some(payload) if !hides => panics.add(payload),

@@ -1,21 +1,17 @@
-//! [`Scan`]: the stage with a state.
-//!
-//! **A scan makes a source of the pipeline before it.** The items of that source come in order
-//! on the calling thread, so any stage can follow, and runs there. To run the stages behind a
-//! scan in parallel as well, its outputs would have to go through a second set of workers.
+//! [`Scan`]: the serial stage with a state.
 
 use std::fmt;
-use std::marker::PhantomData;
+use std::ops::ControlFlow;
 
 use super::Pipeline;
-use super::chain::{Chain, Fused};
-use super::source::{Drive, Launch, Source, Visit};
-use super::stage::{Identity, Stage};
-use super::stop::{Refused, Stop};
+use super::chain::{Chain, Crossed};
+use super::serial::Serial;
 use crate::panic::Guarded;
-use crate::token::CancellationToken;
 
-/// The stage with a state.
+/// The chain `C`, then a scan.
+type Scanned<C, A, F, G> = Crossed<C, Scan<A, F, G>>;
+
+/// Stages with one state for all items.
 impl<C: Chain> Pipeline<C> {
     /// Adds a stage with a state, which takes the items in order and one after the other, as [`Iterator::scan`] does.
     ///
@@ -23,9 +19,9 @@ impl<C: Chain> Pipeline<C> {
     /// here. A run that ends here waits for a `next()` of the source that is under way; see [Blocking
     /// sources](Pipeline#blocking-sources).
     ///
-    /// It runs on the calling thread, and so do the stages that are added behind it: put costly
-    /// stages before it. Neither `f` nor the state need be [`Send`], though the outputs of `f`
-    /// must be. It keeps the order of the items even [`unordered`](Pipeline::unordered).
+    /// One thread at a time calls `f`, and which one changes. Stages that are added behind it run in parallel again.
+    /// [Unordered](Pipeline::unordered), it takes the items as they arrive. A state that is not [`Send`] belongs into the
+    /// sink, which stays on the calling thread: see [`fold`](Self::fold).
     ///
     /// # Examples
     ///
@@ -45,103 +41,93 @@ impl<C: Chain> Pipeline<C> {
     /// assert_eq!(offsets, [(0, "<a>".into()), (3, "<bbb>".into()), (8, "<cc>".into())]);
     /// # Ok::<(), brigade::Cancelled>(())
     /// ```
-    pub fn scan<A, R, F>(self, initial: A, f: F) -> Pipeline<Scanned<C, A, F>>
+    #[expect(clippy::type_complexity, reason = "the end that gives nothing has no name")]
+    pub fn scan<A, R, F>(self, initial: A, f: F) -> Pipeline<Scanned<C, A, F, fn(A) -> Option<R>>>
     where
-        F: FnMut(&mut A, C::Output) -> Option<R>,
+        F: FnMut(&mut A, C::Output) -> Option<R> + Send,
+        A: Send,
+        R: Send,
+        C: Chain<Output: Send, Error: Send>,
     {
-        let (source, stage) = self.chain.split();
-        Pipeline::new(Scan { source, stage, state: initial, f }, Identity(PhantomData), self.settings)
+        self.cross(Scan::new(initial, f, |_| None), None)
+    }
+
+    /// Adds a stage as [`scan`](Self::scan) does, whose state is given to `end` behind the last item, for one more
+    /// output.
+    ///
+    /// `end` is called when the items have come to their end, when `f` has ended the run, and before an error of an
+    /// earlier stage ends it; not when the run is cancelled or a stage panics.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use brigade::{CancellationToken, Cancelled, Pipeline};
+    ///
+    /// // A line for each item, and one with the sum.
+    /// let lines: Vec<String> = Pipeline::from_data([1, 2, 3])
+    ///     .scan_with_end(
+    ///         0,
+    ///         |sum, item| {
+    ///             *sum += item;
+    ///             Some(format!("{item}"))
+    ///         },
+    ///         |sum| Some(format!("sum {sum}")),
+    ///     )
+    ///     .collect(&CancellationToken::new())?;
+    /// assert_eq!(lines, ["1", "2", "3", "sum 6"]);
+    /// # Ok::<(), Cancelled>(())
+    /// ```
+    pub fn scan_with_end<A, R, F, G>(self, initial: A, f: F, end: G) -> Pipeline<Scanned<C, A, F, G>>
+    where
+        F: FnMut(&mut A, C::Output) -> Option<R> + Send,
+        G: FnMut(A) -> Option<R> + Send,
+        A: Send,
+        R: Send,
+        C: Chain<Output: Send, Error: Send>,
+    {
+        self.cross(Scan::new(initial, f, end), None)
     }
 }
 
-/// The chain behind a scan.
-type Scanned<C, A, F> = Fused<Scan<<C as Chain>::Source, <C as Chain>::Stage, A, F>, Identity<<C as Chain>::Error>>;
-
-/// The source that [`Pipeline::scan`](super::Pipeline::scan) makes of a pipeline.
-pub struct Scan<S, W, A, F> {
-    pub(super) source: S,
-    pub(super) stage: W,
-    pub(super) state: A,
-    pub(super) f: F,
-}
-
-impl<S, W, A, R, F> Source for Scan<S, W, A, F>
-where
-    S: Source<Item: Send>,
-    W: Stage<S::Item, Output: Send, Error: Send, Cause = S::Error>,
-    F: FnMut(&mut A, W::Output) -> Option<R>,
-{
-    type Item = R;
-    type Error = W::Error;
-
-    fn open<V: Visit<R, W::Error>>(self, _token: &CancellationToken, visit: V) -> V::Output {
-        visit.drive(self)
-    }
-}
-
-/// All that a scan and the stages behind it hold. Each part is dropped though the `Drop` of another panics.
-struct All<A, F, K, G> {
-    state: Guarded<A>,
+/// Made by [`Pipeline::scan`](super::Pipeline::scan) and its kind.
+#[doc(hidden)]
+pub struct Scan<A, F, G> {
+    /// Empty behind the end.
+    state: Option<Guarded<A>>,
     f: Guarded<F>,
-    /// The state of the sink behind the scan.
-    behind: Guarded<Option<K>>,
-    sink: G,
+    end: Guarded<G>,
 }
 
-/// Which of the two refuses an item.
-enum By<K, E> {
-    /// The scan, which has ended; with the state of the sink behind it.
-    Scan(Option<K>),
-    /// The sink behind it.
-    Sink(E),
-}
-
-impl<S, W, A, R, F> Drive for Scan<S, W, A, F>
-where
-    S: Source<Item: Send>,
-    W: Stage<S::Item, Output: Send, Error: Send, Cause = S::Error>,
-    F: FnMut(&mut A, W::Output) -> Option<R>,
-{
-    type Item = R;
-    type Error = W::Error;
-
-    fn drive<L, K, E, G>(self, token: &CancellationToken, launch: L, behind: K, sink: G) -> Result<K, Stop<W::Error, E>>
-    where
-        L: Launch,
-        G: FnMut(&mut K, R) -> Result<(), Refused<E>>,
-    {
-        let Scan { source, stage, state, f } = self;
-        let stage = Guarded::new(stage);
-        // All of it is the state of the sink, so that it goes when the sink goes.
-        let all = All { state: Guarded::new(state), f: Guarded::new(f), behind: Guarded::new(Some(behind)), sink };
-        let scanned = |all: &mut All<A, F, K, G>, output| match (all.f.get_mut())(all.state.get_mut(), output) {
-            Some(item) => {
-                let behind = all.behind.get_mut().as_mut().expect("taken at the end");
-                (all.sink)(behind, item).map_err(|refused| match refused {
-                    Refused::Cancelled => Refused::Cancelled,
-                    Refused::Failed(error) => Refused::Failed(By::Sink(error)),
-                })
-            }
-            None => Err(Refused::Failed(By::Scan(all.behind.get_mut().take()))),
-        };
-        let behind = match launch.launch(source, stage.get(), all, scanned) {
-            // A run that was cancelled says so, even if it was about to end.
-            Err(Stop::Sink(By::Scan(_))) if token.is_cancelled() => return Err(Stop::Cancelled),
-            Ok(All { state, f, mut behind, sink }) => {
-                drop((state, f, sink));
-                behind.get_mut().take()
-            }
-            Err(Stop::Sink(By::Scan(behind))) => behind,
-            Err(Stop::Sink(By::Sink(error))) => return Err(Stop::Sink(error)),
-            Err(Stop::Stage(error)) => return Err(Stop::Stage(error)),
-            Err(Stop::Cancelled) => return Err(Stop::Cancelled),
-        };
-        Ok(behind.expect("taken at the end, and handed over"))
+impl<A, F, G> Scan<A, F, G> {
+    fn new(initial: A, f: F, end: G) -> Self {
+        Scan { state: Some(Guarded::new(initial)), f: Guarded::new(f), end: Guarded::new(end) }
     }
 }
 
-impl<S: fmt::Debug, W, A, F> fmt::Debug for Scan<S, W, A, F> {
+impl<T, A, R, F, G> Serial<T> for Scan<A, F, G>
+where
+    F: FnMut(&mut A, T) -> Option<R>,
+    G: FnMut(A) -> Option<R>,
+{
+    type Output = R;
+
+    fn take(&mut self, item: T, mut emit: impl FnMut(R)) -> ControlFlow<()> {
+        let output = self.state.as_mut().and_then(|state| (self.f.get_mut())(state.get_mut(), item));
+        if let Some(output) = output {
+            emit(output);
+            return ControlFlow::Continue(());
+        }
+        ControlFlow::Break(())
+    }
+
+    fn finish(&mut self, emit: impl FnMut(R)) {
+        let state = self.state.take().map(Guarded::into_inner);
+        state.and_then(|state| (self.end.get_mut())(state)).into_iter().for_each(emit);
+    }
+}
+
+impl<A, F, G> fmt::Debug for Scan<A, F, G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Scan").field("source", &self.source).finish_non_exhaustive()
+        f.debug_struct("Scan").finish_non_exhaustive()
     }
 }

@@ -25,11 +25,13 @@ pub(super) mod iter;
 pub(super) mod lines;
 pub(super) mod receiver;
 
+use std::fmt;
+use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 
 use self::queue::Queues;
+use super::serial::Serial;
 use super::stage::Stage;
-use super::stop::{Refused, Stop};
 use crate::token::CancellationToken;
 
 /// Where the items of a [`Pipeline`](super::Pipeline) come from.
@@ -57,37 +59,43 @@ pub trait Visit<T, E> {
 
     fn visit<F: Feed<Item = T>>(self, feed: F) -> Self::Output;
 
-    /// For a source whose items come one by one, in order, on the calling thread.
-    fn drive<D: Drive<Item = T, Error = E>>(self, drive: D) -> Self::Output;
-}
-
-/// A source that is itself a pipeline: it runs, and hands its items to a sink.
-#[doc(hidden)]
-pub trait Drive {
-    type Item;
-    type Error;
-
-    /// `launch` runs the pipeline. The state of the sink comes back if the run ends well.
-    fn drive<L, A, E, F>(
-        self,
-        token: &CancellationToken,
-        launch: L,
-        state: A,
-        sink: F,
-    ) -> Result<A, Stop<Self::Error, E>>
-    where
-        L: Launch,
-        F: FnMut(&mut A, Self::Item) -> Result<(), Refused<E>>;
-}
-
-/// Runs a source and its stages into a sink, in the order of the source's items.
-#[doc(hidden)]
-pub trait Launch {
-    fn launch<S, W, A, E, F>(self, source: S, stage: &W, state: A, sink: F) -> Result<A, Stop<W::Error, E>>
+    /// For a source that is itself a pipeline: behind it a section begins.
+    fn cross<S, V, Q>(self, before: Before<S, V, Q>) -> Self::Output
     where
         S: Source<Item: Send>,
-        W: Stage<S::Item, Output: Send, Error: Send, Cause = S::Error>,
-        F: FnMut(&mut A, W::Output) -> Result<(), Refused<E>>;
+        V: Stage<S::Item, Output: Send, Error = E, Cause = S::Error>,
+        Q: Serial<V::Output, Output = T> + Send,
+        E: Send;
+}
+
+/// What comes before a section: a source, its stages, and what stands at the boundary.
+#[doc(hidden)]
+pub struct Before<S, V, Q> {
+    pub(super) source: S,
+    pub(super) stage: V,
+    pub(super) serial: Q,
+    /// How many workers the section has of its own.
+    pub(super) own: Option<NonZeroUsize>,
+}
+
+impl<S, V, Q> Source for Before<S, V, Q>
+where
+    S: Source<Item: Send>,
+    V: Stage<S::Item, Output: Send, Error: Send, Cause = S::Error>,
+    Q: Serial<V::Output, Output: Send> + Send,
+{
+    type Item = Q::Output;
+    type Error = V::Error;
+
+    fn open<U: Visit<Q::Output, V::Error>>(self, _token: &CancellationToken, visit: U) -> U::Output {
+        visit.cross(self)
+    }
+}
+
+impl<S: fmt::Debug, V, Q> fmt::Debug for Before<S, V, Q> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Before").field("source", &self.source).field("own", &self.own).finish_non_exhaustive()
+    }
 }
 
 /// The three kinds of a source; see the head of this module.

@@ -5,10 +5,12 @@
 //! [`ControlFlow::Break`] when nothing more is wanted. For the compiler the stages are one expression,
 //! as a chain of iterator adaptors is, so 1:1 stages cost as much as if each returned its output.
 
+use std::fmt;
 use std::marker::PhantomData;
 use std::ops::ControlFlow;
 
 use crate::panic::Panics;
+use crate::token::CancellationToken;
 
 /// The stages of a [`Pipeline`](super::Pipeline), fused into one call an item.
 ///
@@ -28,6 +30,12 @@ pub trait Stage<T>: Sync {
 
     /// Whether the stages may make more than one output of an item.
     const FANS: bool;
+
+    /// Whether they make one output of each item, as far as none fails.
+    const ONE_TO_ONE: bool = false;
+
+    /// Whether they hand on the items as they are.
+    const IS_NOTHING: bool = false;
 
     /// Makes an error of the source one of the stages, by the conversions of each.
     fn convert(cause: Self::Cause) -> Self::Error;
@@ -60,20 +68,35 @@ pub trait Stage<T>: Sync {
 
 /// The place of an item in the run.
 ///
-/// By value, because behind a reference it would cost a third of a nanosecond an item. The lifetime is for a token of
-/// the item's own.
+/// By value, because behind a reference it would cost a third of a nanosecond an item.
 #[doc(hidden)]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct At<'a> {
-    /// The index among the items of the source.
+    /// The index among the items of the section, which for the first section are those of the source.
     pub(super) index: u64,
-    pub(super) run: PhantomData<&'a ()>,
+    run: &'a dyn ItemRun,
 }
 
-impl At<'_> {
+/// The part of a run that an item belongs to.
+pub(super) trait ItemRun {
+    /// The token of the item, which is made now if it is the first to ask.
+    fn token(&self) -> &CancellationToken;
+}
+
+impl<'a> At<'a> {
     #[inline]
-    pub(super) fn new(index: u64) -> Self {
-        At { index, run: PhantomData }
+    pub(super) fn new(index: u64, run: &'a dyn ItemRun) -> Self {
+        At { index, run }
+    }
+
+    pub(super) fn token(self) -> &'a CancellationToken {
+        self.run.token()
+    }
+}
+
+impl fmt::Debug for At<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("At").field("index", &self.index).finish_non_exhaustive()
     }
 }
 
@@ -88,6 +111,8 @@ impl<T, E> Stage<T> for Identity<E> {
     type Local = ();
 
     const FANS: bool = false;
+    const ONE_TO_ONE: bool = true;
+    const IS_NOTHING: bool = true;
 
     fn convert(cause: E) -> E {
         cause
@@ -174,6 +199,7 @@ where
     local_of_before!();
 
     const FANS: bool = W::FANS;
+    const ONE_TO_ONE: bool = W::ONE_TO_ONE;
 
     fn convert(cause: W::Cause) -> Self::Error {
         W::convert(cause)
@@ -204,6 +230,7 @@ where
     local_of_before!();
 
     const FANS: bool = W::FANS;
+    const ONE_TO_ONE: bool = W::ONE_TO_ONE;
 
     fn convert(cause: W::Cause) -> Self::Error {
         E::from(W::convert(cause))
@@ -349,6 +376,7 @@ where
     local_of_before!();
 
     const FANS: bool = W::FANS;
+    const ONE_TO_ONE: bool = W::ONE_TO_ONE;
 
     fn convert(cause: W::Cause) -> Self::Error {
         W::convert(cause)

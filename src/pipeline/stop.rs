@@ -6,9 +6,8 @@
 //! thread left its loop. An item is *void* when nothing will ask for its outputs any more.
 
 /// Why a run ended before its last item.
-#[doc(hidden)]
 #[derive(Debug)]
-pub enum Stop<S, E> {
+pub(super) enum Stop<S, E> {
     Cancelled,
     /// A stage failed, or a source that is itself a pipeline.
     Stage(S),
@@ -17,9 +16,8 @@ pub enum Stop<S, E> {
 }
 
 /// Why a sink takes no more outputs.
-#[doc(hidden)]
 #[derive(Debug)]
-pub enum Refused<E> {
+pub(super) enum Refused<E> {
     /// It found the token cancelled.
     Cancelled,
     Failed(E),

@@ -48,7 +48,7 @@ impl Run {
     fn new() -> Self {
         // The models start the workers.
         let state = State { roster: Roster::new(0), items: 0, pieces: 0, room: 0 };
-        Run(Arc::new((Signal::new(), Mutex::new(state))))
+        Run(Arc::new((Signal::new(1), Mutex::new(state))))
     }
 
     fn signal(&self) -> &Signal {
@@ -152,7 +152,7 @@ impl Run {
 fn a_worker_does_not_sleep_through_a_void_mark() {
     model(|| {
         let run = Run::new();
-        let voiding = run.spawn(|run| run.signal().void_from(ITEM));
+        let voiding = run.spawn(|run| run.signal().void_from(0, ITEM));
         run.worker();
         voiding.join().unwrap();
     });
@@ -162,7 +162,7 @@ fn a_worker_does_not_sleep_through_a_void_mark() {
 fn the_caller_does_not_sleep_through_a_void_mark() {
     model(|| {
         let run = Run::new();
-        let voiding = run.spawn(|run| run.signal().void_from(ITEM));
+        let voiding = run.spawn(|run| run.signal().void_from(0, ITEM));
         run.caller();
         voiding.join().unwrap();
     });
@@ -172,7 +172,7 @@ fn the_caller_does_not_sleep_through_a_void_mark() {
 fn a_worker_that_waits_for_room_does_not_sleep_through_a_void_mark() {
     model(|| {
         let run = Run::new();
-        let voiding = run.spawn(|run| run.signal().void_from(ITEM));
+        let voiding = run.spawn(|run| run.signal().void_from(0, ITEM));
         run.offer();
         voiding.join().unwrap();
     });
@@ -184,7 +184,7 @@ fn the_caller_which_looks_at_the_token_first_does_not_sleep_through_a_cancel() {
         let run = Run::new();
         let token = CancellationToken::new();
         let signal = Arc::clone(&run.0.0);
-        let watch = token.on_cancel(move |_| signal.void_from(0));
+        let watch = token.on_cancel(move |_| signal.void_all());
         let cancelling = with(&token, |token| token.cancel_with(A));
         loop {
             let ticket = run.signal().caller.ticket();
@@ -203,8 +203,8 @@ fn the_caller_which_looks_at_the_token_first_does_not_sleep_through_a_cancel() {
 fn a_mark_behind_the_item_hides_no_mark_before_it() {
     bounded(3, || {
         let run = Run::new();
-        let failing = run.spawn(|run| run.signal().void_from(ITEM + 1));
-        let cancelling = run.spawn(|run| run.signal().void_from(0));
+        let failing = run.spawn(|run| run.signal().void_from(0, ITEM + 1));
+        let cancelling = run.spawn(|run| run.signal().void_all());
         run.worker();
         failing.join().unwrap();
         cancelling.join().unwrap();
@@ -231,7 +231,7 @@ fn a_wake_for_one_worker_and_a_void_mark_at_once_reach_both() {
         let other = run.spawn(Run::worker);
         let giving = run.spawn(|run| {
             run.enter(|state, _| state.items += 1);
-            run.signal().void_from(0);
+            run.signal().void_all();
         });
         run.worker();
         other.join().unwrap();

@@ -6,28 +6,33 @@
 //! worse where items are cheap: N threads then work with N + 1.
 
 use std::collections::VecDeque;
-use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use super::super::local::MemberLocal;
 use super::super::source::Feed;
 use super::super::stage::Stage;
 use super::super::stop::Refused;
+use super::below::{Below, Void};
 use super::members::Members;
+use super::onward::{Hands, Onward, hand_over};
 use super::piece::{End, lose};
 use super::ring::Offers;
-use super::section::{BatchOf, PieceOf, WorkedOf};
-use super::step::{Answer, CallerAnswer, CallerStep, Offer, Step};
+use super::roster::Sleep;
+use super::section::{BatchOf, DoneOf, LocalOf, PieceOf, Section, StateOf, TaskOf, WorkedOf};
+use super::step::{CallerStep, Look, Step};
 use super::supply::Claim;
 use super::work::Work;
-use crate::panic::{self, Payload};
+use crate::event::Ticket;
+use crate::panic::{self, Panics, Payload};
 use crate::token::CancellationToken;
 
 /// The calling thread in its run.
-pub(in super::super) struct Caller<'a, 'scope, 'env, F: Feed, W: Stage<F::Item>, K, E> {
-    work: Work<'env, F::Item, W>,
+pub(in super::super) struct Caller<'a, 'scope, 'env, F: Feed, W: Stage<F::Item>, N: Onward<W::Output, W::Error>, K, E> {
+    local: MemberLocal<'env, F::Item, W>,
+    behind: LocalOf<F, W, N>,
     worked: Option<WorkedOf<F, W>>,
-    outlet: Outlet<'a, 'scope, 'env, F, W, K, E>,
+    done: Option<DoneOf<F, W, N>>,
+    outlet: Outlet<'a, 'scope, 'env, F, W, N, K, E>,
 }
 
 /// How the caller left its loop.
@@ -37,8 +42,10 @@ pub(in super::super) enum Exit<S, E> {
     Cancelled,
     /// The sink has cancelled the token itself: the plain loop would have come no further.
     CancelledBySink,
-    /// A stage failed.
+    /// A stage of the last section failed.
     Stage(S),
+    /// A section before it failed: the remains have the failure.
+    Before,
     /// The sink failed.
     Sink(E),
     /// A stage or the sink panicked.
@@ -47,24 +54,26 @@ pub(in super::super) enum Exit<S, E> {
     Crashed,
 }
 
-impl<'a, 'scope, 'env, F, W, K, E> Caller<'a, 'scope, 'env, F, W, K, E>
+impl<'a, 'scope, 'env, F, W, N, K, E> Caller<'a, 'scope, 'env, F, W, N, K, E>
 where
     F: Feed<Item: Send>,
     W: Stage<F::Item, Output: Send, Error: Send>,
-    K: FnMut(W::Output) -> Result<(), Refused<E>>,
+    N: Onward<W::Output, W::Error, State: Send>,
+    K: FnMut(N::Output) -> Result<(), Refused<E>>,
 {
     pub(in super::super) fn new(
-        members: &'a Members<'scope, 'env, F, W>,
+        members: &'a Members<'scope, 'env, F, W, N>,
         token: &'a CancellationToken,
         sink: K,
-        due: &'a mut VecDeque<PieceOf<F, W>>,
+        due: &'a mut VecDeque<PieceOf<F, W, N>>,
     ) -> Self {
         let outlet = Outlet { members, token, sink, due, taken: Vec::new(), exit: None };
-        Caller { work: Work::new(members.section), worked: None, outlet }
+        let Section { stage, next, .. } = members.section;
+        Caller { local: MemberLocal::new(*stage), behind: next.local(), worked: None, done: None, outlet }
     }
 
     /// Works and outputs until the run is over.
-    pub(in super::super) fn run(&mut self) -> Exit<W::Error, E> {
+    pub(in super::super) fn run(&mut self) -> Exit<N::Error, E> {
         let members = self.outlet.members;
         let signal = &members.section.signal;
         loop {
@@ -72,17 +81,21 @@ where
             let is_cancelled = self.outlet.token.is_cancelled();
             let step = members.enter(|state, void| {
                 state.commit(self.worked.take());
+                if let Some(done) = self.done.take() {
+                    state.down.commit(done);
+                }
                 self.outlet.taken.drain(..).for_each(|taken| state.close(taken));
                 if is_cancelled {
                     return CallerStep::Abandon;
                 }
                 let step = state.caller_step(self.outlet.due, void);
-                signal.set_due(state.due());
+                signal.marks(0).set_due(state.due());
                 step
             });
             match step {
                 CallerStep::Output => self.outlet.output_due(),
                 CallerStep::As(Step::Work(claim, outputs)) => self.work(claim, outputs),
+                CallerStep::As(Step::Behind(task)) => self.work_behind(task),
                 CallerStep::As(Step::Pull(quota)) => {
                     if let Some((claim, outputs)) = members.pull(quota) {
                         self.work(claim, outputs);
@@ -91,76 +104,98 @@ where
                 CallerStep::As(Step::Sleep(sleep)) => members.sleep(&signal.caller, ticket, sleep),
                 CallerStep::As(Step::Leave) => return Exit::Complete,
                 CallerStep::Abandon => return self.outlet.abandon(),
+                CallerStep::Fail => return Exit::Before,
             }
             if let Some(exit) = self.outlet.exit.take() {
-                panic::discard(self.worked.take());
+                self.lose_work();
                 return exit;
             }
         }
     }
 
-    /// Gives the states of the stages back, to be dropped behind the sink.
-    pub(in super::super) fn into_local(mut self) -> MemberLocal<'env, F::Item, W> {
+    fn lose_work(&mut self) {
         panic::discard(self.worked.take());
-        self.work.local
+        panic::discard(self.done.take());
+    }
+
+    /// Hands the states of the stages back, behind the sink.
+    pub(in super::super) fn retire(mut self, panics: &mut Panics) {
+        self.lose_work();
+        self.local.retire(panics);
+        self.outlet.members.section.next.retire(self.behind, panics);
     }
 
     fn work(&mut self, claim: Claim<BatchOf<F>>, outputs: Vec<W::Output>) {
-        #[cfg(test)]
-        if let Some(counts) = &self.outlet.members.section.counts {
-            super::counts::add(&counts.batches);
-        }
-        let mut offers = Offers::default();
-        self.worked = Some(self.work.run(claim, outputs, |part| self.outlet.hand_over(part, &mut offers)));
+        let Caller { local, behind, outlet, .. } = self;
+        let section = outlet.members.section;
+        let (place, mut offers) = (section.place(), Offers::default());
+        let work = Work { stage: section.stage, local, place };
+        let hand_over = |part| hand_over(part, &mut offers, &section.next, behind, place, outlet);
+        self.worked = Some(work.run(claim, outputs, hand_over));
+    }
+
+    fn work_behind(&mut self, task: TaskOf<F, W, N>) {
+        let section = self.outlet.members.section;
+        self.done = Some(section.next.work(task, &mut self.behind, section.place(), &mut self.outlet));
     }
 }
 
 /// The caller's way to the sink.
-struct Outlet<'a, 'scope, 'env, F: Feed, W: Stage<F::Item>, K, E> {
-    members: &'a Members<'scope, 'env, F, W>,
+struct Outlet<'a, 'scope, 'env, F: Feed, W: Stage<F::Item>, N: Onward<W::Output, W::Error>, K, E> {
+    members: &'a Members<'scope, 'env, F, W, N>,
     token: &'a CancellationToken,
     sink: K,
     /// The pieces that the sink takes next. They outlive the caller: the run looks for failures in those that are left.
-    due: &'a mut VecDeque<PieceOf<F, W>>,
+    due: &'a mut VecDeque<PieceOf<F, W, N>>,
     /// The pieces that the sink has taken since the last look at the state, and the time that each took.
-    taken: Vec<(PieceOf<F, W>, Duration)>,
+    taken: Vec<(PieceOf<F, W, N>, Duration)>,
     /// Set where the caller has to leave its loop.
-    exit: Option<Exit<W::Error, E>>,
+    exit: Option<Exit<N::Error, E>>,
 }
 
-impl<F, W, K, E> Outlet<'_, '_, '_, F, W, K, E>
+impl<F, W, N, K, E> Hands for Outlet<'_, '_, '_, F, W, N, K, E>
 where
     F: Feed<Item: Send>,
     W: Stage<F::Item, Output: Send, Error: Send>,
-    K: FnMut(W::Output) -> Result<(), Refused<E>>,
+    N: Onward<W::Output, W::Error, State: Send>,
+    K: FnMut(N::Output) -> Result<(), Refused<E>>,
 {
-    /// Hands a part of the caller's own batch over, and outputs due pieces until there is room for it.
-    ///
-    /// Breaks off when the batch is void or the caller has to leave its loop.
-    fn hand_over(&mut self, part: PieceOf<F, W>, offers: &mut Offers) -> ControlFlow<(), Vec<W::Output>> {
-        let members = self.members;
-        let signal = &members.section.signal;
-        let mut offer = Offer { first: part.first, part: Some(part), offers };
-        while self.exit.is_none() {
-            let ticket = signal.caller.ticket();
-            let is_cancelled = self.token.is_cancelled();
-            let answer = members.enter(|state, void| {
-                self.taken.drain(..).for_each(|taken| state.close(taken));
-                let void = if is_cancelled { 0 } else { void };
-                let answer = state.caller_offers(&mut offer, self.due, void);
-                signal.set_due(state.due());
-                answer
-            });
-            match answer {
-                CallerAnswer::Output => self.output_due(),
-                CallerAnswer::As(Answer::Accepted(next)) => return ControlFlow::Continue(next),
-                CallerAnswer::As(Answer::Wait(sleep)) => members.sleep(&signal.caller, ticket, sleep),
-                CallerAnswer::As(Answer::Void) => break,
-            }
-        }
-        ControlFlow::Break(())
+    type State = StateOf<F, W, N>;
+
+    fn ticket(&self) -> Ticket {
+        self.members.section.signal.caller.ticket()
     }
 
+    /// The caller outputs what is due, too. Its batch counts as void once it has to leave its loop.
+    fn look<R, T>(&mut self, look: impl FnOnce(&mut Self::State, Void<'_>) -> Look<R, T>) -> Look<R, T> {
+        if self.exit.is_some() {
+            return Look::Void;
+        }
+        let members = self.members;
+        let is_cancelled = self.token.is_cancelled();
+        let found = members.enter(|state, void| {
+            self.taken.drain(..).for_each(|taken| state.close(taken));
+            let void = if is_cancelled { void.of_all() } else { void };
+            let found = state.caller_offers(self.due, |state| look(state, void));
+            members.section.signal.marks(0).set_due(state.due());
+            found
+        });
+        self.output_due();
+        if self.exit.is_some() { Look::Void } else { found }
+    }
+
+    fn sleep(&self, ticket: Ticket, sleep: Sleep) {
+        self.members.sleep(&self.members.section.signal.caller, ticket, sleep);
+    }
+}
+
+impl<F, W, N, K, E> Outlet<'_, '_, '_, F, W, N, K, E>
+where
+    F: Feed<Item: Send>,
+    W: Stage<F::Item, Output: Send, Error: Send>,
+    N: Onward<W::Output, W::Error, State: Send>,
+    K: FnMut(N::Output) -> Result<(), Refused<E>>,
+{
     /// Hands the due pieces to the sink.
     fn output_due(&mut self) {
         while self.exit.is_none()
@@ -175,7 +210,7 @@ where
     ///
     /// If the token is cancelled meanwhile, a failure in this piece still counts, because the cancellation may be its
     /// echo. It does not count if the sink itself cancelled, because there the plain loop ends.
-    fn output(&mut self, mut piece: PieceOf<F, W>) {
+    fn output(&mut self, mut piece: PieceOf<F, W, N>) {
         let signal = &self.members.section.signal;
         let started = Instant::now();
         let mut rest = piece.outputs.0.drain(..);
@@ -214,7 +249,7 @@ where
     }
 
     /// The token is cancelled, or a worker is gone.
-    fn abandon(&self) -> Exit<W::Error, E> {
+    fn abandon(&self) -> Exit<N::Error, E> {
         if self.members.section.signal.is_cancelled_by_sink() {
             Exit::CancelledBySink
         } else if self.token.is_cancelled() {

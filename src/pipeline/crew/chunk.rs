@@ -5,7 +5,7 @@
 
 /// The chunk that a puller fills.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct OpenChunk {
+pub(in super::super) struct OpenChunk {
     /// How many were opened, this one included.
     number: u64,
     /// The number when the guard fell asleep.

@@ -15,6 +15,8 @@ use parking_lot::Mutex;
 
 use super::super::source::{Chunk, Feed};
 use super::super::stage::Stage;
+use super::below::{Below, Calls, Void};
+use super::onward::Onward;
 use super::roster::{Sleep, Wakes, Workers};
 use super::section::{Inside, Section, StateOf};
 use crate::event::{Event, Ticket};
@@ -24,34 +26,43 @@ use crate::thread::{self, Spec};
 /// How long a sleeping member waits before it looks whether others hold back items or outputs.
 const ALARM: Duration = Duration::from_millis(1);
 
+/// Which sections a worker serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Serves {
+    All,
+    /// The section of this number.
+    One(usize),
+}
+
 /// The members of a run, for one of them.
-pub(in super::super) struct Members<'scope, 'env, F: Feed, W: Stage<F::Item>> {
-    pub(super) section: &'env Section<'env, F, W>,
+pub(in super::super) struct Members<'scope, 'env, F: Feed, W: Stage<F::Item>, N: Onward<W::Output, W::Error>> {
+    pub(super) section: &'env Section<'env, F, W, N>,
     scope: &'scope Scope<'scope, 'env>,
     /// The threads to start, but for their index.
     spec: Spec<'env>,
     /// The loop of a worker.
-    work: fn(Self),
+    work: fn(Self, Serves),
     handles: Arc<Mutex<Vec<ScopedJoinHandle<'scope, ()>>>>,
 }
 
-impl<F: Feed, W: Stage<F::Item>> Clone for Members<'_, '_, F, W> {
+impl<F: Feed, W: Stage<F::Item>, N: Onward<W::Output, W::Error>> Clone for Members<'_, '_, F, W, N> {
     fn clone(&self) -> Self {
         Members { handles: Arc::clone(&self.handles), ..*self }
     }
 }
 
-impl<'scope, 'env, F, W> Members<'scope, 'env, F, W>
+impl<'scope, 'env, F, W, N> Members<'scope, 'env, F, W, N>
 where
     F: Feed<Item: Send>,
     W: Stage<F::Item, Output: Send, Error: Send>,
+    N: Onward<W::Output, W::Error, State: Send>,
 {
     /// `work` is the loop of a worker.
     pub(in super::super) fn new(
-        section: &'env Section<'env, F, W>,
+        section: &'env Section<'env, F, W, N>,
         scope: &'scope Scope<'scope, 'env>,
         spec: Spec<'env>,
-        work: fn(Self),
+        work: fn(Self, Serves),
     ) -> Self {
         Members { section, scope, spec, work, handles: Arc::default() }
     }
@@ -59,20 +70,23 @@ where
     /// Enters the state, which nothing else does, and on leaving wakes and starts the members that can go on.
     ///
     /// The second argument of `f` is the void mark. A member that may sleep afterwards has taken its ticket before.
-    pub(super) fn enter<T>(&self, f: impl FnOnce(&mut StateOf<F, W>, u64) -> T) -> T {
+    pub(super) fn enter<T>(&self, f: impl FnOnce(&mut StateOf<F, W, N>, Void<'_>) -> T) -> T {
         self.enter_inside(|inside, void| f(&mut inside.state, void))
     }
 
-    pub(super) fn enter_inside<T>(&self, f: impl FnOnce(&mut Inside<F, W>, u64) -> T) -> T {
+    pub(super) fn enter_inside<T>(&self, f: impl FnOnce(&mut Inside<F, W, N>, Void<'_>) -> T) -> T {
         let signal = &self.section.signal;
         let mut inside = self.section.inside.lock();
-        let result = f(&mut inside, signal.void());
-        signal.set_idle(inside.state.is_idle());
-        let wakes = inside.state.wakes(signal.void());
+        let result = f(&mut inside, Void::new(signal.all_marks()));
+        let state = &mut inside.state;
+        state.settle(Void::new(signal.all_marks()), signal.all_marks());
+        signal.set_idle(state.is_idle());
+        let wakes = state.wakes(Void::new(signal.all_marks()));
+        let own = state.own_calls(Void::new(signal.all_marks()));
         #[cfg(test)]
         self.count(&wakes);
         drop(inside);
-        self.call(wakes);
+        self.call(wakes, own);
         result
     }
 
@@ -88,23 +102,38 @@ where
         }
     }
 
-    fn call(&self, wakes: Wakes) {
+    fn call(&self, wakes: Wakes, own: Calls) {
         self.section.signal.wake(wakes);
         if let Workers::Start(index) = wakes.workers {
-            self.start(index);
+            self.start(Serves::All, index);
+        }
+        for (section, workers) in own {
+            let event = &self.section.signal.blocking[section];
+            match workers {
+                Workers::None => {}
+                Workers::One => event.notify_one(),
+                Workers::All => event.notify_all(),
+                Workers::Start(index) => self.start(Serves::One(section), index),
+            }
         }
     }
 
     /// Starts a worker. If the system refuses, the run goes on with the members it has, and tries no other: without any
-    /// worker the caller does it all.
+    /// worker the caller does it all, and without a section's own workers those of all do.
     #[cold]
-    fn start(&self, index: usize) {
+    fn start(&self, serves: Serves, index: usize) {
         let members = self.clone();
+        // Numbered on behind those that serve all.
+        let index = match serves {
+            Serves::All => index,
+            Serves::One(_) => index.saturating_add(self.section.plan.threads),
+        };
         let spec = Spec { index, ..self.spec };
-        let started = thread::spawn(self.scope, spec, move || (members.work)(members));
-        match started {
-            Ok(handle) => self.handles.lock().push(handle),
-            Err(_) => self.enter(|state, _| state.roster().start_refused()),
+        let started = thread::spawn(self.scope, spec, move || (members.work)(members, serves));
+        match (started, serves) {
+            (Ok(handle), _) => self.handles.lock().push(handle),
+            (Err(_), Serves::All) => self.enter(|state, _| state.roster().start_refused()),
+            (Err(_), Serves::One(section)) => self.enter(|state, _| state.down.own_refused(section - 1)),
         }
     }
 

@@ -30,7 +30,7 @@ const SHORT: f64 = 5e5;
 
 /// Learns from the past how many items make a batch.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(in super::super) struct Pace {
     kind: Kind,
     aim: Duration,
     batch: usize,
@@ -43,6 +43,8 @@ pub(super) struct Pace {
     work: f64,
     pull: f64,
     sink: f64,
+    /// Of the sections behind, per item of the source.
+    later: f64,
     are_items_long: bool,
 }
 
@@ -51,8 +53,8 @@ impl Pace {
     pub(super) fn new(kind: Kind, aim: Duration, threads: usize, window: Option<NonZeroUsize>) -> Self {
         let batches = threads.saturating_mul(BATCHES_A_THREAD);
         let largest = window.map_or(LARGEST, |items| (items.get() / batches).clamp(1, LARGEST));
-        let (work, pull, sink) = (0.0, 0.0, 0.0);
-        Pace { kind, aim, batch: 1, ahead: 1, ahead_most: 1, largest, work, pull, sink, are_items_long: false }
+        let (work, pull, sink, later) = (0.0, 0.0, 0.0, 0.0);
+        Pace { kind, aim, batch: 1, ahead: 1, ahead_most: 1, largest, work, pull, sink, later, are_items_long: false }
     }
 
     /// How many items the next batch should have.
@@ -75,6 +77,11 @@ impl Pace {
         learn(&mut self.sink, items, elapsed);
         self.ahead_most = (2 * self.ahead).min(self.largest);
         self.set_ahead();
+    }
+
+    /// Learns the cost of the sections behind from `items` of the source that have passed them.
+    pub(super) fn learn_later(&mut self, items: usize, elapsed: Duration) {
+        learn(&mut self.later, items, elapsed);
     }
 
     /// Learns the source's cost from `items` that were pulled.
@@ -100,7 +107,7 @@ impl Pace {
     }
 
     fn set_ahead(&mut self) {
-        let fitting = self.fitting(self.work + self.sink + self.pull);
+        let fitting = self.fitting(self.work + self.sink + self.pull + self.later);
         self.ahead = fitting.clamp(1, self.batch.min(self.ahead_most));
     }
 

@@ -10,7 +10,8 @@ pub(in super::super) struct Piece<R, E> {
     /// How many pieces of the same batch came before it.
     pub(super) part: usize,
     pub(in super::super) outputs: Unmet<R>,
-    /// How many items of the source end in it, a failing one included. The last item may end in a later piece.
+    /// How many items of its section end in it, a failing one included. The last item may end in a later piece. Once it
+    /// has left the ring, the items of the source are meant that it closes.
     pub(super) closes: usize,
     /// How much of it counts against the bound on parts; see [`weight`](super::weight).
     pub(super) weight: usize,

@@ -19,13 +19,11 @@ use parking_lot::MutexGuard;
 use super::super::source::{Chunk, Feed, Kind, Pull};
 use super::super::stage::Stage;
 use super::members::Members;
+use super::onward::Onward;
 use super::section::{BatchOf, Inside, LoadOf, Pulled, Section};
 use super::step::Quota;
-use super::supply::Claim;
+use super::supply::Claimed;
 use crate::panic;
-
-/// A batch that was claimed, and a vector for its outputs.
-type Claimed<F, R> = (Claim<BatchOf<F>>, Vec<R>);
 
 /// How long the puller of a blocking source fills a chunk. It looks at the clock seldom, but after the first item,
 /// because a source that has made it wait once may do so again.
@@ -38,13 +36,14 @@ const CAUTIOUS: u32 = 32;
 /// How long a member pulls a batch of a ready source.
 const BATCH: Duration = Duration::from_micros(100);
 
-impl<F, W> Members<'_, '_, F, W>
+impl<F, W, N> Members<'_, '_, F, W, N>
 where
     F: Feed<Item: Send>,
     W: Stage<F::Item, Output: Send, Error: Send>,
+    N: Onward<W::Output, W::Error, State: Send>,
 {
     /// Pulls. From a ready source the member may claim a batch at once, which is returned.
-    pub(super) fn pull(&self, quota: Quota) -> Option<Claimed<F, W::Output>> {
+    pub(super) fn pull(&self, quota: Quota) -> Option<Claimed<BatchOf<F>, W::Output>> {
         match F::KIND {
             Kind::Ready => self.pull_batch(quota.items),
             Kind::Blocking | Kind::Data => {
@@ -57,14 +56,14 @@ where
     /// Pulls up to `items` items from a ready source, and claims the next batch.
     ///
     /// The member pulls fewer items if the source ends or takes long.
-    fn pull_batch(&self, items: usize) -> Option<Claimed<F, W::Output>> {
+    fn pull_batch(&self, items: usize) -> Option<Claimed<BatchOf<F>, W::Output>> {
         let mut guard = self.section.lock_inlet();
         let Pulled { inlet, ended, .. } = &mut *guard;
         let started = Instant::now();
         let mut batch = Vec::with_capacity(items);
         // Between the look at the state and this, another member may have come to the end.
         let end = panic::catch(|| {
-            while !*ended && batch.len() < items && !self.section.signal.is_void(0) {
+            while !*ended && batch.len() < items && !self.section.signal.void() == 0 {
                 if inlet.pull(1, |item| batch.push(item)).is_none() {
                     return true;
                 }
@@ -157,7 +156,7 @@ where
     }
 }
 
-impl<F: Feed, W: Stage<F::Item>> Section<'_, F, W> {
+impl<F: Feed, W: Stage<F::Item>, N: Onward<W::Output, W::Error>> Section<'_, F, W, N> {
     /// Lets the other members reach a queue that is full, and the next one. It wakes none.
     fn reach(&self, full: deque::Worker<LoadOf<F>>, next: deque::Stealer<LoadOf<F>>) {
         if let Some(open) = &mut self.inside.lock().open {

@@ -15,31 +15,87 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::super::Order;
+use super::credits::Credits;
 use super::piece::Piece;
 use super::weight::{PART, PARTS, PARTS_A_THREAD};
 
 /// The pieces that wait, and the index that is due next.
-#[cfg_attr(test, derive(Debug))]
-pub(super) struct Ring<R, E> {
+pub(in super::super) struct Ring<R, E> {
     order: Order,
     due: u64,
     arrivals: u64,
     pieces: BTreeMap<Place, Piece<R, E>>,
     weight: usize,
     most: usize,
+    /// Where the section that fills the ring has others before it.
+    credits: Option<Credits>,
+    /// How many failures lie here.
+    failures: usize,
+    /// Emptied vectors of outputs, for reuse, and how many there may be.
+    spare: Vec<Vec<R>>,
+    most_spare: usize,
+}
+
+#[cfg(test)]
+impl<R: std::fmt::Debug, E: std::fmt::Debug> std::fmt::Debug for Ring<R, E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Ring { due, arrivals, pieces, credits, .. } = self;
+        write!(f, "{due} {arrivals} {pieces:?} {credits:?}")
+    }
 }
 
 /// The index of the first item, and for the parts of one item their number.
-pub(super) type Place = (u64, usize);
+pub(in super::super) type Place = (u64, usize);
 
 /// The places of the parts of a batch that its member has offered and that still lie in the ring, as far as it knows.
 #[derive(Debug, Default)]
-pub(super) struct Offers(VecDeque<Place>);
+pub(in super::super) struct Offers(VecDeque<Place>);
 
 impl<R, E> Ring<R, E> {
     pub(super) fn new(order: Order, threads: usize) -> Self {
         let most = threads.saturating_mul(PARTS_A_THREAD).saturating_add(PARTS).saturating_mul(PART);
-        Ring { order, due: 0, arrivals: 0, pieces: BTreeMap::new(), weight: 0, most }
+        let pieces = BTreeMap::new();
+        let (credits, spare, most_spare) = (None, Vec::new(), threads.saturating_mul(2));
+        Ring { order, due: 0, arrivals: 0, pieces, weight: 0, most, credits, failures: 0, spare, most_spare }
+    }
+
+    /// A ring whose section has others before it.
+    pub(super) fn behind(order: Order, threads: usize) -> Self {
+        Ring { credits: Some(Credits::default()), ..Ring::new(order, threads) }
+    }
+
+    /// The section that fills the ring is given `items`; see [`Credits::put`].
+    pub(super) fn credit(&mut self, items: usize, closes: usize) -> usize {
+        self.credits.as_mut().map_or(closes, |credits| credits.put(items, closes))
+    }
+
+    /// The index of the next item that it is given.
+    pub(super) fn next(&self) -> u64 {
+        self.credits.as_ref().map_or(0, Credits::next)
+    }
+
+    /// An empty vector for outputs.
+    pub(super) fn spare(&mut self) -> Vec<R> {
+        self.spare.pop().unwrap_or_default()
+    }
+
+    /// Takes an emptied vector back, but not one that an item with many outputs has made large.
+    pub(super) fn recycle(&mut self, outputs: Vec<R>) {
+        if self.spare.len() < self.most_spare && outputs.capacity() <= PART {
+            self.spare.push(outputs);
+        }
+    }
+
+    pub(super) fn order(&self) -> Order {
+        self.order
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
+    pub(super) fn has_failure(&self) -> bool {
+        self.failures > 0
     }
 
     /// The index that is due.
@@ -65,20 +121,25 @@ impl<R, E> Ring<R, E> {
         };
         self.arrivals += 1;
         self.weight += piece.weight;
+        self.failures += usize::from(piece.end.is_some());
         let before = self.pieces.insert(place, piece);
         debug_assert!(before.is_none(), "a place is taken once");
         place
     }
 
-    /// Takes the piece that is due, if it is here.
+    /// Takes the piece that is due, if it is here. From then on it closes items of the source.
     pub(super) fn take(&mut self) -> Option<Piece<R, E>> {
         let entry = self.pieces.first_entry().filter(|entry| entry.key().0 == self.due)?;
-        let piece = entry.remove();
+        let mut piece = entry.remove();
         self.weight -= piece.weight;
+        self.failures -= usize::from(piece.end.is_some());
         self.due += match self.order {
             Order::Source => piece.closes as u64,
             Order::Arrival => 1,
         };
+        if let Some(credits) = &mut self.credits {
+            piece.closes = credits.leave(piece.closes);
+        }
         Some(piece)
     }
 

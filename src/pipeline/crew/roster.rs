@@ -10,7 +10,7 @@
 
 /// The members of a run, as the state sees them.
 #[derive(Debug)]
-pub(super) struct Roster {
+pub(in super::super) struct Roster {
     /// How many workers were started, those included that are about to begin.
     started: usize,
     /// How many workers may be started.
@@ -30,7 +30,7 @@ pub(super) struct Roster {
 
 /// The calling thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mode {
+pub(in super::super) enum Mode {
     Awake,
     /// It was woken, and has not looked yet.
     Coming,
@@ -41,14 +41,14 @@ pub(super) enum Mode {
 
 /// The sleeping member that has an alarm, lest items stay with a puller that waits in `next()`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Guard {
+pub(in super::super) enum Guard {
     Caller,
     Worker,
 }
 
 /// How long a member sleeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sleep {
+pub(in super::super) enum Sleep {
     /// Until it is woken.
     Long,
     /// As the guard: until it is woken, or for the time of an alarm.
@@ -60,7 +60,7 @@ pub(super) enum Sleep {
 
 /// How a worker comes to look at the state, if not from work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Arrival {
+pub(in super::super) enum Arrival {
     /// It was started.
     Started,
     /// It has slept.
@@ -78,7 +78,7 @@ enum Parts {
 
 /// The members that a change of the state lets go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Wakes {
+pub(in super::super) struct Wakes {
     pub(super) workers: Workers,
     pub(super) caller: bool,
     /// The workers that wait for a part to be taken.
@@ -86,7 +86,7 @@ pub(super) struct Wakes {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Workers {
+pub(in super::super) enum Workers {
     None,
     One,
     /// Starts the worker of this number, from 1.

@@ -9,21 +9,28 @@ use super::super::Settings;
 use super::super::source::queue::{Filling, Reachable};
 use super::super::source::{Chunk, Feed, Kind, Stock};
 use super::super::stage::Stage;
+use super::below::Below;
+use super::onward::Onward;
 use super::pace;
-use super::piece::Piece;
+use super::piece::{End, Piece, lose};
+use super::place::Place;
+use super::ring::Ring;
 use super::signal::Signal;
 use super::state::State;
 use super::step::{Plan, Worked};
-use crate::panic::Payload;
+use super::tokens::Tokens;
+use crate::panic::{Panics, Payload};
 use crate::token::{CancelCallback, CancellationToken};
 
 /// Lies on the stack of the run; its members borrow it.
-pub(in super::super) struct Section<'a, F: Feed, W: Stage<F::Item>> {
+pub(in super::super) struct Section<'a, F: Feed, W: Stage<F::Item>, N: Onward<W::Output, W::Error>> {
     pub(super) stage: &'a W,
+    pub(super) next: N,
     pub(super) plan: Plan,
     pub(super) signal: Arc<Signal>,
+    tokens: Tokens,
     // Padded, because the members read the fields before it for each item.
-    pub(super) inside: CachePadded<Mutex<Inside<F, W>>>,
+    pub(super) inside: CachePadded<Mutex<Inside<F, W, N>>>,
     /// The side of the source that is pulled. Its lock is never asked for while the state is locked, but the reverse.
     pub(super) inlet: Mutex<Pulled<F::Inlet, LoadOf<F>>>,
     #[cfg(test)]
@@ -31,8 +38,8 @@ pub(in super::super) struct Section<'a, F: Feed, W: Stage<F::Item>> {
 }
 
 /// The part of a section that is locked.
-pub(super) struct Inside<F: Feed, W: Stage<F::Item>> {
-    pub(super) state: StateOf<F, W>,
+pub(super) struct Inside<F: Feed, W: Stage<F::Item>, N: Onward<W::Output, W::Error>> {
+    pub(super) state: StateOf<F, W, N>,
     /// The chunk in the hands of the puller of a blocking source. It is taken under this lock, as the puller puts its
     /// chunk into the stock under it: so the items stay in order.
     pub(super) open: Option<Reachable<LoadOf<F>>>,
@@ -41,8 +48,14 @@ pub(super) struct Inside<F: Feed, W: Stage<F::Item>> {
 pub(super) type LoadOf<F> = <<F as Feed>::Stock as Stock>::Load;
 type OutputOf<F, W> = <W as Stage<<F as Feed>::Item>>::Output;
 type ErrorOf<F, W> = <W as Stage<<F as Feed>::Item>>::Error;
-pub(super) type StateOf<F, W> = State<<F as Feed>::Stock, OutputOf<F, W>, ErrorOf<F, W>>;
-pub(super) type PieceOf<F, W> = Piece<OutputOf<F, W>, ErrorOf<F, W>>;
+/// The rings and the sections behind the first.
+pub(super) type BelowOf<F, W, N> = <N as Onward<OutputOf<F, W>, ErrorOf<F, W>>>::State;
+pub(super) type StateOf<F, W, N> = State<<F as Feed>::Stock, BelowOf<F, W, N>>;
+pub(super) type LocalOf<F, W, N> = <N as Onward<OutputOf<F, W>, ErrorOf<F, W>>>::Local;
+pub(super) type TaskOf<F, W, N> = <BelowOf<F, W, N> as Below>::Task;
+pub(super) type DoneOf<F, W, N> = <BelowOf<F, W, N> as Below>::Done;
+/// A piece that the sink takes.
+pub(super) type PieceOf<F, W, N> = Piece<<BelowOf<F, W, N> as Below>::Out, <BelowOf<F, W, N> as Below>::OutError>;
 pub(super) type BatchOf<F> = <<F as Feed>::Stock as Stock>::Batch;
 pub(super) type WorkedOf<F, W> = Worked<BatchOf<F>, OutputOf<F, W>, ErrorOf<F, W>>;
 
@@ -56,23 +69,31 @@ pub(super) struct Pulled<I, L> {
 }
 
 /// The remains of a run.
-pub(in super::super) struct Remains<P, L> {
-    /// The pieces that the sink has not taken, in order.
-    pub(in super::super) pieces: P,
+pub(in super::super) struct Remains<E, L> {
+    /// The failures that the sink has not met, in order.
+    pub(in super::super) ends: Vec<End<E>>,
     pub(in super::super) source_panic: Option<Payload>,
     /// Values to drop.
     pub(in super::super) leftovers: L,
 }
 
-impl<'a, F: Feed, W: Stage<F::Item>> Section<'a, F, W> {
-    pub(in super::super) fn new(stage: &'a W, settings: &Settings, feed: F) -> Self {
+impl<'a, F: Feed, W: Stage<F::Item>, N: Onward<W::Output, W::Error>> Section<'a, F, W, N> {
+    pub(in super::super) fn new(
+        stage: &'a W,
+        next: N,
+        settings: &Settings,
+        token: &CancellationToken,
+        feed: F,
+    ) -> Self {
         let (stock, inlet) = feed.split();
         let threads = settings.threads();
+        let mut own = vec![None];
+        next.count_own(&mut own);
         let is_caller_reserved = settings.is_caller_reserved;
         let most = if is_caller_reserved { threads } else { threads - 1 };
         let workers = match F::KIND {
             // One item needs one thread, and the caller is one.
-            Kind::Data if !is_caller_reserved => most.min(stock.len().saturating_sub(1)),
+            Kind::Data if !is_caller_reserved && own.len() == 1 => most.min(stock.len().saturating_sub(1)),
             Kind::Data | Kind::Ready | Kind::Blocking => most,
         };
         let plan = Plan {
@@ -81,18 +102,40 @@ impl<'a, F: Feed, W: Stage<F::Item>> Section<'a, F, W> {
             threads,
             workers,
             window: settings.window,
+            limit: next.limit().filter(|_| W::ONE_TO_ONE),
             aim: pace::aim(threads.min(Settings::cores())),
             is_caller_reserved,
+            blocking: own.iter().flatten().map(|threads| threads.get()).sum(),
         };
         let (chunk, open) = (F::KIND == Kind::Blocking).then(Filling::new).unzip();
+        let signal = Signal::new(own.len());
+        if let Some(section) = next.wants_none(1) {
+            signal.void_before(section);
+        }
+        let state = State::new(&plan, stock, next.state(&plan, Ring::new(plan.order, threads)));
         Section {
             stage,
+            next,
             plan,
-            signal: Signal::new(),
-            inside: CachePadded::new(Mutex::new(Inside { state: State::new(&plan, stock), open })),
+            signal,
+            tokens: Tokens::new(token),
+            inside: CachePadded::new(Mutex::new(Inside { state, open })),
             inlet: Mutex::new(Pulled { inlet, ended: false, chunk }),
             #[cfg(test)]
             counts: super::counts::Counts::watched(),
+        }
+    }
+
+    /// The place of the first section.
+    pub(super) fn place(&self) -> Place<'_> {
+        Place {
+            signal: &self.signal,
+            tokens: &self.tokens,
+            section: 0,
+            order: self.plan.order,
+            aim: self.plan.aim,
+            #[cfg(test)]
+            counts: self.counts.as_deref(),
         }
     }
 
@@ -103,13 +146,14 @@ impl<'a, F: Feed, W: Stage<F::Item>> Section<'a, F, W> {
             if std::thread::current().id() == caller {
                 signal.cancelled_by_caller();
             }
-            signal.void_from(0);
+            signal.void_all();
         })
     }
 
     /// Voids the run: members at work stop at their next item, those that sleep leave.
     pub(in super::super) fn void(&self) {
-        self.signal.void_from(0);
+        self.signal.void_all();
+        self.tokens.cancel_from(usize::MAX, 0);
     }
 
     /// A worker is gone by a panic that belongs to no item. Nothing is woken by this but by the mark that follows.
@@ -118,12 +162,17 @@ impl<'a, F: Feed, W: Stage<F::Item>> Section<'a, F, W> {
         self.void();
     }
 
+    /// Drops the serial stages.
+    pub(in super::super) fn drop_serials(&self, panics: &mut Panics) {
+        self.next.drop_serials(panics);
+    }
+
     /// Takes apart the remains when the last thread has been joined. `due` are the pieces that the caller took and the
     /// sink did not.
     pub(in super::super) fn into_remains(
         self,
-        due: impl IntoIterator<Item = PieceOf<F, W>>,
-    ) -> Remains<impl Iterator<Item = PieceOf<F, W>>, impl Sized> {
+        due: impl IntoIterator<Item = PieceOf<F, W, N>>,
+    ) -> Remains<N::Error, impl Sized> {
         let Pulled { inlet, chunk, .. } = self.inlet.into_inner();
         let Inside { mut state, open } = self.inside.into_inner().into_inner();
         // Behind all others, as the last chunk that was pulled.
@@ -132,7 +181,15 @@ impl<'a, F: Feed, W: Stage<F::Item>> Section<'a, F, W> {
             queues.extend(chunk.last());
             state.take_chunk(Chunk::Queues(chunk.queues(queues)));
         }
-        let (pieces, source_panic, stock) = state.into_rest();
-        Remains { pieces: due.into_iter().chain(pieces), source_panic, leftovers: (stock, inlet) }
+        let mut ends = Vec::new();
+        for Piece { outputs, end, .. } in due {
+            drop(outputs);
+            ends.extend(end);
+        }
+        let (down, mut source_panic, stock) = state.into_rest();
+        if N::take_apart(down, &mut ends) {
+            lose(source_panic.take());
+        }
+        Remains { ends, source_panic, leftovers: (stock, inlet) }
     }
 }

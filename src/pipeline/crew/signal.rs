@@ -21,14 +21,12 @@ use crate::event::Event;
 use crate::sync::{AtomicBool, AtomicU8, AtomicU64};
 
 /// All that the token's callback touches, which must not borrow.
-pub(super) struct Signal {
-    // The first five are read once an item or often, so each has its own cache line.
-    /// Items from this index on are void.
-    void: CachePadded<AtomicU64>,
+pub(in super::super) struct Signal {
+    /// Of each section, the first one first.
+    marks: Box<[Marks]>,
+    // The next three are read often, so each has its own cache line.
     /// A member sleeps, and would take a rest that is handed back.
     idle: CachePadded<AtomicBool>,
-    /// The index of the first item whose outputs the caller has not taken.
-    due: CachePadded<AtomicU64>,
     /// How often a sleeping member has waited for the time of an alarm in vain.
     alarms: CachePadded<AtomicU64>,
     /// The number of the last chunk whose puller is to put it into the stock, because such an alarm has rung.
@@ -39,28 +37,21 @@ pub(super) struct Signal {
     pub(super) caller: Event,
     /// For workers that wait for the caller to take a part.
     pub(super) parts: Event,
+    /// For the workers of each section that has workers of its own.
+    pub(super) blocking: Box<[Event]>,
 }
 
-/// The caller is not in the sink.
-const OUTSIDE: u8 = 0;
-/// The caller is in the sink.
-const INSIDE: u8 = 1;
-/// The sink has cancelled the token.
-const CANCELLED: u8 = 2;
+/// The marks of a section. Each is read once an item or often, so it has its own cache line.
+pub(in super::super) struct Marks {
+    /// Items from this index on are void.
+    void: CachePadded<AtomicU64>,
+    /// The index of the first item whose outputs were not taken.
+    due: CachePadded<AtomicU64>,
+}
 
-impl Signal {
-    pub(super) fn new() -> Arc<Signal> {
-        Arc::new(Signal {
-            void: CachePadded::new(AtomicU64::new(u64::MAX)),
-            idle: CachePadded::new(AtomicBool::new(false)),
-            due: CachePadded::new(AtomicU64::new(0)),
-            alarms: CachePadded::new(AtomicU64::new(0)),
-            rung: CachePadded::new(AtomicU64::new(0)),
-            sink: AtomicU8::new(OUTSIDE),
-            workers: Event::default(),
-            caller: Event::default(),
-            parts: Event::default(),
-        })
+impl Marks {
+    fn new() -> Self {
+        Marks { void: CachePadded::new(AtomicU64::new(u64::MAX)), due: CachePadded::new(AtomicU64::new(0)) }
     }
 
     // Relaxed: the index carries no data. A member that is about to sleep sees a new mark by its ticket.
@@ -74,22 +65,89 @@ impl Signal {
         item >= self.void()
     }
 
-    /// Whether any items are void: then those that have not been pulled yet are.
+    // Relaxed, as the next: hints.
+    pub(super) fn due(&self) -> u64 {
+        self.due.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_due(&self, item: u64) {
+        self.due.store(item, Ordering::Relaxed);
+    }
+}
+
+/// The caller is not in the sink.
+const OUTSIDE: u8 = 0;
+/// The caller is in the sink.
+const INSIDE: u8 = 1;
+/// The sink has cancelled the token.
+const CANCELLED: u8 = 2;
+
+impl Signal {
+    pub(super) fn new(sections: usize) -> Arc<Signal> {
+        Arc::new(Signal {
+            marks: (0..sections).map(|_| Marks::new()).collect(),
+            idle: CachePadded::new(AtomicBool::new(false)),
+            alarms: CachePadded::new(AtomicU64::new(0)),
+            rung: CachePadded::new(AtomicU64::new(0)),
+            sink: AtomicU8::new(OUTSIDE),
+            workers: Event::default(),
+            caller: Event::default(),
+            parts: Event::default(),
+            blocking: (0..sections).map(|_| Event::default()).collect(),
+        })
+    }
+
+    /// The marks of all sections.
+    pub(super) fn all_marks(&self) -> &[Marks] {
+        &self.marks
+    }
+
+    pub(super) fn marks(&self, section: usize) -> &Marks {
+        &self.marks[section]
+    }
+
+    /// The void mark of the source's items.
+    #[inline]
+    pub(super) fn void(&self) -> u64 {
+        self.marks[0].void()
+    }
+
+    /// Whether any items of the source are void: then those that have not been pulled yet are.
     #[inline]
     pub(super) fn is_any_void(&self) -> bool {
         self.void() != u64::MAX
     }
 
-    /// Voids the items from `item` on. A member that works on one stops at its next look,
-    /// and all that sleep look again.
-    pub(super) fn void_from(&self, item: u64) {
-        self.void.fetch_min(item, Ordering::Relaxed);
+    /// Voids all.
+    pub(super) fn void_all(&self) {
+        self.void_from(self.marks.len() - 1, 0);
+    }
+
+    /// Voids all that the sections before this one have yet to work: the serial stage at its boundary wants no more.
+    pub(super) fn void_before(&self, section: usize) {
+        self.void_from(section - 1, 0);
+    }
+
+    /// Voids the items of a section from `item` on, and those of the sections before it that have not crossed into it:
+    /// all that such a section has yet to work. A member that works on one stops at its next look, and all that sleep
+    /// look again.
+    pub(super) fn void_from(&self, section: usize, item: u64) {
+        for marks in &self.marks[..section] {
+            marks.void.store(0, Ordering::Relaxed);
+        }
+        self.marks[section].void.fetch_min(item, Ordering::Relaxed);
+        self.notify_all();
+    }
+
+    /// Has all that sleep look again.
+    fn notify_all(&self) {
         self.workers.notify_all();
         self.caller.notify_all();
         self.parts.notify_all();
+        self.blocking.iter().for_each(Event::notify_all);
     }
 
-    // Relaxed, as the next four: hints.
+    // Relaxed, as the next two: hints.
     pub(super) fn is_idle(&self) -> bool {
         self.idle.load(Ordering::Relaxed)
     }
@@ -99,14 +157,6 @@ impl Signal {
         if self.is_idle() != idle {
             self.idle.store(idle, Ordering::Relaxed);
         }
-    }
-
-    pub(super) fn due(&self) -> u64 {
-        self.due.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn set_due(&self, item: u64) {
-        self.due.store(item, Ordering::Relaxed);
     }
 
     #[inline]

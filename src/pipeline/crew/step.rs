@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::super::Order;
 use super::super::source::Kind;
+use super::below::{Below, Void};
 use super::piece::Piece;
 use super::ring::Offers;
 use super::roster::Sleep;
@@ -12,22 +13,27 @@ use super::supply::{Claim, Rest};
 
 /// What a run is made with.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Plan {
+pub(in super::super) struct Plan {
     pub(super) kind: Kind,
     pub(super) order: Order,
     pub(super) threads: usize,
     /// How many workers may be started.
     pub(super) workers: usize,
     pub(super) window: Option<NonZeroUsize>,
+    /// How many items of the source are wanted at most.
+    pub(super) limit: Option<u64>,
     /// How long a batch is meant to take.
     pub(super) aim: Duration,
     pub(super) is_caller_reserved: bool,
+    /// How many workers serve a section of their own.
+    pub(super) blocking: usize,
 }
 
-/// The next step of a member.
-pub(super) enum Step<B, R> {
+/// The next step of a member. `T` is what there is to do in a section behind the first.
+pub(in super::super) enum Step<B, R, T> {
     /// Works the batch, into the vector.
     Work(Claim<B>, Vec<R>),
+    Behind(T),
     /// The member pulls into the stock, then looks again.
     Pull(Quota),
     Sleep(Sleep),
@@ -37,7 +43,7 @@ pub(super) enum Step<B, R> {
 
 /// How much to pull.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Quota {
+pub(in super::super) struct Quota {
     /// How many items in all.
     pub(super) items: usize,
     /// How many items at most go into one chunk.
@@ -47,17 +53,19 @@ pub(super) struct Quota {
 }
 
 /// The next step of the caller.
-pub(super) enum CallerStep<B, R> {
+pub(in super::super) enum CallerStep<B, R, T> {
     /// Hands the due pieces to the sink.
     Output,
-    As(Step<B, R>),
+    As(Step<B, R, T>),
     /// Ends the run, because a worker is gone.
     Abandon,
+    /// Ends the run, because a section before the last has failed.
+    Fail,
 }
 
 /// A batch that a member has worked.
 #[cfg_attr(test, derive(Debug))]
-pub(super) struct Worked<B, R, E> {
+pub(in super::super) struct Worked<B, R, E> {
     /// The outputs; `None` if the batch became void.
     pub(super) piece: Option<Piece<R, E>>,
     pub(super) effort: Effort,
@@ -67,13 +75,13 @@ pub(super) struct Worked<B, R, E> {
 
 /// How many items were worked and how long that took, for the pace to learn from.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Effort {
+pub(in super::super) struct Effort {
     pub(super) items: usize,
     pub(super) elapsed: Duration,
 }
 
 /// A part of the batch in a member's hands, which it offers.
-pub(super) struct Offer<'a, R, E> {
+pub(in super::super) struct Offer<'a, R, E> {
     /// The index of the first item.
     pub(super) first: u64,
     /// `None` once the part has been accepted.
@@ -81,19 +89,37 @@ pub(super) struct Offer<'a, R, E> {
     pub(super) offers: &'a mut Offers,
 }
 
-/// The answer to an offer of a part.
-pub(super) enum Answer<R> {
+/// The answer to an offer of a part. `T` is what there is to do behind.
+pub(in super::super) enum Look<R, T> {
     /// The part is in the ring; here is a vector for the next.
     Accepted(Vec<R>),
-    /// There is no room for it yet.
+    /// There is no room for it yet. The member does this meanwhile.
+    Behind(T),
+    /// There is neither room nor anything to do behind.
     Wait(Sleep),
+    /// The caller has handed outputs to the sink meanwhile.
+    Again,
     /// Nothing more is wanted of the batch.
     Void,
 }
 
-/// The answer to the caller's offer of a part.
-pub(super) enum CallerAnswer<R> {
-    /// Hands the due pieces to the sink first.
-    Output,
-    As(Answer<R>),
+/// The look of a member at the ring that its section fills, with a part of its batch to hand over.
+///
+/// A member that finds no room works for the sections behind: they make room, and never wait for this one.
+pub(super) fn offer<D: Below>(
+    down: &mut D,
+    offer: &mut Offer<'_, D::In, D::InError>,
+    void: Void<'_>,
+) -> Look<D::In, D::Task> {
+    if offer.first >= void.own {
+        return Look::Void;
+    }
+    let ring = down.ring_mut();
+    if ring.offer(&mut offer.part, offer.offers) {
+        return Look::Accepted(ring.spare());
+    }
+    match down.step(void.next()) {
+        Some(task) => Look::Behind(task),
+        None => Look::Wait(Sleep::Long),
+    }
 }

@@ -15,7 +15,7 @@ use crate::panic::Payload;
 
 /// The items that can be claimed, now or later.
 #[cfg_attr(test, derive(Debug))]
-pub(super) struct Supply<S: Stock> {
+pub(in super::super) struct Supply<S: Stock> {
     kind: Kind,
     stock: S,
     /// Rests of batches that were handed back, by the index of their first item.
@@ -29,10 +29,10 @@ pub(super) struct Supply<S: Stock> {
 }
 
 /// Items of a batch, and how many they are.
-pub(super) type Rest<B> = (B, usize);
+pub(in super::super) type Rest<B> = (B, usize);
 
 /// The inlet of a source.
-pub(super) enum Inlet {
+pub(in super::super) enum Inlet {
     /// Of a blocking source: there is more to pull, and no worker does.
     Idle,
     /// Of a blocking source: a worker pulls.
@@ -57,12 +57,15 @@ impl std::fmt::Debug for Inlet {
 }
 
 /// A batch that a member has claimed.
-pub(super) struct Claim<B> {
+pub(in super::super) struct Claim<B> {
     /// The index of the first item.
     pub(super) first: u64,
     pub(super) batch: B,
     pub(super) items: usize,
 }
+
+/// A batch that was claimed, and a vector for its outputs.
+pub(in super::super) type Claimed<B, R> = (Claim<B>, Vec<R>);
 
 impl<S: Stock> Supply<S> {
     pub(super) fn new(kind: Kind, stock: S, threads: usize) -> Self {
@@ -73,6 +76,16 @@ impl<S: Stock> Supply<S> {
         };
         let full = threads.saturating_mul(2);
         Supply { kind, stock, returned: BTreeMap::new(), inlet, next: 0, in_hand: 0, full }
+    }
+
+    pub(super) fn stock(&self) -> &S {
+        &self.stock
+    }
+
+    /// Whether nothing is left to claim before `void`.
+    pub(super) fn is_drained(&self, void: u64) -> bool {
+        let is_returned = self.returned.first_key_value().is_some_and(|(first, _)| *first < void);
+        !is_returned && (self.stock.len() == 0 || self.next >= void)
     }
 
     /// How many batches fill the stock.
@@ -237,6 +250,11 @@ impl<S: Stock> Supply<S> {
     pub(super) fn is_over(&self, fresh: usize, void: u64) -> bool {
         let none_comes = self.next >= void || self.is_exhausted();
         void == 0 || none_comes && self.in_hand == 0 && !self.can_claim(fresh, void)
+    }
+
+    /// Whether `next()` has panicked.
+    pub(super) fn has_panicked(&self) -> bool {
+        matches!(self.inlet, Inlet::Closed(Some(_)))
     }
 
     /// Takes apart the items that are left, and the panic of the source.

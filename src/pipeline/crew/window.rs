@@ -27,12 +27,14 @@ const MOST_BYTES: usize = 64 << 20;
 
 /// Counts the items that are pulled and not yet taken by the sink.
 #[derive(Debug)]
-pub(super) struct Window {
+pub(in super::super) struct Window {
     width: Width,
     /// Items pulled from the source, or claimed from data, or about to be.
     pulled: u64,
     /// Items whose outputs the sink has taken.
     closed: u64,
+    /// How many items are wanted at most in the whole run.
+    limit: u64,
 }
 
 #[derive(Debug)]
@@ -45,6 +47,8 @@ enum Width {
 struct Batches {
     /// The usual width, in batches.
     usual: usize,
+    /// The usual width, in items, if that is wider.
+    least: usize,
     /// How many times the usual width it is now.
     factor: usize,
     /// How many items a window that has widened holds at most.
@@ -54,13 +58,18 @@ struct Batches {
 }
 
 impl Window {
-    /// `items` is the user's bound; `bytes` is the size of an item or an output inline, whichever is larger.
-    pub(super) fn new(threads: usize, items: Option<NonZeroUsize>, bytes: usize) -> Self {
+    /// `items` is the user's bound, and `least` how many items the default has at least; `bytes` is the size of an item or an output inline, whichever is larger.
+    pub(super) fn new(threads: usize, items: Option<NonZeroUsize>, bytes: usize, least: usize) -> Self {
         let usual = threads.saturating_mul(BATCHES_A_THREAD);
         let most = MOST_ITEMS.min(MOST_BYTES / bytes.max(1));
-        let batches = || Width::Batches(Batches { usual, factor: 1, most, since_wait: 0 });
+        let batches = || Width::Batches(Batches { usual, least, factor: 1, most, since_wait: 0 });
         let width = items.map_or_else(batches, |items| Width::Items(items.get()));
-        Window { width, pulled: 0, closed: 0 }
+        Window { width, pulled: 0, closed: 0, limit: u64::MAX }
+    }
+
+    /// No more than `items` are wanted in the whole run.
+    pub(super) fn set_limit(&mut self, items: u64) {
+        self.limit = items;
     }
 
     /// How many items are pulled and not yet output.
@@ -74,7 +83,8 @@ impl Window {
             Width::Items(items) => *items,
             Width::Batches(batches) => batches.items(batch),
         };
-        most.saturating_sub(self.ahead())
+        let wanted = usize::try_from(self.limit - self.pulled).unwrap_or(usize::MAX);
+        most.saturating_sub(self.ahead()).min(wanted)
     }
 
     /// How many items the caller may take at a time and give their room back together: one piece, if this is 0.
@@ -125,7 +135,7 @@ impl Window {
 impl Batches {
     /// The width in items.
     fn items(&self, batch: usize) -> usize {
-        let usual = self.usual.saturating_mul(batch);
+        let usual = self.usual.saturating_mul(batch).max(self.least);
         usual.saturating_mul(self.factor).min(self.most).max(usual)
     }
 }
@@ -136,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_window_of_items_is_kept_to_the_item() {
-        let mut window = Window::new(2, NonZeroUsize::new(3), 8);
+        let mut window = Window::new(2, NonZeroUsize::new(3), 8, 1);
         window.pull(2);
         assert_eq!(window.room(100), 1);
         window.pull(1);
@@ -148,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_window_of_batches_follows_their_size_and_never_goes_negative() {
-        let mut window = Window::new(2, None, 8);
+        let mut window = Window::new(2, None, 8, 1);
         window.pull(16);
         assert_eq!((window.room(4), window.room(2), window.room(1)), (16, 0, 0));
         window.unpull(1);
@@ -158,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_window_widens_for_a_late_item_up_to_its_bounds_and_narrows_when_none_is_late() {
-        let mut window = Window::new(2, None, 8);
+        let mut window = Window::new(2, None, 8, 1);
         for room in [16, 32, 64, 128, 128] {
             assert!(window.widen(1));
             assert_eq!(window.room(1), room);
@@ -175,7 +185,7 @@ mod tests {
         for (bytes, batch, most) in
             [(8, 1_000, MOST_ITEMS), (1 << 20, 4, 64), (1 << 20, 100, 800), (0, 1_000, MOST_ITEMS)]
         {
-            let mut window = Window::new(2, None, bytes);
+            let mut window = Window::new(2, None, bytes, 1);
             (0..9).for_each(|_| _ = window.widen(batch));
             assert_eq!(window.room(batch), most);
         }

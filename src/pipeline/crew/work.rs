@@ -14,12 +14,11 @@ use std::time::{Duration, Instant};
 
 use super::super::Order;
 use super::super::local::MemberLocal;
-use super::super::source::{Batch, Feed};
+use super::super::source::Batch;
 use super::super::stage::{At, Stage};
 use super::held::Held;
 use super::piece::{End, Piece, lose};
-use super::section::Section;
-use super::signal::Signal;
+use super::place::{BatchRun, Place};
 use super::step::{Effort, Worked};
 use super::supply::Claim;
 use crate::panic::{self, Unmet};
@@ -30,14 +29,11 @@ const PATIENCE: u32 = 4;
 /// How long outputs are held back that the caller could take.
 const HELD: Duration = Duration::from_micros(25);
 
-/// A member's stages, applied to the items `T`.
-pub(super) struct Work<'a, T, W: Stage<T>> {
-    stage: &'a W,
-    pub(super) local: MemberLocal<'a, T, W>,
-    signal: &'a Signal,
-    order: Order,
-    /// How long a batch is meant to take.
-    aim: Duration,
+/// The stages of a section, applied to the items `T` by a member.
+pub(in super::super) struct Work<'w, 'a, T, W: Stage<T>> {
+    pub(super) stage: &'w W,
+    pub(super) local: &'w mut MemberLocal<'a, T, W>,
+    pub(super) place: Place<'w>,
 }
 
 /// Why a batch is left at an item.
@@ -47,28 +43,30 @@ enum Cut<E> {
     Failed(End<E>),
 }
 
-impl<'a, T, W: Stage<T>> Work<'a, T, W> {
-    pub(super) fn new<F: Feed<Item = T>>(section: &'a Section<'a, F, W>) -> Self {
-        let Section { stage, signal, plan, .. } = section;
-        Work { stage, local: MemberLocal::new(stage), signal, order: plan.order, aim: plan.aim }
-    }
-
+impl<T, W: Stage<T>> Work<'_, '_, T, W> {
     /// Works a batch to its end or its first failure, and voids the items behind a failure.
     ///
     /// Where an item makes very many outputs, or takes long over them, `hand_over` is given the outputs there are, and
     /// answers with an empty vector for the next. It breaks off when the batch is void.
     pub(super) fn run<B: Batch<Item = T>>(
-        &mut self,
+        self,
         claim: Claim<B>,
         mut outputs: Vec<W::Output>,
         hand_over: impl FnMut(Piece<W::Output, W::Error>) -> ControlFlow<(), Vec<W::Output>>,
     ) -> Worked<B, W::Output, W::Error> {
+        let Work { stage, local, place } = self;
+        let (signal, marks, order, aim) = (place.signal, place.marks(), place.order, place.aim);
+        #[cfg(test)]
+        if let Some(counts) = place.counts {
+            super::counts::add(&counts.batches);
+        }
         let Claim { first, mut batch, items } = claim;
+        let run = BatchRun::new(place, first);
         outputs.reserve(items);
-        let mut held = Held::new(first, outputs, hand_over, self.signal);
+        let mut held = Held::new(first, outputs, hand_over, signal);
         let started = held.since;
         let (mut done, mut last) = (0, started);
-        let local = self.local.get_mut();
+        let local = local.get_mut();
         // One catch for the whole batch: outputs of the items before the one that panics have been pushed already, and
         // stay.
         let worked = panic::catch(|| {
@@ -77,12 +75,12 @@ impl<'a, T, W: Stage<T>> Work<'a, T, W> {
                 let until = items.min(done + next);
                 let run = batch.run(until - done, |item| {
                     let index = first + done as u64;
-                    if self.signal.is_void(index) {
+                    if marks.is_void(index) {
                         lose(item);
                         return ControlFlow::Break(Cut::Void);
                     }
                     done += 1;
-                    let fed = self.stage.feed(local, At::new(index), item, |output| match output {
+                    let fed = stage.feed(local, At::new(index, &run), item, |output| match output {
                         Some(output) => {
                             if W::FANS && held.is_full() && held.hand_over(index).is_break() {
                                 lose(output);
@@ -91,7 +89,7 @@ impl<'a, T, W: Stage<T>> Work<'a, T, W> {
                             held.outputs.push(output);
                             ControlFlow::Continue(())
                         }
-                        None if self.signal.is_void(index) => held.break_off(),
+                        None if marks.is_void(index) => held.break_off(),
                         None if held.is_late() && held.hand_over(index).is_break() => held.break_off(),
                         None => ControlFlow::Continue(()),
                     });
@@ -107,10 +105,10 @@ impl<'a, T, W: Stage<T>> Work<'a, T, W> {
                 debug_assert_eq!(done, until, "a batch has the items that were claimed, or panics");
                 last = Instant::now();
                 let elapsed = (last - started).saturating_sub(held.waited);
-                if done == items || elapsed > self.aim * PATIENCE || elapsed > self.aim / 2 && self.signal.is_idle() {
+                if done == items || elapsed > aim * PATIENCE || elapsed > aim / 2 && signal.is_idle() {
                     break;
                 }
-                let is_due = self.order == Order::Arrival || self.signal.due() == held.first;
+                let is_due = order == Order::Arrival || marks.due() == held.first;
                 if is_due && last - held.since > HELD && held.hand_over(first + done as u64).is_break() {
                     return Some(Cut::Void);
                 }
@@ -142,8 +140,7 @@ impl<'a, T, W: Stage<T>> Work<'a, T, W> {
         let behind = first + ended as u64;
         let piece = held.take(held.items_before(behind), last.max(held.since), end);
         if piece.end.is_some() {
-            // In order, the items before the failing one go on; without order, the first to fail ends all.
-            self.signal.void_from(if self.order == Order::Source { behind } else { 0 });
+            place.void_behind(behind);
             // The plain loop would not have met the items that are left.
             drop(batch);
             return Worked { piece: Some(piece), effort, rest: None };
@@ -161,13 +158,34 @@ mod tests {
     use super::super::super::source::iter::Items;
     use super::super::super::stage::{FlatMap, Identity, Inspect};
     use super::super::roster::Mode;
+    use super::super::signal::Signal;
+    use super::super::tokens::Tokens;
     use super::*;
+    use crate::token::CancellationToken;
 
     const AIM: Duration = Duration::from_micros(100);
 
     /// A claim of the first items.
     fn claim(items: usize) -> Claim<Items<usize>> {
         Claim { first: 0, batch: Items::List((0..items).collect::<Vec<_>>().into_iter()), items }
+    }
+
+    /// Works a batch of the only section.
+    fn work<W: Stage<usize>>(
+        stage: &W,
+        signal: &Signal,
+        claim: Claim<Items<usize>>,
+        hand_over: impl FnMut(Piece<W::Output, W::Error>) -> ControlFlow<(), Vec<W::Output>>,
+    ) -> Worked<Items<usize>, W::Output, W::Error> {
+        let place = Place {
+            signal,
+            tokens: &Tokens::new(&CancellationToken::never()),
+            section: 0,
+            order: Order::Source,
+            aim: AIM,
+            counts: None,
+        };
+        Work { stage, local: &mut MemberLocal::new(stage), place }.run(claim, Vec::new(), hand_over)
     }
 
     /// Works a hundred items, of which `costly` takes longer than a whole batch should; returns how many were done.
@@ -179,13 +197,11 @@ mod tests {
                 while *item == costly && started.elapsed() <= AIM * PATIENCE {}
             },
         };
-        let signal = Signal::new();
+        let signal = Signal::new(1);
         signal.set_idle(caller == Mode::Asleep);
         // Another batch is due.
-        signal.set_due(1_000);
-        let mut work =
-            Work { stage: &stage, local: MemberLocal::new(&stage), signal: &signal, order: Order::Source, aim: AIM };
-        let worked = work.run(claim(100), Vec::new(), |_| ControlFlow::Break(()));
+        signal.marks(0).set_due(1_000);
+        let worked = work(&stage, &signal, claim(100), |_| ControlFlow::Break(()));
         let piece = worked.piece.expect("not void");
         assert!(piece.end.is_none());
         assert_eq!((piece.outputs.0.len(), piece.closes + worked.rest.map_or(0, |rest| rest.1)), (piece.closes, 100));
@@ -209,18 +225,16 @@ mod tests {
                 while started.elapsed() <= HELD {}
             },
         };
-        let signal = Signal::new();
+        let signal = Signal::new(1);
         let mut next = 0;
         let hand_over = |part: Piece<usize, ()>| {
             assert!(part.outputs.0.len() <= 12 && part.closes == part.outputs.0.len());
             assert_eq!(part.first, next);
             next += part.closes as u64;
-            signal.set_due(next);
+            signal.marks(0).set_due(next);
             ControlFlow::Continue(Vec::new())
         };
-        let worked =
-            Work { stage: &stage, local: MemberLocal::new(&stage), signal: &signal, order: Order::Source, aim: AIM }
-                .run(claim(100), Vec::new(), hand_over);
+        let worked = work(&stage, &signal, claim(100), hand_over);
         let piece = worked.piece.expect("not void");
         assert!(piece.outputs.0.len() <= 12 && next > 0);
         assert_eq!((piece.first, worked.effort.items as u64), (next, next + piece.closes as u64));
@@ -228,7 +242,7 @@ mod tests {
 
     #[test]
     fn an_alarm_has_outputs_handed_over_before_the_next_is_asked_for() {
-        let signal = Signal::new();
+        let signal = Signal::new(1);
         let handed_over = AtomicUsize::new(0);
         let many = |_: usize| {
             (0..1_000_usize).inspect(|at| {
@@ -243,9 +257,7 @@ mod tests {
             handed_over.fetch_add(part.outputs.0.len(), Ordering::Relaxed);
             ControlFlow::Continue(Vec::new())
         };
-        let worked =
-            Work { stage: &stage, local: MemberLocal::new(&stage), signal: &signal, order: Order::Source, aim: AIM }
-                .run(claim(1), Vec::new(), hand_over);
+        let worked = work(&stage, &signal, claim(1), hand_over);
         let piece = worked.piece.expect("not void");
         assert!(piece.end.is_none());
         assert_eq!(handed_over.into_inner() + piece.outputs.0.len(), 1_000);

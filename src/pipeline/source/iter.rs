@@ -185,7 +185,7 @@ pub enum Items<T> {
 }
 
 impl<T> Items<T> {
-    fn len(&self) -> usize {
+    pub(in super::super) fn len(&self) -> usize {
         match self {
             Items::List(list) => list.len(),
             Items::Queues(queues) => queues.len(),

@@ -12,7 +12,7 @@ use super::live;
 use crate::util::{alone, others_sleep, payload_of, reached, until, watched};
 
 /// Runs `body` watched, and in a process whose panic hook is silent about the many panics of these `Drop`s.
-fn watched_in_silence(body: impl FnOnce() + Send + 'static) {
+pub(super) fn watched_in_silence(body: impl FnOnce() + Send + 'static) {
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         if !info.payload().downcast_ref::<String>().is_some_and(|message| message.starts_with("drop of")) {
@@ -448,7 +448,7 @@ fn sink_state_and_source_may_all_panic_when_dropped() {
                         let scanned = Pipeline::from_iter(0..100).threads(threads).try_map(stage).scan(state, scan);
                         scanned.for_each(&live(), move |_| _ = &sink)
                     });
-                    assert_eq!(said, if panics { "panic: stage" } else { "panic: drop of 1" });
+                    assert_eq!(said, if panics { "panic: stage" } else { "panic: drop of 3" });
                     maker.each_was_dropped_once();
                 }
             }

@@ -11,6 +11,8 @@ mod located;
 mod model;
 mod parts;
 mod run;
+mod sections;
+mod sections_model;
 mod slow_source;
 mod slow_stage;
 mod source;

@@ -438,6 +438,8 @@ proptest! {
 
     #[test]
     fn unordered_gives_the_same_outputs_in_any_order(mut program in programs()) {
+        // Without order a scan takes the items as they arrive.
+        prop_assume!(!CHAINS[program.chain].iter().any(|kind| matches!(kind, Kind::Scan)));
         program.broken = Break::Nowhere;
         program.fates.retain(|fate| matches!(fate, Fate::Pass | Fate::Slow));
         let (mut expected, _) = program.sequential();
@@ -450,6 +452,8 @@ proptest! {
     #[test]
     fn unordered_ends_with_a_failure_that_happened(program in programs()) {
         let (_, first) = program.sequential();
+        // Without order a scan may end the run elsewhere.
+        prop_assume!(!CHAINS[program.chain].iter().any(|kind| matches!(kind, Kind::Scan)));
         let failed = program.fates.contains(&Fate::Fail) || program.fates.contains(&Fate::Panic);
         let (_, outcome) = watched(move || program.parallel(false));
         prop_assert!(first == Outcome::Done || outcome != Outcome::Done);

@@ -9,7 +9,7 @@ use super::super::super::source::Batch;
 use super::super::super::source::iter::Items;
 use super::super::piece::{End, Piece};
 use super::super::ring::Offers;
-use super::super::step::{Answer, CallerAnswer, Effort, Offer, Worked};
+use super::super::step::{Effort, Look, Offer, Worked, offer};
 use super::super::supply::Claim;
 use super::scene::{Hand, Place};
 use super::sim::{CALLER, Sim};
@@ -83,24 +83,26 @@ impl Sim {
         let first = hand.items[0].max(hand.part.as_ref().map_or(0, |part| part.first));
         let mut due = VecDeque::new();
         let Hand { part, offers, .. } = &mut hand;
-        let mut offer = Offer { first, part: part.take(), offers };
-        let answer = if me == CALLER {
-            self.enter(me, |state, void, member| {
-                member.taken.drain(..).for_each(|piece| state.close((piece, Duration::ZERO)));
-                state.caller_offers(&mut offer, &mut due, void)
-            })
-        } else {
-            CallerAnswer::As(self.enter(me, |state, void, _| state.worker_offers(&mut offer, void)))
-        };
-        hand.part = offer.part;
-        match answer {
-            CallerAnswer::Output => self.members[me].place = Place::Outputs(due),
-            CallerAnswer::As(Answer::Accepted(_)) => {
+        let mut part = Offer { first, part: part.take(), offers };
+        let look = self.enter(me, |state, void, member| {
+            if me != CALLER {
+                return state.worker_offers(|state| offer(&mut state.down, &mut part, void));
+            }
+            member.taken.drain(..).for_each(|piece| state.close((piece, Duration::ZERO)));
+            state.caller_offers(&mut due, |state| offer(&mut state.down, &mut part, void))
+        });
+        hand.part = part.part;
+        match look {
+            Look::Void => return self.give_up(me),
+            // It looks again afterwards.
+            _ if !due.is_empty() => self.members[me].place = Place::Outputs(due),
+            Look::Accepted(_) => {
                 hand.is_offering = false;
                 self.members[me].place = Place::Works;
             }
-            CallerAnswer::As(Answer::Wait(sleep)) => self.sleep(me, sleep),
-            CallerAnswer::As(Answer::Void) => return self.give_up(me),
+            Look::Wait(sleep) => self.sleep(me, sleep),
+            Look::Again => unreachable!("something was due"),
+            Look::Behind(task) => match task {},
         }
         self.members[me].hand = Some(hand);
     }

@@ -1,6 +1,7 @@
 //! A run of simulated members, one step at a time.
 
 use std::collections::{HashSet, VecDeque};
+use std::convert::Infallible;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -8,7 +9,9 @@ use std::time::Duration;
 use super::super::super::Order;
 use super::super::super::source::iter::{Items, Pulled};
 use super::super::super::source::{Chunk, Kind, Stock};
+use super::super::below::{Last, Void};
 use super::super::piece::Piece;
+use super::super::ring::Ring;
 use super::super::roster::{Arrival, Sleep, Wakes, Workers};
 use super::super::state::State;
 use super::super::step::{CallerStep, Plan, Quota, Step};
@@ -29,7 +32,7 @@ pub(super) struct Met {
 /// A run under way.
 pub(super) struct Sim {
     pub(super) scene: Scene,
-    state: State<Pulled<u64>, u64, ()>,
+    state: State<Pulled<u64>, Last<u64, ()>>,
     pub(super) void: u64,
     pub(super) members: Vec<Member>,
     pulled: u64,
@@ -56,6 +59,8 @@ impl Sim {
             window: scene.window.and_then(NonZeroUsize::new),
             aim: Duration::from_micros(100),
             is_caller_reserved: scene.is_caller_reserved,
+            blocking: 0,
+            limit: None,
         };
         let mut stock = Pulled::new();
         if scene.kind == Kind::Data {
@@ -63,7 +68,7 @@ impl Sim {
         }
         Sim {
             scene,
-            state: State::new(&plan, stock),
+            state: State::new(&plan, stock, Last::new(Ring::new(scene.order, 3))),
             void: u64::MAX,
             members: vec![Sim::member()],
             pulled: 0,
@@ -105,10 +110,10 @@ impl Sim {
     pub(super) fn enter<T>(
         &mut self,
         me: usize,
-        f: impl FnOnce(&mut State<Pulled<u64>, u64, ()>, u64, &mut Member) -> T,
+        f: impl FnOnce(&mut State<Pulled<u64>, Last<u64, ()>>, Void<'_>, &mut Member) -> T,
     ) -> T {
-        let result = f(&mut self.state, self.void, &mut self.members[me]);
-        self.members[me].wakes = self.state.wakes(self.void);
+        let result = f(&mut self.state, Void::of(self.void), &mut self.members[me]);
+        self.members[me].wakes = self.state.wakes(Void::of(self.void));
         result
     }
 
@@ -242,9 +247,10 @@ impl Sim {
         self.members[me].place = Place::Ticket;
     }
 
-    fn start(&mut self, me: usize, step: Step<Items<u64>, u64>) {
+    fn start(&mut self, me: usize, step: Step<Items<u64>, u64, Infallible>) {
         match step {
             Step::Work(claim, _) => self.take_in_hand(me, claim),
+            Step::Behind(task) => match task {},
             Step::Pull(quota) => self.open_chunk(me, quota),
             Step::Sleep(sleep) => {
                 self.members[me].arrival = (me != CALLER).then_some(Arrival::Slept(sleep));
@@ -278,6 +284,7 @@ impl Sim {
         match step {
             CallerStep::Output => self.members[CALLER].place = Place::Outputs(due),
             CallerStep::As(step) => self.start(CALLER, step),
+            CallerStep::Fail => panic!("there is one section"),
             CallerStep::Abandon => panic!("no worker is gone"),
         }
     }

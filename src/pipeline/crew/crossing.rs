@@ -1,0 +1,41 @@
+//! The steps of members in a section behind a boundary, and what crosses it.
+
+use super::super::source::iter::Items;
+use super::piece::{End, Piece};
+use super::supply::Claim;
+
+/// The way into a section.
+pub(super) enum Input<E> {
+    Open,
+    /// All has crossed; with the failure that came last.
+    Closed(Option<End<E>>),
+    /// The serial stage wants no more.
+    Ended,
+}
+
+/// What a member does for a section behind another.
+pub(in super::super) enum Task<I, E, T, R, B> {
+    Work(Claim<Items<T>>, Vec<R>),
+    /// Takes pieces across the boundary; `ends` says that no others will come.
+    Cross {
+        pieces: Vec<Piece<I, E>>,
+        ends: bool,
+    },
+    Behind(B),
+}
+
+/// What it brings back.
+pub(in super::super) enum Done<E, T, W, B> {
+    Worked(W),
+    Crossed(Crossing<T, E>),
+    Behind(B),
+}
+
+/// Outputs of a serial stage.
+pub(in super::super) struct Crossing<T, E> {
+    pub(super) items: Vec<T>,
+    /// How many items of the source they close.
+    pub(super) closes: usize,
+    /// Whether more will cross.
+    pub(super) input: Input<E>,
+}

@@ -1,0 +1,84 @@
+//! [`Place`]: where in its run a section is, for the members that work there.
+
+use std::cell::OnceCell;
+use std::time::Duration;
+
+use super::super::Order;
+use super::super::stage::ItemRun;
+use super::signal::{Marks, Signal};
+use super::tokens::Tokens;
+use crate::token::CancellationToken;
+
+/// The place of a section in its run.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Place<'w> {
+    pub(super) signal: &'w Signal,
+    pub(super) tokens: &'w Tokens,
+    /// The number of the section: 0 is the one behind the source.
+    pub(super) section: usize,
+    pub(super) order: Order,
+    /// How long a batch is meant to take.
+    pub(super) aim: Duration,
+    #[cfg(test)]
+    pub(super) counts: Option<&'w super::counts::Counts>,
+}
+
+impl<'w> Place<'w> {
+    pub(super) fn marks(self) -> &'w Marks {
+        self.signal.marks(self.section)
+    }
+
+    /// An item has failed, and `behind` is the index that follows. In order, the items before it go on; without order,
+    /// the first to fail ends all.
+    pub(super) fn void_behind(self, behind: u64) {
+        match self.order {
+            Order::Source => {
+                self.signal.void_from(self.section, behind);
+                self.tokens.cancel_from(self.section, behind);
+            }
+            Order::Arrival => {
+                self.signal.void_all();
+                self.tokens.cancel_from(usize::MAX, 0);
+            }
+        }
+    }
+
+    /// The serial stage before this section wants no more.
+    pub(super) fn void_before(self) {
+        self.signal.void_before(self.section);
+        self.tokens.cancel_from(self.section, u64::MAX);
+    }
+
+    /// The place of the section behind.
+    pub(super) fn next(self) -> Self {
+        Place { section: self.section + 1, ..self }
+    }
+}
+
+/// A batch in a member's hands, for the token of its items.
+pub(super) struct BatchRun<'w> {
+    place: Place<'w>,
+    first: u64,
+    token: OnceCell<CancellationToken>,
+}
+
+impl<'w> BatchRun<'w> {
+    pub(super) fn new(place: Place<'w>, first: u64) -> Self {
+        BatchRun { place, first, token: OnceCell::new() }
+    }
+}
+
+impl ItemRun for BatchRun<'_> {
+    fn token(&self) -> &CancellationToken {
+        let Place { tokens, section, .. } = self.place;
+        self.token.get_or_init(|| tokens.give(section, self.first, self.place.marks()))
+    }
+}
+
+impl Drop for BatchRun<'_> {
+    fn drop(&mut self) {
+        if self.token.get().is_some() {
+            self.place.tokens.forget(self.place.section, self.first);
+        }
+    }
+}
