@@ -45,8 +45,8 @@ impl<C: Chain<Output: Send, Error: Send>> Pipeline<C> {
         self.cross(Batched::new(items.get(), |_: &C::Output| 1), None)
     }
 
-    /// Makes vectors of consecutive items that weigh `most` together, or one item more than that needs: a batch is handed
-    /// on as soon as its items weigh `most` or more.
+    /// Makes vectors of consecutive items that weigh `most` together, or one item more than that needs: a batch is
+    /// handed on as soon as its items weigh `most` or more.
     ///
     /// It is flushed as [`batch`](Self::batch) is. An item may weigh 0.
     ///

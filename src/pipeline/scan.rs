@@ -20,8 +20,8 @@ impl<C: Chain> Pipeline<C> {
     /// sources](Pipeline#blocking-sources).
     ///
     /// One thread at a time calls `f`, and which one changes. Stages that are added behind it run in parallel again.
-    /// [Unordered](Pipeline::unordered), it takes the items as they arrive. A state that is not [`Send`] belongs into the
-    /// sink, which stays on the calling thread: see [`fold`](Self::fold).
+    /// [Unordered](Pipeline::unordered), it takes the items as they arrive. A state that is not [`Send`] belongs into
+    /// the sink, which stays on the calling thread: see [`fold`](Self::fold).
     ///
     /// # Examples
     ///

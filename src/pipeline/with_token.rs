@@ -81,8 +81,8 @@ impl<C: Chain> Pipeline<C> {
         self.add(|before, _| MapWithToken { before, f })
     }
 
-    /// Adds a stage that can fail, whose closure has a state as in [`map_init`](Self::map_init), and is given a token as
-    /// in [`try_map_with_token`](Self::try_map_with_token).
+    /// Adds a stage that can fail, whose closure has a state as in [`map_init`](Self::map_init), and is given a token
+    /// as in [`try_map_with_token`](Self::try_map_with_token).
     ///
     /// # Examples
     ///

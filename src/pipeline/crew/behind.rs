@@ -11,8 +11,8 @@
 //! 2. Nothing crosses while the supply holds four batches a thread, or the input is closed.
 //! 3. The lock is never held while the user's code runs. `is_crossing` marks that one member calls the serial stage.
 
-#[cfg(test)]
-use std::fmt;
+mod parts;
+
 use std::time::Duration;
 
 use super::super::Order;
@@ -27,14 +27,11 @@ use super::piece::{End, Piece};
 use super::ring::Ring;
 use super::roster::{Arrival, Roster, Workers};
 use super::signal::Marks;
-use super::step::{Plan, Worked};
+use super::step::{PIECES, Plan, Worked};
 use super::supply::{Claimed, Supply};
 
-/// How many pieces a member takes across a boundary at a time.
-const PIECES: usize = 8;
-
-/// `I` and `E` are the outputs and the error of the section before; `Q` stands at the boundary; `D` has the ring for the
-/// outputs of this section, and all below.
+/// `I` and `E` are the outputs and the error of the section before; `Q` stands at the boundary; `D` has the ring for
+/// the outputs of this section, and all below.
 pub(in super::super) struct Behind<I, E, Q: Serial<I, Output: Send>, D> {
     ring: Ring<I, E>,
     input: Input<E>,
@@ -397,43 +394,5 @@ where
             }
         }
         self.down.calls(section + 1, is_over, void.next(), calls);
-    }
-}
-
-impl<I, E, Q: Serial<I, Output: Send>, D> Behind<I, E, Q, D> {
-    /// Takes apart the remains: the pieces that have not crossed, the failure that has crossed last, whether the serial
-    /// stage wanted no more, the items, and the rest below.
-    pub(super) fn into_parts(self) -> (Ring<I, E>, Option<End<E>>, bool, impl Sized, D) {
-        let (end, is_ended) = match self.input {
-            Input::Open => (None, false),
-            Input::Closed(end) => (end, false),
-            Input::Ended => (None, true),
-        };
-        (self.ring, end, is_ended, self.supply, self.down)
-    }
-
-    /// Nothing is to cross at all.
-    pub(super) fn end_input(&mut self) {
-        self.input = Input::Ended;
-    }
-}
-
-#[cfg(test)]
-impl<I, E, Q: Serial<I, Output: Send>, D> fmt::Debug for Behind<I, E, Q, D>
-where
-    I: fmt::Debug,
-    E: fmt::Debug,
-    Q::Output: fmt::Debug + Send,
-    D: fmt::Debug,
-{
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Behind { ring, is_crossing, coming, supply, pace, own, down, .. } = self;
-        let input = match &self.input {
-            Input::Open => "open",
-            Input::Closed(None) => "closed",
-            Input::Closed(Some(_)) => "failed",
-            Input::Ended => "ended",
-        };
-        write!(f, "{ring:?} {input} {is_crossing} {coming:?} {supply:?} {pace:?} {own:?} {down:?}")
     }
 }

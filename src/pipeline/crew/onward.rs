@@ -2,8 +2,9 @@
 //! that lies under the lock.
 //!
 //! **A member that waits inside an item works for the sections behind.** Otherwise all members could wait for room for
-//! the many outputs of their items in one section, and no member would be left for the next, which makes that room. A member helps
-//! strictly downstream: a section behind never waits for one before it, and a member is inside each section once.
+//! the many outputs of their items in one section, and no member would be left for the next, which makes that room. A
+//! member helps strictly downstream: a section behind never waits for one before it, and a member is inside each
+//! section once.
 
 use std::fmt;
 use std::mem;
@@ -360,8 +361,8 @@ impl<H: Hands<State: Down<Below: Down>>> Hands for Deeper<'_, H> {
     }
 }
 
-/// Hands a part of a batch over, and waits until there is room for it. Meanwhile it works for the sections behind, which
-/// are `next`. Breaks off when the batch is void.
+/// Hands a part of a batch over, and waits until there is room for it. Meanwhile it works for the sections behind,
+/// which are `next`. Breaks off when the batch is void.
 pub(super) fn hand_over<R, E, N, H>(
     part: Piece<R, E>,
     offers: &mut Offers,

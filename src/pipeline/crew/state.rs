@@ -12,6 +12,7 @@
 //! speed-up is 122 this way, and 46 piece by piece.)
 
 mod offers;
+mod pulls;
 mod wakes;
 
 use std::collections::VecDeque;
@@ -19,13 +20,13 @@ use std::mem::size_of;
 use std::time::Duration;
 
 use super::super::Order;
-use super::super::source::{Chunk, Stock};
+use super::super::source::Stock;
 use super::below::{Below, Down, Void};
 use super::chunk::OpenChunk;
 use super::pace::Pace;
 use super::piece::Piece;
 use super::roster::{Guard, Mode, Roster, Sleep};
-use super::step::{CallerStep, Plan, Quota, Step, Worked};
+use super::step::{CallerStep, PIECES, Plan, Quota, Step, Worked};
 use super::supply::{Claimed, Supply};
 use super::window::Window;
 use crate::panic::Payload;
@@ -59,9 +60,6 @@ where
         write!(f, "{supply:?} {down:?} {pace:?} {window:?} {roster:?} {is_caller_busy} {is_asked} {chunk:?}")
     }
 }
-
-/// How many pieces the caller takes at a time.
-const PIECES: usize = 8;
 
 impl<S: Stock, D: Below> Down for State<S, D> {
     type Below = D;
@@ -200,48 +198,6 @@ impl<S: Stock, D: Below> State<S, D> {
         }
         self.roster.caller = Mode::Asleep;
         CallerStep::As(Step::Sleep(self.caller_sleeps()))
-    }
-
-    /// Puts a chunk of a blocking source into the stock, and opens the next. Returns how much to pull into that.
-    pub(super) fn put(&mut self, chunk: Chunk<S::Load>, elapsed: Duration, void: Void<'_>) -> Option<Quota> {
-        let items = self.take_chunk(chunk);
-        self.pace.learn_pull(items, elapsed);
-        self.chunk.open();
-        self.quota(void)
-    }
-
-    /// Puts items into the stock that a puller holds, because it waits in `next()`.
-    pub(super) fn take_chunk(&mut self, chunk: Chunk<S::Load>) -> usize {
-        let items = self.supply.put(chunk);
-        self.window.pull(items);
-        items
-    }
-
-    /// The alarm of a sleeping member rings. Returns the number of the chunk whose items are to be taken from the
-    /// puller, because it was open when the member fell asleep.
-    pub(super) fn ring_alarm(&mut self, sleep: Sleep) -> Option<u64> {
-        self.is_asked = true;
-        if sleep != Sleep::ToAlarm {
-            return None;
-        }
-        self.chunk.ring(self.supply.is_pulled()).then(|| self.chunk.number())
-    }
-
-    /// Ends a pull.
-    pub(super) fn end_pull(&mut self, ended: Result<bool, Payload>) {
-        self.supply.end_pull(ended);
-    }
-
-    /// Takes a batch that was pulled from a ready source in `elapsed`, where `asked` items were wanted.
-    pub(super) fn put_batch(&mut self, batch: Vec<S::Load>, asked: usize, elapsed: Duration) {
-        self.window.unpull(asked - batch.len());
-        self.pace.learn_pull(batch.len(), elapsed);
-        self.supply.put(Chunk::List(batch));
-    }
-
-    /// Claims a batch for the member that has just put one into the stock, unless the stock should be filled first.
-    pub(super) fn claim_pulled(&mut self, void: Void<'_>) -> Option<Claimed<S::Batch, D::In>> {
-        if self.fills_first() { None } else { self.claim(void) }
     }
 
     /// Takes apart the remains of a run: the rings and sections, the panic of the source, and values to drop.

@@ -11,6 +11,9 @@ use super::ring::Offers;
 use super::roster::Sleep;
 use super::supply::{Claim, Rest};
 
+/// How many pieces a member takes at a time, out of the last ring or across a boundary.
+pub(super) const PIECES: usize = 8;
+
 /// What a run is made with.
 #[derive(Clone, Copy, Debug)]
 pub(in super::super) struct Plan {

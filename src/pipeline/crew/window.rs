@@ -58,7 +58,8 @@ struct Batches {
 }
 
 impl Window {
-    /// `items` is the user's bound, and `least` how many items the default has at least; `bytes` is the size of an item or an output inline, whichever is larger.
+    /// `items` is the user's bound, and `least` how many items the default has at least; `bytes` is the size of an item
+    /// or an output inline, whichever is larger.
     pub(super) fn new(threads: usize, items: Option<NonZeroUsize>, bytes: usize, least: usize) -> Self {
         let usual = threads.saturating_mul(BATCHES_A_THREAD);
         let most = MOST_ITEMS.min(MOST_BYTES / bytes.max(1));
