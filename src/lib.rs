@@ -189,6 +189,8 @@ pub mod token;
 
 pub mod channel;
 
+pub mod limit;
+
 pub mod hooks;
 pub mod scope;
 
@@ -203,6 +205,7 @@ pub use error::{CancelReason, Cancelled};
 pub use event::{Event, Ticket};
 pub use failure::{Failure, Panic};
 pub use failures::Failures;
+pub use limit::{Rate, RateLimiter, Semaphore};
 pub use par::{ParBuilder, ParallelIteratorExt, par_for_each, par_map, try_par_for_each, try_par_map};
 pub use pipeline::Pipeline;
 pub use scope::{ScopeBuilder, scope, try_join};
