@@ -1,5 +1,5 @@
-//! The locks, condvars and atomics of the token, of `Event` and of the pipeline's `Signal`: `parking_lot`'s and std's,
-//! or loom's models of them.
+//! The locks, condvars and atomics of the token, of `Event`, of the pipeline's `Signal` and of the limits:
+//! `parking_lot`'s and std's, or loom's models of them.
 //!
 //! `tests/loom/` explores every order of their steps under `--cfg brigade_loom`. Loom's own `cfg(loom)` is not used,
 //! because it switches the dependencies over as well.

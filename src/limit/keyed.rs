@@ -80,7 +80,8 @@ impl<K: Hash + Eq + Clone> KeyedRateLimiter<K> {
     pub fn acquire(&self, token: &CancellationToken, key: &K) -> Result<(), Cancelled> {
         token.check()?;
         let pace = self.rate.pace();
-        let taken = self.with(key, |bucket, now| bucket.take_or_queue(pace, now, 1).map(|event| (event, bucket.clone())));
+        let taken =
+            self.with(key, |bucket, now| bucket.take_or_queue(pace, now, 1).map(|event| (event, bucket.clone())));
         match taken {
             None => Ok(()),
             Some((event, bucket)) => bucket.wait(token, pace, self.epoch, &event),

@@ -90,10 +90,7 @@ impl Wakes {
 impl Permits {
     pub(super) fn new(size: usize) -> Self {
         assert!(size <= MOST, "a semaphore of {size} permits: it can have {MOST}");
-        Permits {
-            word: AtomicU64::new(size as u64 * ONE),
-            queue: Mutex::new(Queue { size, waiting: VecDeque::new() }),
-        }
+        Permits { word: AtomicU64::new(size as u64 * ONE), queue: Mutex::new(Queue { size, waiting: VecDeque::new() }) }
     }
 
     /// The permits that are free at this moment.
@@ -335,7 +332,11 @@ impl Queue {
 
 /// The free permits in a word: none if the semaphore owes some.
 #[inline]
-#[expect(clippy::cast_possible_wrap, clippy::cast_sign_loss, reason = "the permits are the upper bits, as a signed number")]
+#[expect(
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "the permits are the upper bits, as a signed number"
+)]
 fn free_in(word: u64) -> u64 {
     (word as i64 >> ONE.trailing_zeros()).max(0) as u64
 }
