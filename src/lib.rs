@@ -231,6 +231,9 @@ pub use par::{ParBuilder, ParallelIteratorExt, par_for_each, par_map, try_par_fo
 pub use pipeline::Pipeline;
 pub use scope::{ScopeBuilder, scope, try_join};
 pub use states::States;
+#[cfg(brigade_loom)]
+#[doc(hidden)]
+pub use sync::PAST;
 pub use token::CancellationToken;
 
 /// The examples of the README, as doc tests.

@@ -25,22 +25,21 @@
 //! let requests = RateLimiter::new(Rate::per_second(1_000).burst(10));
 //! let retry = Retry::new(3).backoff(Duration::from_millis(1), Duration::from_millis(10));
 //!
-//! let (sum, failures) = ScopeBuilder::new().limit(4).collect_all(&CancellationToken::new(), |s| {
-//!     let pages = (1..=5).map(|page| {
+//! let sum = ScopeBuilder::new().limit(4).run(&CancellationToken::new(), |s| {
+//!     let mut pages = Vec::new();
+//!     for page in 1..=5 {
 //!         let (connections, requests, retry) = (&connections, &requests, &retry);
-//!         s.spawn(move |s| {
+//!         pages.push(s.spawn(move |s| {
 //!             let _permit = connections.acquire(s.token(), 1)?;
 //!             retry.run(s.token(), || {
 //!                 requests.acquire(s.token())?;
 //!                 fetch(page)
 //!             })
-//!         })
-//!     });
-//!     let pages = pages.collect::<Result<Vec<_>, _>>()?;
-//!     pages.into_iter().map(|page| Ok::<_, anyhow::Error>(page.join()?)).sum::<Result<u32, _>>()
-//! });
-//! assert_eq!(sum?, 30);
-//! assert!(failures.is_empty());
+//!         })?);
+//!     }
+//!     pages.into_iter().map(|page| Ok(page.join()?)).sum::<anyhow::Result<u32>>()
+//! })?;
+//! assert_eq!(sum, 30);
 //! # Ok::<(), anyhow::Error>(())
 //! ```
 //!

@@ -225,3 +225,175 @@ impl Bucket {
         self.full_at.load(Ordering::Relaxed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A step at a time of a virtual clock, which first goes on.
+    #[derive(Clone, Debug)]
+    enum Step {
+        Try(u32),
+        Acquire(u32),
+        /// The caller who waits in this place gives up.
+        GiveUp(usize),
+        /// Callers whose time has come are awake.
+        Awake,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<(u64, Step)>> {
+        let step = prop_oneof![
+            3 => (0..4_u32).prop_map(Step::Try),
+            4 => (0..4_u32).prop_map(Step::Acquire),
+            2 => (0..6_usize).prop_map(Step::GiveUp),
+            2 => Just(Step::Awake),
+        ];
+        prop::collection::vec((prop_oneof![Just(0), 0..40_u64, 0..1000_u64], step), 0..60)
+    }
+
+    /// A bucket as one would describe it: it fills, and serves callers in their order.
+    struct Model {
+        pace: Pace,
+        now: u64,
+        /// What it holds, in units of time.
+        level: u64,
+        /// The numbers and costs of those who wait.
+        waiting: VecDeque<(usize, u64)>,
+        /// The times and costs of those who were admitted.
+        admitted: Vec<(u64, u64)>,
+    }
+
+    impl Model {
+        fn fill(&mut self, until: u64) {
+            self.level = (self.level + (until - self.now)).min(self.pace.span);
+            self.now = until;
+        }
+
+        fn advance(&mut self, until: u64) {
+            while let Some(&(_, cost)) = self.waiting.front() {
+                let at = self.now + cost.saturating_sub(self.level);
+                if at > until {
+                    break;
+                }
+                self.fill(at);
+                self.waiting.pop_front();
+                self.admit(cost);
+            }
+            self.fill(until);
+        }
+
+        fn admit(&mut self, cost: u64) {
+            self.level -= cost;
+            self.admitted.push((self.now, cost));
+        }
+
+        fn has(&self, cost: u64) -> bool {
+            self.waiting.is_empty() && self.level >= cost
+        }
+
+        /// When each of those who wait will be admitted, if no other gives up.
+        fn times(&self) -> Vec<u64> {
+            let (mut now, mut level) = (self.now, self.level);
+            let mut admit = |cost: u64| {
+                let at = now + cost.saturating_sub(level);
+                level = level + (at - now) - cost;
+                now = at;
+                at
+            };
+            self.waiting.iter().map(|(_, cost)| admit(*cost)).collect()
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn callers_are_admitted_exactly_when_the_model_admits_them(
+            interval in 1..50_u64,
+            burst in 3..6_u32,
+            steps in steps(),
+        ) {
+            let pace = Pace { interval, span: interval * u64::from(burst) };
+            let bucket = Bucket::default();
+            let mut model =
+                Model { pace, now: 0, level: pace.span, waiting: VecDeque::new(), admitted: Vec::new() };
+            let mut events: Vec<Option<Arc<Event>>> = Vec::new();
+            let mut now = 0;
+            for (later, step) in steps {
+                now += later;
+                model.advance(now);
+                match step {
+                    Step::Try(tokens) => {
+                        let cost = interval * u64::from(tokens);
+                        let taken = bucket.try_take(pace, now, tokens);
+                        prop_assert_eq!(taken.is_ok(), model.has(cost));
+                        if taken.is_ok() {
+                            model.admit(cost);
+                        }
+                    }
+                    Step::Acquire(tokens) => {
+                        let cost = interval * u64::from(tokens);
+                        let event = bucket.take_or_queue(pace, now, tokens);
+                        prop_assert_eq!(event.is_none(), model.has(cost));
+                        if event.is_none() {
+                            model.admit(cost);
+                        } else {
+                            model.waiting.push_back((events.len(), cost));
+                            events.push(event);
+                        }
+                    }
+                    Step::GiveUp(place) => {
+                        if let Some((number, _)) = model.waiting.get(place).copied() {
+                            let event = events[number].take().unwrap();
+                            prop_assert_eq!(bucket.look(pace, now, &event, true), None);
+                            model.waiting.remove(place);
+                            // If it was the first, the next may be admitted now.
+                            model.advance(now);
+                        }
+                    }
+                    Step::Awake => {
+                        for (number, event) in events.iter_mut().enumerate() {
+                            let waits = model.waiting.iter().any(|(waiting, _)| *waiting == number);
+                            if let Some(known) = event.take_if(|_| !waits) {
+                                prop_assert_eq!(bucket.look(pace, now, &known, false), None);
+                            }
+                        }
+                    }
+                }
+                let times = model.waiting.iter().map(|(number, _)| {
+                    bucket.look(pace, now, events[*number].as_ref().unwrap(), false).unwrap()
+                });
+                prop_assert_eq!(times.collect::<Vec<_>>(), model.times());
+            }
+            // Never more than the rate in any window, plus the burst.
+            for (first, (from, _)) in model.admitted.iter().enumerate() {
+                let mut sum = 0;
+                for (at, cost) in &model.admitted[first..] {
+                    sum += cost;
+                    prop_assert!(sum <= at - from + pace.span);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn times_without_end_do_not_overflow() {
+        let pace = Pace { interval: LONGEST, span: LONGEST };
+        let bucket = Bucket::default();
+        assert_eq!(bucket.try_take(pace, 1, 1), Ok(()));
+        let waiting: Vec<_> = (0..9).map(|_| bucket.take_or_queue(pace, 1, 1).unwrap()).collect();
+        assert_eq!(bucket.try_take(pace, 1, 1), Err(NotBefore(u64::MAX - LONGEST)));
+        for event in waiting {
+            assert_eq!(bucket.look(pace, 2, &event, true), None);
+        }
+        assert!(bucket.waiting.lock().is_empty());
+    }
+
+    #[test]
+    fn an_interval_is_rounded_up() {
+        let pace = Pace::new(3, Duration::from_nanos(1)).unwrap();
+        assert_eq!((pace.interval, pace.span, pace.burst()), (6, 6, 1));
+        assert_eq!(Pace::new(u64::MAX, Duration::from_secs(1)).unwrap().interval, 1);
+        assert_eq!(Pace::new(1, Duration::MAX).map(|pace| pace.interval), None);
+    }
+}

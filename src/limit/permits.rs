@@ -1,9 +1,9 @@
-//! [`Permits`]: the mechanism of a semaphore, which decides which caller gets the next permits.
+//! [`Permits`]: the mechanism of a semaphore, which decides who gets the next permits.
 //!
 //! One atomic word has the free permits and two flags. A call that finds its permits free and no flag set takes them in
 //! one atomic operation, and gives them back in another. All else happens under the lock of the queue.
 //!
-//! **A waiter is called, or is granted its permits.** If the permits of the first waiter are free, and it has waited
+//! **A waiter is called, or it is granted its permits.** If the permits of the first waiter are free, and it has waited
 //! for less than [`PATIENCE`], it is *called*: it is woken, and has to take its permits itself. Meanwhile newcomers may
 //! take them first. So a thread that acquires and releases in a loop goes on with its loop while the other one wakes
 //! up, which takes as long as a thousand such loops. Once the first waiter has waited for `PATIENCE`, newcomers queue
@@ -18,8 +18,8 @@
 //!    the lock, and so does each newcomer. A called waiter looks at the queue itself, and therefore needs no flag.
 //! 3. The permits and the flags are one word, so a release either is seen by the `settle` that sets `CALL`, or sees
 //!    `CALL`. No wake-up is lost.
-//! 4. A waiter leaves the queue by its own hand, or with an outcome that says why. Whoever removes the first waiter,
-//!    or ends its call, settles the queue.
+//! 4. A waiter leaves the queue by its own hand, or with an outcome that says why. The thread that removes the first
+//!    waiter, or ends its call, settles the queue.
 
 use std::collections::VecDeque;
 use std::mem;

@@ -121,7 +121,7 @@ impl Retry {
     /// let mut kinds = [ErrorKind::TimedOut, ErrorKind::NotFound].into_iter();
     /// let result = Retry::new(5).run_if(
     ///     &CancellationToken::new(),
-    ///     |error| error.kind() == ErrorKind::TimedOut,
+    ///     |error: &Error| error.kind() == ErrorKind::TimedOut,
     ///     || kinds.next().map_or(Ok(()), |kind| Err(Error::from(kind))),
     /// );
     /// assert_eq!(result.unwrap_err().kind(), ErrorKind::NotFound);

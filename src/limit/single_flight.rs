@@ -167,8 +167,8 @@ impl<K: Hash + Eq + Clone, V: Clone, E: Clone> SingleFlight<K, V, E> {
     ///
     /// # Cancellation
     ///
-    /// Fails when the caller's token is cancelled before the call or while it waits for another caller. As the leader it
-    /// returns when `compute` does, which has to look at the token itself.
+    /// Fails when the caller's token is cancelled before the call, or while it waits for another caller. As the leader
+    /// it returns when `compute` does, which has to look at the token itself.
     ///
     /// # Errors
     ///
