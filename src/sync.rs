@@ -10,6 +10,9 @@ pub(crate) use real::*;
 #[cfg(brigade_loom)]
 pub(crate) use model::*;
 
+#[cfg(brigade_loom)]
+pub use model::PAST;
+
 #[cfg(not(brigade_loom))]
 mod real {
     pub(crate) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64};
