@@ -165,6 +165,6 @@ impl<K> fmt::Debug for KeyedRateLimiter<K> {
             .field("rate", &self.rate)
             .field("keys", &self.len())
             .field("most", &self.most)
-            .finish()
+            .finish_non_exhaustive()
     }
 }

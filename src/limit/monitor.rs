@@ -238,7 +238,7 @@ impl<T: fmt::Debug> fmt::Debug for Monitor<T> {
             Some(value) => out.field("value", &*value),
             None => out.field("value", &format_args!("(locked)")),
         };
-        out.field("waiting", &self.waiting.load(Ordering::Relaxed)).finish()
+        out.field("waiting", &self.waiting.load(Ordering::Relaxed)).finish_non_exhaustive()
     }
 }
 

@@ -155,6 +155,7 @@ impl Retry {
 /// A random time between the half and the whole of `pause`.
 fn shortened(pause: Duration) -> Duration {
     // The standard library's only source of chance: each state has keys of its own.
-    let chance = RandomState::new().hash_one(0) >> 32;
-    pause - pause.mul_f64(chance as f64 / f64::from(u32::MAX) / 2.0).min(pause)
+    let chance = u32::try_from(RandomState::new().hash_one(0) >> 32).expect("half of the bits");
+    let half = pause / 2;
+    half + half.mul_f64(f64::from(chance) / f64::from(u32::MAX))
 }

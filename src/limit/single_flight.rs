@@ -195,7 +195,7 @@ impl<K: Hash + Eq + Clone, V: Clone, E: Clone> SingleFlight<K, V, E> {
                 let number = flights.count;
                 flights.by_key.insert(key.clone(), Flight { number, leader: me, joined: None });
                 drop(flights);
-                return Lead { of: self, key, number, end: None }.fly(token, compute);
+                return Lead { of: self, key, number, is_out: false, joined: None }.fly(token, compute);
             };
             if flight.leader == me {
                 return Err(SingleFlightError::Reentrant);
@@ -250,8 +250,10 @@ struct Lead<'a, K: Hash + Eq, V, E> {
     of: &'a SingleFlight<K, V, E>,
     key: K,
     number: u64,
-    /// The callers who have joined, when the flight has been taken out.
-    end: Option<Option<Joined<V, E>>>,
+    /// The flight has been taken out.
+    is_out: bool,
+    /// The callers who had joined it then, if there were any.
+    joined: Option<Joined<V, E>>,
 }
 
 impl<K: Hash + Eq, V: Clone, E: Clone> Lead<'_, K, V, E> {
@@ -274,7 +276,8 @@ impl<K: Hash + Eq, V: Clone, E: Clone> Lead<'_, K, V, E> {
 impl<K: Hash + Eq, V, E> Lead<'_, K, V, E> {
     /// Takes the flight out, and returns the callers who have joined it, if there are any.
     fn take_out(&mut self) -> Option<&Joined<V, E>> {
-        if self.end.is_none() {
+        if !self.is_out {
+            self.is_out = true;
             let mut flights = self.of.flights.lock();
             let (key, joined) = match flights.by_key.remove_entry(&self.key) {
                 Some((key, flight)) if flight.number == self.number => (Some(key), flight.joined),
@@ -288,9 +291,9 @@ impl<K: Hash + Eq, V, E> Lead<'_, K, V, E> {
             drop(flights);
             // The key is the user's, and is dropped outside of the lock.
             drop(key);
-            self.end = Some(joined);
+            self.joined = joined;
         }
-        self.end.as_ref().and_then(Option::as_ref)
+        self.joined.as_ref()
     }
 }
 

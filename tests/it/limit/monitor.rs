@@ -101,11 +101,11 @@ fn a_panic_of_the_predicate_or_of_a_holder_leaves_the_monitor_usable() {
             Ok(())
         })
         .unwrap();
-        assert_eq!(format!("{state:?}"), "Monitor { value: 2, waiting: 0 }");
+        assert_eq!(format!("{state:?}"), "Monitor { value: 2, waiting: 0, .. }");
         let guard = state.lock();
         assert_eq!(
             (format!("{guard:?}"), format!("{state:?}")),
-            ("2".into(), "Monitor { value: (locked), waiting: 0 }".into())
+            ("2".into(), "Monitor { value: (locked), waiting: 0, .. }".into())
         );
     });
 }

@@ -14,7 +14,7 @@ fn the_burst_is_admitted_at_once_and_no_more() {
     let limiter = RateLimiter::new(Rate::every(HOUR).burst(5));
     (0..5).for_each(|_| limiter.try_acquire().unwrap());
     let denied = limiter.try_acquire().unwrap_err();
-    assert!(denied.retry_after > HOUR - Duration::from_secs(60) && denied.retry_after <= HOUR);
+    assert!(denied.retry_after > HOUR / 2 && denied.retry_after <= HOUR);
     assert!(denied.to_string().starts_with("the rate is used up: try again in 3599."), "{denied}");
 }
 
@@ -121,7 +121,10 @@ fn all_who_wait_can_give_up_at_once() {
         let token = live();
         scope(&live(), |s| {
             for _ in 0..50 {
-                s.spawn(|_| Ok::<_, Cancelled>(assert!(limiter.acquire(&token).is_err())))?;
+                s.spawn(|_| {
+                    assert!(limiter.acquire(&token).is_err());
+                    Ok::<_, Cancelled>(())
+                })?;
             }
             token.cancel();
             Ok(())

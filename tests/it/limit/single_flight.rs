@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use brigade::limit::{SingleFlight, SingleFlightError};
+use brigade::scope::ScopedTask;
 use brigade::{CancelReason, CancellationToken, Cancelled, scope};
 
 use crate::util::{Census, Counted, Counter, Gate, live, payload_of, reached, together, watched};
@@ -61,7 +62,7 @@ fn fly<V: Clone + Send + Sync>(
         let joining = (0..joiners)
             .map(|_| s.spawn(move |s| Ok(flights.run(s.token(), key.clone(), join))))
             .collect::<Result<Vec<_>, _>>()?;
-        let outcomes = joining.into_iter().map(|task| task.join()).collect::<Result<_, _>>()?;
+        let outcomes = joining.into_iter().map(ScopedTask::join).collect::<Result<_, _>>()?;
         Ok((leading.join()?, outcomes))
     })
     .unwrap()
@@ -268,23 +269,28 @@ fn a_panic_of_a_clone_leaves_no_caller_waiting() {
     });
 }
 
+/// A key whose drops are counted.
+#[derive(Clone)]
+struct Owned(u32, #[expect(dead_code, reason = "it counts its drops")] Arc<Counted<()>>);
+
+impl PartialEq for Owned {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+
+impl Eq for Owned {}
+
+impl Hash for Owned {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
 #[test]
 fn each_value_and_each_key_is_dropped_once() {
     watched(|| {
         let (keys, values) = (Census::default(), Census::default());
-        #[derive(Clone)]
-        struct Owned(u32, #[expect(dead_code, reason = "it counts its drops")] Arc<Counted<()>>);
-        impl PartialEq for Owned {
-            fn eq(&self, other: &Self) -> bool {
-                self.0 == other.0
-            }
-        }
-        impl Eq for Owned {}
-        impl Hash for Owned {
-            fn hash<H: Hasher>(&self, state: &mut H) {
-                self.0.hash(state);
-            }
-        }
         {
             let flights = SingleFlight::<Owned, Arc<Counted<u32>>, String>::new();
             let caller = || {
