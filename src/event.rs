@@ -53,9 +53,13 @@ impl Event {
     /// A time is given where the waiter has to look at the clock itself, because the clock's thread could not be
     /// started.
     pub fn wait_until(&self, ticket: Ticket, time: Option<Instant>) {
-        if self.spin(ticket) {
-            return;
+        if !self.spin(ticket) {
+            self.sleep_until(ticket, time);
         }
+    }
+
+    /// Waits like [`wait_until`](Self::wait_until), but asleep from the start, for a wait that is long as a rule.
+    pub fn sleep_until(&self, ticket: Ticket, time: Option<Instant>) {
         let mut guard = self.lock.lock();
         while self.ticket().0 == ticket.0 {
             match time {

@@ -18,6 +18,7 @@
 //! | two or some closures at once, and want all their values, or the first | [`try_join`], [`scope::try_join_all`], [`scope::first_ok`] |
 //! | many tasks on a few threads, every failure and not only the first, names, stacks, hooks | [`ScopeBuilder`], [`hooks`] |
 //! | a thing that must be able to stop, or to end in time | [`CancellationToken`], which every call above takes; see [`token`] |
+//! | at most so many at once, or a second; ticks, retries, one computation for many callers; a state to wait for | [`Semaphore`], [`RateLimiter`] and the others of [`limit`] |
 //! | threads that pass messages, written by hand | crossbeam's channels with [`Until`], and [`merge`]; see [`channel`] |
 //!
 //! # Pipelines
@@ -96,6 +97,26 @@
 //! ```
 //!
 //! The module [`channel`] tells how a channel is closed, and shows worker pools, single results and `select!`.
+//!
+//! # Limits
+//!
+//! ```
+//! use brigade::{CancellationToken, Pipeline, Rate, RateLimiter, Semaphore};
+//!
+//! let token = CancellationToken::new();
+//! let (requests, memory) = (RateLimiter::new(Rate::per_second(1_000).burst(10)), Semaphore::new(1 << 20));
+//! let mut sizes = Vec::new();
+//! Pipeline::from_iter([10, 20, 30])
+//!     .try_map(|size| {
+//!         requests.acquire(&token)?;
+//!         // Held as long as the page is, at most 1 MiB in all.
+//!         let share = memory.acquire_owned(&token, size)?;
+//!         Ok::<_, anyhow::Error>((vec![0; size], share))
+//!     })
+//!     .for_each(&token, |(page, _share): (Vec<u8>, _)| sizes.push(page.len()))?;
+//! assert_eq!(sizes, [10, 20, 30]);
+//! # Ok::<(), anyhow::Error>(())
+//! ```
 //!
 //! # Cancellation
 //!
@@ -189,6 +210,8 @@ pub mod token;
 
 pub mod channel;
 
+pub mod limit;
+
 pub mod hooks;
 pub mod scope;
 
@@ -203,10 +226,14 @@ pub use error::{CancelReason, Cancelled};
 pub use event::{Event, Ticket};
 pub use failure::{Failure, Panic};
 pub use failures::Failures;
+pub use limit::{Rate, RateLimiter, Semaphore};
 pub use par::{ParBuilder, ParallelIteratorExt, par_for_each, par_map, try_par_for_each, try_par_map};
 pub use pipeline::Pipeline;
 pub use scope::{ScopeBuilder, scope, try_join};
 pub use states::States;
+#[cfg(brigade_loom)]
+#[doc(hidden)]
+pub use sync::PAST;
 pub use token::CancellationToken;
 
 /// The examples of the README, as doc tests.

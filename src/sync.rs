@@ -1,5 +1,5 @@
-//! The locks, condvars and atomics of the token, of `Event` and of the pipeline's `Signal`: `parking_lot`'s and std's,
-//! or loom's models of them.
+//! The locks, condvars and atomics of the token, of `Event`, of the pipeline's `Signal` and of the limits:
+//! `parking_lot`'s and std's, or loom's models of them.
 //!
 //! `tests/loom/` explores every order of their steps under `--cfg brigade_loom`. Loom's own `cfg(loom)` is not used,
 //! because it switches the dependencies over as well.
@@ -10,6 +10,9 @@ pub(crate) use real::*;
 #[cfg(brigade_loom)]
 pub(crate) use model::*;
 
+#[cfg(brigade_loom)]
+pub use model::PAST;
+
 #[cfg(not(brigade_loom))]
 mod real {
     pub(crate) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64};
@@ -18,6 +21,10 @@ mod real {
 
     pub(crate) use crossbeam::utils::Backoff;
     pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
+
+    pub(crate) fn is_past(time: std::time::Instant) -> bool {
+        std::time::Instant::now() >= time
+    }
 }
 
 #[cfg(brigade_loom)]
@@ -90,6 +97,13 @@ mod model {
         fn deref_mut(&mut self) -> &mut T {
             self.0.as_mut().expect("held")
         }
+    }
+
+    /// Whether the times that the models of the semaphore ask about have passed: a model has no time of its own.
+    pub static PAST: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+
+    pub(crate) fn is_past(_time: Instant) -> bool {
+        PAST.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     #[derive(Debug, Default)]

@@ -9,6 +9,7 @@
 mod board;
 mod cancel;
 mod hand_made;
+mod limit;
 mod par;
 mod pipeline;
 mod scope;
@@ -20,7 +21,7 @@ use std::process::ExitCode;
 use board::Board;
 
 /// The groups of claims; each has at least one claim.
-const GROUPS: [&str; 5] = ["cancel", "pipeline", "threads", "scope", "par"];
+const GROUPS: [&str; 6] = ["cancel", "limit", "pipeline", "threads", "scope", "par"];
 
 /// How many threads the parallel claims run on.
 const THREADS: usize = 2;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
 
     let mut board = Board::new(&GROUPS, group, words);
     cancel::claims(&mut board);
+    limit::claims(&mut board);
     pipeline::claims(&mut board);
     threads::claims(&mut board);
     scope::claims(&mut board);

@@ -4,6 +4,7 @@ mod abort;
 mod channel;
 mod drops;
 mod errors;
+mod limit;
 mod model;
 mod nested_model;
 mod par;

@@ -1,10 +1,11 @@
-//! Models of the token, of `Event` and of the pipeline's `Signal`: loom runs each in every order that its steps can
-//! take; the larger ones in every order in which no more than so many threads are interrupted.
+//! Models of the token, of `Event`, of the pipeline's `Signal` and of the limits: loom runs each in every order that
+//! its steps can take; the larger ones in every order in which no more than so many threads are interrupted.
 //!
 //! `RUSTFLAGS="--cfg brigade_loom" cargo test --release --test loom`
 #![cfg(brigade_loom)]
 
 mod crew;
+mod limit;
 mod tickets;
 mod token;
 
