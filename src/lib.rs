@@ -189,6 +189,9 @@ pub mod token;
 
 pub mod channel;
 
+#[cfg(all(unix, feature = "io"))]
+pub mod io;
+
 pub mod hooks;
 pub mod scope;
 

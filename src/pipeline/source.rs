@@ -21,6 +21,8 @@
 pub(super) mod queue;
 
 pub(super) mod data;
+#[cfg(all(unix, feature = "io"))]
+pub(super) mod input;
 pub(super) mod iter;
 pub(super) mod lines;
 pub(super) mod receiver;

@@ -4,6 +4,8 @@ mod abort;
 mod channel;
 mod drops;
 mod errors;
+#[cfg(all(unix, feature = "io"))]
+mod io;
 mod model;
 mod nested_model;
 mod par;
