@@ -199,6 +199,9 @@ pub mod par;
 
 pub mod pipeline;
 
+#[cfg(all(unix, feature = "signal"))]
+pub mod signal;
+
 pub use channel::{Until, merge};
 pub use error::{CancelReason, Cancelled};
 #[cfg(brigade_loom)]

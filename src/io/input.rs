@@ -41,7 +41,10 @@ impl Buffer {
 
 impl fmt::Debug for Buffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Buffer").field("capacity", &self.capacity).field("filled", &self.rest().len()).finish()
+        f.debug_struct("Buffer")
+            .field("capacity", &self.capacity)
+            .field("filled", &self.rest().len())
+            .finish_non_exhaustive()
     }
 }
 

@@ -20,7 +20,7 @@ pub struct Output<F> {
 impl<F: AsFd> Output<F> {
     /// Creates an output.
     pub fn new(fd: F) -> Self {
-        Output { port: Port::new(fd) }
+        Output { port: Port::for_output(fd) }
     }
 
     /// Returns a writer whose calls end when `token` is cancelled.

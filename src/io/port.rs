@@ -10,12 +10,16 @@
 //!
 //! In the third way, the call after the `poll` may wait if another process has taken the bytes or the room between the
 //! two.
+//!
+//! A terminal has the third way, and `poll` calls it writable when it has room for one byte. So for output Linux opens
+//! it once more: that is another open file, whose flag is the port's own.
 
-use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::AsFd;
+use std::io::{self, IoSlice, IoSliceMut, IsTerminal};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::event::PollFlags;
-use rustix::fs::{FileType, fstat};
+use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use rustix::io::Errno;
 
 use super::wait::Wait;
@@ -23,11 +27,14 @@ use super::wait::Wait;
 /// The number of bytes that a pipe takes without waiting when `poll` calls it writable: `PIPE_BUF`.
 const PIPE_BUF: usize = if cfg!(target_os = "linux") { 4096 } else { 512 };
 
-/// How often in a row a first call may be told to wait by the call, and not to wait by `poll`.
+/// How often in a row `poll` may call a descriptor ready on which the call would wait.
 ///
-/// A descriptor of which both are always true would be polled without end. Where such a call has succeeded once, another
-/// process has taken the bytes.
+/// Another process may have taken the bytes. But there may be kinds of files of which both are true for long: a port
+/// that has never succeeded without waiting gives that way up, and others pause, so that they do not spin.
 const CONTRADICTIONS: u32 = 8;
+
+/// How long a port pauses after so many contradictions.
+const PAUSE: Duration = Duration::from_millis(5);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
@@ -40,6 +47,8 @@ enum Way {
 #[derive(Debug)]
 pub(super) struct Port<F> {
     fd: F,
+    /// The same file, opened once more.
+    own: Option<OwnedFd>,
     way: Way,
 }
 
@@ -52,7 +61,17 @@ impl<F: AsFd> Port<F> {
             false if cfg!(target_os = "linux") => Way::NoWait { has_worked: false },
             false => Way::Poll,
         };
-        Port { fd, way }
+        Port { fd, own: None, way }
+    }
+
+    /// For a port that only writes.
+    pub(super) fn for_output(fd: F) -> Self {
+        let mut port = Port::new(fd);
+        if port.fd.as_fd().is_terminal() {
+            port.own = open_once_more(port.fd.as_fd());
+            port.way = if port.own.is_some() { Way::Plain } else { Way::Poll };
+        }
+        port
     }
 
     pub(super) fn get_ref(&self) -> &F {
@@ -82,36 +101,47 @@ impl<F: AsFd> Port<F> {
         &mut self,
         wait: &mut Wait,
         events: PollFlags,
-        mut call: impl FnMut(&F, Way) -> Result<usize, Errno>,
+        mut call: impl FnMut(BorrowedFd<'_>, Way) -> Result<usize, Errno>,
     ) -> io::Result<usize> {
+        let Port { fd, own, way } = self;
+        let fd = own.as_ref().map_or_else(|| fd.as_fd(), AsFd::as_fd);
         let mut contradictions = 0;
         loop {
             wait.check()?;
-            if self.way == Way::Poll {
-                wait.ready(&self.fd, events)?;
+            if *way == Way::Poll {
+                wait.ready(fd, events)?;
             }
-            match call(&self.fd, self.way) {
+            match call(fd, *way) {
                 Ok(length) => {
-                    if let Way::NoWait { has_worked } = &mut self.way {
+                    if let Way::NoWait { has_worked } = way {
                         *has_worked = true;
                     }
                     return Ok(length);
                 }
                 Err(Errno::INTR) => {}
-                // In the other ways, another owner has made the file non-blocking.
+                // Except in the second way, an owner has made the file non-blocking.
                 Err(Errno::AGAIN) => {
-                    if contradictions == CONTRADICTIONS && self.way == (Way::NoWait { has_worked: false }) {
-                        self.way = Way::Poll;
+                    if contradictions >= CONTRADICTIONS {
+                        if *way == (Way::NoWait { has_worked: false }) {
+                            *way = Way::Poll;
+                        }
+                        wait.pause(PAUSE)?;
                     }
                     contradictions += 1;
-                    wait.ready(&self.fd, events)?;
+                    wait.ready(fd, events)?;
                 }
                 // The system, or this kind of file, cannot be asked not to wait.
-                Err(Errno::OPNOTSUPP | Errno::NOSYS) if matches!(self.way, Way::NoWait { .. }) => self.way = Way::Poll,
+                Err(Errno::OPNOTSUPP | Errno::NOSYS) if matches!(way, Way::NoWait { .. }) => *way = Way::Poll,
                 Err(error) => return Err(error.into()),
             }
         }
     }
+}
+
+/// Opens the file of a descriptor as another open file, which does not block; `None` if the system does not allow it.
+fn open_once_more(fd: BorrowedFd<'_>) -> Option<OwnedFd> {
+    let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    open(path, OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).ok()
 }
 
 /// Stands for the file's own position, which pipes, sockets and terminals do not have.

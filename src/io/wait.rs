@@ -10,7 +10,7 @@ use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -58,7 +58,11 @@ impl Wait {
         Ok(self.token.check()?)
     }
 
-    /// Waits until a call on `fd` would not block, or fail at once.
+    pub(super) fn pause(&self, pause: Duration) -> io::Result<()> {
+        Ok(self.token.sleep(pause)?)
+    }
+
+    /// Waits until a call on `fd` would not block, or would fail at once.
     pub(super) fn ready(&mut self, fd: impl AsFd, events: PollFlags) -> io::Result<()> {
         self.ready_before(fd, events, None).map(drop)
     }

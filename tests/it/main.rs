@@ -12,6 +12,10 @@ mod par;
 mod pipeline;
 mod refused;
 mod scope;
+#[cfg(all(unix, feature = "signal"))]
+mod signal;
+#[cfg(all(unix, any(feature = "io", feature = "signal")))]
+mod terminal;
 mod tidy;
 mod token;
 mod util;

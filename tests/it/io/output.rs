@@ -112,12 +112,12 @@ fn a_closed_pipe_and_a_full_device_are_their_errors() {
 fn a_file_is_written_as_it_is() {
     let mut file = tempfile::tempfile().unwrap();
     let mut output = Output::new(&file);
-    output.until(&live()).write_all(&[7; 100_000]).unwrap();
+    output.until(&live()).write_all(&vec![7; 100_000]).unwrap();
     let token = live();
     token.cancel();
     output.until(&token).write(b"x").unwrap_err();
     let mut bytes = Vec::new();
     io::Seek::rewind(&mut file).unwrap();
     file.read_to_end(&mut bytes).unwrap();
-    assert!(bytes == [7; 100_000]);
+    assert!(bytes == vec![7; 100_000]);
 }

@@ -155,7 +155,10 @@ fn no_line_is_held_back_while_the_pipe_idles() {
                     seen += 1;
                     match &mut writer {
                         Some(open) if seen < 100 => writeln!(open, "{seen}"),
-                        _ => Ok(drop(writer.take())),
+                        _ => {
+                            writer = None;
+                            Ok(())
+                        }
                     }
                 })
                 .unwrap();

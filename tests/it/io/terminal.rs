@@ -1,26 +1,13 @@
 //! A terminal: lines as they are typed, and output that is held.
 
-use std::fs::File;
 use std::io::{BufRead, Read, Write};
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use brigade::io::{Input, Output};
-use rustix::fs::{Mode, OFlags, open};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 use super::cancelled_while;
-use crate::util::{alone, live, watched};
-
-/// The two sides of a pseudo terminal: the person's, and the program's.
-fn terminal() -> (File, OwnedFd) {
-    let person = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
-    grantpt(&person).unwrap();
-    unlockpt(&person).unwrap();
-    let name = ptsname(&person, Vec::new()).unwrap();
-    let program = open(&name, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).unwrap();
-    (File::from(person), program)
-}
+use crate::terminal::terminal;
+use crate::util::{alone, cpu_time, live, watched};
 
 #[test]
 fn a_terminal_gives_lines_and_ends_its_read_at_a_cancel() {
@@ -52,9 +39,16 @@ fn a_write_to_a_terminal_without_a_reader_ends_at_a_cancel() {
     }
     watched(|| {
         let (person, program) = terminal();
-        let (result, late) = cancelled_while(|token| Output::new(&program).until(token).write_all(&[b'x'; 1 << 20]));
+        let (result, late) =
+            cancelled_while(|token| Output::new(&program).until(token).write_all(&vec![b'x'; 1 << 20]));
         result.unwrap_err();
         assert!(late < Duration::from_millis(500), "{late:?}");
+        // The terminal is full now.
+        let used = cpu_time();
+        let token = live().child_with_timeout(Duration::from_millis(300));
+        Output::new(&program).until(&token).write_all(&vec![b'\n'; 1 << 20]).unwrap_err();
+        let used = cpu_time().saturating_sub(used);
+        assert!(used < Duration::from_millis(20), "{used:?}");
         drop(person);
     });
 }
