@@ -150,7 +150,11 @@ pub(crate) fn sha256sum<A: AsRef<OsStr>>(dir: &Path, args: impl IntoIterator<Ite
     command("sha256sum", dir, args)
 }
 
-fn command<A: AsRef<OsStr>>(program: impl AsRef<OsStr>, dir: &Path, args: impl IntoIterator<Item = A>) -> Command {
+pub(crate) fn command<A: AsRef<OsStr>>(
+    program: impl AsRef<OsStr>,
+    dir: &Path,
+    args: impl IntoIterator<Item = A>,
+) -> Command {
     let mut command = Command::new(program);
     command.args(args).current_dir(dir).env("LC_ALL", "C");
     command
