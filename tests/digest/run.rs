@@ -1,7 +1,6 @@
 //! Running the example and its model, under a watchdog.
 
 use std::any::type_name;
-use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -12,6 +11,8 @@ use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use brigade::{CancellationToken, Cancelled, scope};
+
+use crate::example::binary;
 
 /// Far longer than any test takes: reaching it is a hang.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -128,21 +129,7 @@ pub(crate) fn show(bytes: &[u8]) -> String {
 /// The example, to be run in `dir`.
 pub(crate) fn digest<A: AsRef<OsStr>>(dir: &Path, args: impl IntoIterator<Item = A>) -> Command {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    command(BINARY.get_or_init(binary), dir, args)
-}
-
-/// Finds the example. Cargo does not build it for a test that is run alone, and a test of an old one would tell lies.
-fn binary() -> PathBuf {
-    // Test programs lie in `deps`, and examples in a folder beside it, each with a list of its sources.
-    let test = env::current_exe().unwrap();
-    let binary = test.parent().and_then(Path::parent).unwrap().join("examples/digest");
-    let modified = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
-    let sources = fs::read_to_string(binary.with_extension("d")).unwrap_or_default().replace("\\ ", "\0");
-    let mut sources = sources.split_whitespace().skip(1).map(|source| PathBuf::from(source.replace('\0', " ")));
-    let is_fresh = modified(&binary).is_some() && sources.all(|source| modified(&source) <= modified(&binary));
-    let path = binary.display();
-    assert!(is_fresh, "{path} is missing or older than its source: run `cargo build --example digest` in this profile");
-    binary
+    command(BINARY.get_or_init(|| binary("digest")), dir, args)
 }
 
 /// Its model, to be run in `dir`.
