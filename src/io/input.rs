@@ -34,6 +34,7 @@ struct Buffer {
 }
 
 impl Buffer {
+    #[inline]
     fn rest(&self) -> &[u8] {
         &self.bytes[self.at..self.end]
     }
@@ -119,19 +120,26 @@ impl<F: AsFd> Input<F> {
         self.port.into_inner()
     }
 
+    #[inline]
     pub(crate) fn fill(&mut self, wait: &mut Wait) -> io::Result<&[u8]> {
-        let Input { port, buffer } = self;
-        if buffer.at == buffer.end {
-            if buffer.bytes.is_empty() {
-                buffer.bytes = vec![0; buffer.capacity].into();
-            }
-            // On an error the buffer is as empty as before.
-            let length = port.read(wait, &mut buffer.bytes)?;
-            (buffer.at, buffer.end) = (0, length);
+        if self.buffer.at == self.buffer.end {
+            self.refill(wait)?;
         }
-        Ok(buffer.rest())
+        Ok(self.buffer.rest())
     }
 
+    /// Reads into the empty buffer. On an error it is as empty as before.
+    fn refill(&mut self, wait: &mut Wait) -> io::Result<()> {
+        let Input { port, buffer } = self;
+        if buffer.bytes.is_empty() {
+            buffer.bytes = vec![0; buffer.capacity].into();
+        }
+        let length = port.read(wait, &mut buffer.bytes)?;
+        (buffer.at, buffer.end) = (0, length);
+        Ok(())
+    }
+
+    #[inline]
     pub(crate) fn consume(&mut self, bytes: usize) {
         self.buffer.at = (self.buffer.at + bytes).min(self.buffer.end);
     }
@@ -159,10 +167,12 @@ impl<F: AsFd> Read for InputUntil<'_, F> {
 }
 
 impl<F: AsFd> BufRead for InputUntil<'_, F> {
+    #[inline]
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         self.input.fill(&mut self.wait)
     }
 
+    #[inline]
     fn consume(&mut self, bytes: usize) {
         self.input.consume(bytes);
     }

@@ -81,9 +81,8 @@ impl Wait {
                 none => none.insert(Bell::new(&self.token)?),
             };
             let mut fds = [PollFd::new(&fd, events), PollFd::new(&bell.ours, PollFlags::IN)];
-            let now = Instant::now();
             let wake = [deadline, self.token.look_at()].into_iter().flatten().min();
-            let timeout = wake.map(|wake| Timespec::try_from(wake.saturating_duration_since(now)));
+            let timeout = wake.map(|wake| Timespec::try_from(wake.saturating_duration_since(Instant::now())));
             match poll(&mut fds, timeout.and_then(Result::ok).as_ref()) {
                 Ok(_) if !fds[0].revents().is_empty() => return Ok(true),
                 Ok(0) if deadline.is_some_and(|deadline| deadline <= Instant::now()) => return Ok(false),

@@ -33,10 +33,12 @@ impl<F: AsFd> Read for OpenInput<F> {
 }
 
 impl<F: AsFd> BufRead for OpenInput<F> {
+    #[inline]
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         self.input.fill(&mut self.wait)
     }
 
+    #[inline]
     fn consume(&mut self, bytes: usize) {
         self.input.consume(bytes);
     }
