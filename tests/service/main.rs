@@ -7,7 +7,7 @@
 #[path = "../example/mod.rs"]
 mod example;
 #[path = "../it/util.rs"]
-#[allow(dead_code, unused_imports, unused_macros, reason = "helpers of the other tests")]
+#[allow(clippy::disallowed_methods, dead_code, unused_imports, unused_macros, reason = "helpers of the other tests")]
 mod util;
 
 use std::io::{BufRead, BufReader, Read};
