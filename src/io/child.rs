@@ -36,8 +36,8 @@ use crate::token::CancellationToken;
 ///
 /// # Errors
 ///
-/// [`Cancelled`](crate::Cancelled) as an [`io::Error`] if the token was cancelled before the child had ended, whatever
-/// its status. The error of the system if the command cannot be started.
+/// [`Cancelled`](crate::Cancelled) as an [`io::Error`] if the token was cancelled before the child had ended, even if the
+/// child then ended well. The error of the system if the command cannot be started.
 ///
 /// # Examples
 ///

@@ -57,7 +57,8 @@ pub struct SignalBuilder {
 impl SignalBuilder {
     /// SIGINT, SIGTERM and SIGHUP cancel, no signal is forwarded, and the grace is 5 s.
     ///
-    /// Those who stop services kill after 10 s or more, so that this program is first to say which thread is slow.
+    /// Most supervisors kill a service 10 s after their first signal, or later. With 5 s the program comes first, and
+    /// says which thread is slow.
     pub fn new() -> Self {
         SignalBuilder { cancel: vec![SIGINT, SIGTERM, SIGHUP], forward: Vec::new(), grace: Duration::from_secs(5) }
     }
