@@ -19,11 +19,12 @@
 //!
 //! # What a signal does
 //!
-//! - The first signal cancels the token, with the reason [`Signal`](crate::CancelReason::Signal). The calls that observe
-//!   the token return, the program cleans up, and [`exit`] lets the process die by the signal, as a shell expects.
-//! - A second signal, 250 ms or more after the first, takes its default action: the process dies at once. An earlier one
-//!   is the same request said twice. `timeout` of the coreutils, for example, sends SIGTERM to the process and then to
-//!   its group.
+//! - The first signal cancels the token, with the reason [`Signal`](crate::CancelReason::Signal). The calls that
+//!   observe the token return, the program cleans up, and [`exit`] lets the process die by the signal, as a shell
+//!   expects.
+//! - A second signal, 250 ms or more after the first, takes its default action: the process dies at once. An earlier
+//!   one is the same request said twice. `timeout` of the coreutils, for example, sends SIGTERM to the process and then
+//!   to its group.
 //! - When the [grace](SignalBuilder::grace) has passed, the process names on the standard error the threads that still
 //!   run, and dies by the first signal.
 //! - When the last guard is dropped, the signal has its default action again. (If the signal had a handler before the

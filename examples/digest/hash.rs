@@ -24,8 +24,8 @@ thread_local! {
 
 /// Hashes the bytes of a file, pipe or terminal.
 ///
-/// Each read checks the token, so that the worker leaves a file of any size at once, and a silent pipe too. The error is
-/// then of no interest, because a cancelled pipeline does not call its sink again.
+/// Each read checks the token, so that the worker leaves a file of any size at once, and a silent pipe too. The error
+/// is then of no interest, because a cancelled pipeline does not call its sink again.
 pub(crate) fn hash(file: impl AsFd, token: &CancellationToken) -> io::Result<Hash> {
     let mut input = Input::new(file);
     let mut reader = input.until(token);

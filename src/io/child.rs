@@ -1,9 +1,9 @@
 //! [`run`] and [`wait`]: a child process that a token ends.
 //!
 //! The caller waits for the child's end at a descriptor, so that `poll` waits for the token too: the one of
-//! `pidfd_open`, or where the system has none, one end of a socket pair that a thread closes when `waitid` returns. Both
-//! leave the dead child in the system's table until the group has had its last signal. So the number of the process,
-//! which is that of the group, cannot come to mean another one meanwhile.
+//! `pidfd_open`, or where the system has none, one end of a socket pair that a thread closes when `waitid` returns.
+//! Both leave the dead child in the system's table until the group has had its last signal. So the number of the
+//! process, which is that of the group, cannot come to mean another one meanwhile.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -23,8 +23,8 @@ use crate::token::CancellationToken;
 /// Runs a command to its end: [`Command::status`], ended by a token.
 ///
 /// The child gets a process group of its own, so that its own children end with it. In a terminal such a group is in
-/// the background: Ctrl-C does not reach it but by the token, and a child that reads from the terminal is stopped by the
-/// system. So give it [no input](std::process::Stdio::null), or a pipe.
+/// the background: Ctrl-C does not reach it but by the token, and a child that reads from the terminal is stopped by
+/// the system. So give it [no input](std::process::Stdio::null), or a pipe.
 ///
 /// To read the child's output meanwhile, start it yourself, and [`wait`] for it.
 ///
@@ -36,8 +36,8 @@ use crate::token::CancellationToken;
 ///
 /// # Errors
 ///
-/// [`Cancelled`](crate::Cancelled) as an [`io::Error`] if the token was cancelled before the child had ended, even if the
-/// child then ended well. The error of the system if the command cannot be started.
+/// [`Cancelled`](crate::Cancelled) as an [`io::Error`] if the token was cancelled before the child had ended, even if
+/// the child then ended well. The error of the system if the command cannot be started.
 ///
 /// # Examples
 ///

@@ -62,8 +62,8 @@ pub fn writable(fd: &impl AsFd, token: &CancellationToken) -> io::Result<()> {
 /// Accepts a connection: `listener.accept()`, ended by a token.
 ///
 /// It takes a [`TcpListener`] or a [`UnixListener`]. If several threads or processes accept from one listener, make it
-/// [non-blocking](TcpListener::set_nonblocking): otherwise a caller may wait in the system, and not see the token, after
-/// another one has taken the connection.
+/// [non-blocking](TcpListener::set_nonblocking): otherwise a caller may wait in the system, and not see the token,
+/// after another one has taken the connection.
 ///
 /// # Cancellation
 ///

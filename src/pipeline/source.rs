@@ -25,6 +25,7 @@ pub(super) mod data;
 pub(super) mod input;
 pub(super) mod iter;
 pub(super) mod lines;
+pub(super) mod reader;
 pub(super) mod receiver;
 
 use std::ops::ControlFlow;

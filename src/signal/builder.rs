@@ -119,8 +119,8 @@ impl Default for SignalBuilder {
 
 /// Signals cancel a token while it lives.
 ///
-/// Its drop gives the signals their default action again, and joins its thread. That waits for the token's callbacks, if
-/// a signal has called them. So do not drop it in a callback of its token.
+/// Its drop gives the signals their default action again, and joins its thread. That waits for the token's callbacks,
+/// if a signal has called them. So do not drop it in a callback of its token.
 #[must_use = "dropping it gives the signals their default action again"]
 pub struct SignalGuard {
     /// Dropped first: a signal that comes while the thread ends is not lost.

@@ -32,8 +32,8 @@ impl Action {
     }
 }
 
-/// Prepares the signals for a first guard, before it installs its own actions. A signal that comes between the two takes
-/// its default action.
+/// Prepares the signals for a first guard, before it installs its own actions. A signal that comes between the two
+/// takes its default action.
 pub(super) fn prepare(signals: &[i32]) -> io::Result<()> {
     let mut actions = ACTIONS.lock();
     for &signal in signals {

@@ -27,9 +27,9 @@ const DEADLINE: u8 = 124;
 /// | a closed pipe, if it is the standard output | the process dies by SIGPIPE, silently, as `cat` does |
 /// | another error | the error is printed, and the status is 1 |
 ///
-/// An error is printed on the standard error in one line, behind the program's name, with all its sources. It may be any
-/// type that makes a `Box<dyn Error + Send + Sync>`: [`std::io::Error`], `anyhow::Error`, an enum of yours. `Cancelled`
-/// and a closed pipe count wherever they stand in its chain of sources.
+/// An error is printed on the standard error in one line, behind the program's name, with all its sources. It may be
+/// any type that makes a `Box<dyn Error + Send + Sync>`: [`std::io::Error`], `anyhow::Error`, an enum of yours.
+/// `Cancelled` and a closed pipe count wherever they stand in its chain of sources.
 ///
 /// Call it while the guard of the signals lives, so that its grace bounds the flush of the standard output.
 #[must_use = "it is the value of `main`"]

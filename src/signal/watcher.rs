@@ -1,7 +1,8 @@
 //! [`Watcher`]: the thread of a guard, which waits for signals.
 //!
-//! The handlers only mark the signal and ring, and this thread acts: a handler may not lock, allocate or cancel. It must
-//! always be there for the next signal, so it cancels on another thread, whose callbacks may take as long as they want.
+//! The handlers only mark the signal and ring, and this thread acts: a handler may not lock, allocate or cancel. It
+//! must always be there for the next signal, so it cancels on another thread, whose callbacks may take as long as they
+//! want.
 
 use std::fmt::Write as _;
 use std::fs;

@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, Read};
 use std::os::fd::AsFd;
 
-use super::lines::Reader;
+use super::reader::Reader;
 use crate::io::{Input, Wait};
 use crate::token::CancellationToken;
 

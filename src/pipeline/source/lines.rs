@@ -18,6 +18,7 @@ use std::sync::Arc;
 use super::super::Pipeline;
 use super::super::chain::Fused;
 use super::super::stage::Identity;
+use super::reader::Reader;
 use super::{Batch, Chunk, Feed, Kind, Pull, Source, Stock, Visit};
 use crate::error::Cancelled;
 use crate::panic;
@@ -28,8 +29,8 @@ impl<R: Reader> Pipeline<Fused<FromLines<R>, Identity<Cancelled>>> {
     /// their ends, as `io::Result<String>`.
     ///
     /// The reader is any [`BufRead`] that can be sent, or an `Input` of the module `io`, which needs the feature `io`.
-    /// Use `io::stdin()` of that module for the standard input of a tool: its read ends when the token is cancelled, and
-    /// when the run ends early. Any other reader that waits holds the run up until its call returns.
+    /// Use `io::stdin()` of that module for the standard input of a tool: its read ends when the token is cancelled,
+    /// and when the run ends early. Any other reader that waits holds the run up until its call returns.
     ///
     /// So the first stage is most often a `try_map(|line| parse(&line?))`. It is [`from_iter`](Pipeline::from_iter)
     /// of `lines()` at less cost: one worker takes the contents of the reader's buffer in one piece, and all
@@ -59,23 +60,6 @@ impl<R: Reader> Pipeline<Fused<FromLines<R>, Identity<Cancelled>>> {
     /// ```
     pub fn from_lines(reader: R) -> Self {
         Pipeline::from_source(FromLines(reader))
-    }
-}
-
-/// A reader, before the run opens it.
-#[doc(hidden)]
-pub trait Reader {
-    type Opened: BufRead + Send;
-
-    /// Returns the reader, and the token that ends its read, if one can: a child of `token`.
-    fn open(self, token: &CancellationToken) -> (Self::Opened, Option<CancellationToken>);
-}
-
-impl<B: BufRead + Send> Reader for B {
-    type Opened = B;
-
-    fn open(self, _token: &CancellationToken) -> (B, Option<CancellationToken>) {
-        (self, None)
     }
 }
 
