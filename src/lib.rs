@@ -18,6 +18,8 @@
 //! | two or some closures at once, and want all their values, or the first | [`try_join`], [`scope::try_join_all`], [`scope::first_ok`] |
 //! | many tasks on a few threads, every failure and not only the first, names, stacks, hooks | [`ScopeBuilder`], [`hooks`] |
 //! | a thing that must be able to stop, or to end in time | [`CancellationToken`], which every call above takes; see [`token`] |
+//! | input that may fall silent, output that may be full, a child process | `brigade::io`, with the feature `io` |
+//! | signals, and the exit status of a program | `brigade::signal`, with the feature `signal` |
 //! | at most so many at once, or a second; ticks, retries, one computation for many callers; a state to wait for | [`Semaphore`], [`RateLimiter`] and the others of [`limit`] |
 //! | threads that pass messages, written by hand | crossbeam's channels with [`Until`], and [`merge`]; see [`channel`] |
 //!
@@ -40,7 +42,8 @@
 //! # Ok::<(), anyhow::Error>(())
 //! ```
 //!
-//! A `StdinLock` cannot be sent to another thread; `BufReader::new(io::stdin())` can. Do not print in a stage while the
+//! A `StdinLock` cannot be sent to another thread; `BufReader::new(io::stdin())` can, and `brigade::io::stdin()`, whose
+//! read ends with the run. Do not print in a stage while the
 //! calling thread holds `stdout().lock()`: the stage would wait for ever.
 //!
 //! # Parallel maps
@@ -123,7 +126,8 @@
 //! Pass a [`CancellationToken`] to each call that may wait, as a context is passed in Go. Each call returns soon after
 //! the token is cancelled: between two items, or at once while it waits. A cancel wakes waiting threads by
 //! notification: no thread polls, and idle threads use no CPU time. A thread that is blocked in a system call stops
-//! only when that call returns.
+//! only when that call returns. The module `brigade::io` has reads, writes and waits that do stop, and
+//! `brigade::signal` cancels at Ctrl-C.
 //!
 //! ```
 //! use brigade::{CancelReason, CancellationToken, Cancelled, Pipeline};
@@ -180,6 +184,14 @@
 //! - No work-stealing scheduler of its own: the maps run on rayon's.
 //! - No timeouts that abandon a running closure.
 //!
+//! # Features
+//!
+//! The default build has none of them, and depends on crossbeam, `parking_lot`, rayon and thiserror. Both are for
+//! Unix, and add nothing elsewhere.
+//!
+//! - `io` adds the module `io`, on rustix: three small crates.
+//! - `signal` adds the module `signal`, on signal-hook and rustix.
+//!
 //! # Keeping unowned threads out of your own code
 //!
 //! Clippy can forbid the calls that brigade replaces. This is brigade's own `clippy.toml`. Copy it, and allow the lint
@@ -210,6 +222,9 @@ pub mod token;
 
 pub mod channel;
 
+#[cfg(all(unix, feature = "io"))]
+pub mod io;
+
 pub mod limit;
 
 pub mod hooks;
@@ -218,6 +233,9 @@ pub mod scope;
 pub mod par;
 
 pub mod pipeline;
+
+#[cfg(all(unix, feature = "signal"))]
+pub mod signal;
 
 pub use channel::{Until, merge};
 pub use error::{CancelReason, Cancelled};
@@ -236,7 +254,7 @@ pub use states::States;
 pub use sync::PAST;
 pub use token::CancellationToken;
 
-/// The examples of the README, as doc tests.
-#[cfg(doctest)]
+/// The examples of the README, as doc tests. Some need the features.
+#[cfg(all(doctest, unix, feature = "io", feature = "signal"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

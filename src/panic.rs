@@ -57,6 +57,7 @@ impl Payload {
 // Inlined, because a pipeline that keeps going catches each item.
 #[inline]
 pub(crate) fn catch<R>(f: impl FnOnce() -> R) -> Result<R, Payload> {
+    #[allow(clippy::disallowed_methods, reason = "this is the one place")]
     catch_unwind(AssertUnwindSafe(f)).map_err(Payload::caught)
 }
 

@@ -1,4 +1,5 @@
-//! The only module that starts threads: each is named, its start can fail, and it is scoped, so that it has an owner.
+//! The only module that starts threads: each is named, its start can fail, and it is scoped, or owned by a value that
+//! joins it.
 //!
 //! The one thread without an owner is the clock of the deadlines.
 
@@ -133,6 +134,13 @@ fn yield_until(longest: Duration, condition: impl Fn() -> bool) {
     while !condition() && started.elapsed() < longest {
         yield_now();
     }
+}
+
+/// Starts a thread for a value that joins it when it is dropped.
+#[cfg(all(unix, feature = "signal"))]
+pub(crate) fn own(name: &str, f: impl FnOnce() + Send + 'static) -> io::Result<std::thread::JoinHandle<()>> {
+    #[allow(clippy::disallowed_methods, reason = "this is the one place")]
+    Builder::new().name(name.to_owned()).spawn(f)
 }
 
 /// Starts a thread that is never joined.

@@ -220,9 +220,8 @@ impl CancellationToken {
     /// returns; its callbacks go to a queue, which the call at depth 64 empties before it returns. So tokens can be
     /// linked to a chain of any length, and when the outermost `cancel` returns, all callbacks have run.
     ///
-    /// Do not call this in a raw signal handler, because it takes locks and allocates. Have a thread of your own wait
-    /// for the signal, with `signal-hook`'s iterator or a pipe, and call
-    /// [`cancel_with(CancelReason::Signal(number))`](Self::cancel_with) there.
+    /// Do not call this in a raw signal handler, because it takes locks and allocates. The module `brigade::signal`
+    /// cancels at a signal, with the feature `signal`.
     ///
     /// # Panics
     ///

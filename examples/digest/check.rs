@@ -2,10 +2,11 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use brigade::io::Input;
 use brigade::{CancellationToken, Pipeline};
 
 use crate::hash::{Hash, hash};
@@ -19,11 +20,11 @@ use crate::{WINDOW, complain, finish, name, output};
 /// If the output cannot be written. A closed pipe is an error too, because its reader has not seen every verdict.
 pub(crate) fn check(list: &Path, jobs: usize, token: &CancellationToken) -> io::Result<bool> {
     if list == "-" {
-        return verify(List::new(BufReader::new(io::stdin()), true), b"'standard input'", jobs, token);
+        return verify(List::new(brigade::io::stdin().until(token), true), b"'standard input'", jobs, token);
     }
     let name = list.as_os_str().as_bytes();
     match File::open(list) {
-        Ok(file) => verify(List::new(BufReader::new(file), false), name, jobs, token),
+        Ok(file) => verify(List::new(Input::new(file).until(token), false), name, jobs, token),
         Err(error) => {
             complain(&name::labelled(name, &name::reason(&error)));
             Ok(false)

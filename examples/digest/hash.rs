@@ -2,8 +2,10 @@
 
 use std::cell::RefCell;
 use std::io::{self, Read};
+use std::os::fd::AsFd;
 
 use brigade::CancellationToken;
+use brigade::io::Input;
 use sha2::{Digest, Sha256};
 
 /// A SHA-256.
@@ -20,20 +22,19 @@ thread_local! {
     static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; BLOCK]);
 }
 
-/// Hashes the bytes of `reader`.
+/// Hashes the bytes of a file, pipe or terminal.
 ///
-/// The worker checks the token before each block, so that it leaves a file of any size at once. The error is then of no
-/// interest, because a cancelled pipeline does not call its sink again.
-pub(crate) fn hash(mut reader: impl Read, token: &CancellationToken) -> io::Result<Hash> {
+/// Each read checks the token, so that the worker leaves a file of any size at once, and a silent pipe too. The error
+/// is then of no interest, because a cancelled pipeline does not call its sink again.
+pub(crate) fn hash(file: impl AsFd, token: &CancellationToken) -> io::Result<Hash> {
+    let mut input = Input::new(file);
+    let mut reader = input.until(token);
     BUFFER.with_borrow_mut(|block| {
         let mut hasher = Sha256::new();
         loop {
-            token.check()?;
-            match reader.read(block) {
-                Ok(0) => return Ok(hasher.finalize().into()),
-                Ok(length) => hasher.update(&block[..length]),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+            match reader.read(block)? {
+                0 => return Ok(hasher.finalize().into()),
+                length => hasher.update(&block[..length]),
             }
         }
     })

@@ -16,7 +16,6 @@
 
 mod check;
 mod hash;
-mod interrupt;
 mod list;
 mod name;
 mod tree;
@@ -26,8 +25,10 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
+use std::time::Duration;
 
 use brigade::CancellationToken;
+use brigade::signal::{self, SignalBuilder};
 use clap::Parser;
 
 /// How far the hashing may run ahead of the printing, in files.
@@ -39,6 +40,12 @@ const WINDOW: usize = 1 << 15;
 
 /// A pipe takes a write of up to this many bytes (`PIPE_BUF` on Linux) whole or not at all.
 const WHOLE_WRITE: usize = 4096;
+
+/// How long a cancelled run may take.
+///
+/// A token ends the read of a pipe or terminal. It does not reach into the system where a FIFO without a writer is
+/// opened, or where the output is written into a pipe without a reader.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// Prints the SHA-256 of every file under the paths, or verifies a list of them, on all cores.
 #[derive(Parser)]
@@ -60,25 +67,32 @@ struct Args {
 fn main() -> ExitCode {
     let Args { jobs, check, paths } = Args::parse();
     let jobs = jobs.unwrap_or_else(|| thread::available_parallelism().map_or(1, NonZeroUsize::get));
-    let run = |token: &CancellationToken| match &check {
-        Some(list) => check::check(list, jobs, token),
-        None => tree::print(paths, jobs, token),
+    let token = CancellationToken::new();
+    let guard = SignalBuilder::new().grace(GRACE).install(&token);
+    let _guard = match guard {
+        Ok(guard) => guard,
+        Err(error) => {
+            complain(format!("cannot watch for signals: {}", name::reason(&error)).as_bytes());
+            return ExitCode::FAILURE;
+        }
     };
-    match interrupt::interruptible(run) {
-        Ok(Ok(true)) => ExitCode::SUCCESS,
-        Ok(Ok(false)) => ExitCode::FAILURE,
-        Ok(Err(error)) => {
+    let run = match &check {
+        Some(list) => check::check(list, jobs, &token),
+        None => tree::print(paths, jobs, &token),
+    };
+    let code = match run {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
             // A reader that has seen enough, such as `head`, is no reason for a complaint.
             if error.kind() != io::ErrorKind::BrokenPipe {
                 complain(format!("write error: {}", name::reason(&error)).as_bytes());
             }
             ExitCode::FAILURE
         }
-        Err(error) => {
-            complain(format!("cannot watch for signals: {}", name::reason(&error)).as_bytes());
-            ExitCode::FAILURE
-        }
-    }
+    };
+    // A run that a signal has ended dies by it.
+    signal::exit(&token, token.check().map(|()| code))
 }
 
 fn jobs(text: &str) -> Result<usize, String> {

@@ -21,8 +21,11 @@
 pub(super) mod queue;
 
 pub(super) mod data;
+#[cfg(all(unix, feature = "io"))]
+pub(super) mod input;
 pub(super) mod iter;
 pub(super) mod lines;
+pub(super) mod reader;
 pub(super) mod receiver;
 
 use std::fmt;

@@ -5,6 +5,8 @@
 #![cfg(unix)]
 
 mod check;
+#[path = "../example/mod.rs"]
+mod example;
 mod print;
 mod run;
 mod stop;

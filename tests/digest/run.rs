@@ -1,7 +1,6 @@
 //! Running the example and its model, under a watchdog.
 
 use std::any::type_name;
-use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -12,6 +11,8 @@ use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use brigade::{CancellationToken, Cancelled, scope};
+
+use crate::example::binary;
 
 /// Far longer than any test takes: reaching it is a hang.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -34,6 +35,7 @@ pub(crate) fn watched<F: FnOnce(&Watch)>(test: F) {
                 for pid in watch.pids.lock().unwrap().iter() {
                     kill(*pid, "KILL");
                 }
+                #[expect(clippy::disallowed_methods, reason = "the test hangs, and so would its threads")]
                 process::exit(101);
             }
             Ok(())
@@ -128,21 +130,7 @@ pub(crate) fn show(bytes: &[u8]) -> String {
 /// The example, to be run in `dir`.
 pub(crate) fn digest<A: AsRef<OsStr>>(dir: &Path, args: impl IntoIterator<Item = A>) -> Command {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    command(BINARY.get_or_init(binary), dir, args)
-}
-
-/// Finds the example. Cargo does not build it for a test that is run alone, and a test of an old one would tell lies.
-fn binary() -> PathBuf {
-    // Test programs lie in `deps`, and examples in a folder beside it, each with a list of its sources.
-    let test = env::current_exe().unwrap();
-    let binary = test.parent().and_then(Path::parent).unwrap().join("examples/digest");
-    let modified = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
-    let sources = fs::read_to_string(binary.with_extension("d")).unwrap_or_default().replace("\\ ", "\0");
-    let mut sources = sources.split_whitespace().skip(1).map(|source| PathBuf::from(source.replace('\0', " ")));
-    let is_fresh = modified(&binary).is_some() && sources.all(|source| modified(&source) <= modified(&binary));
-    let path = binary.display();
-    assert!(is_fresh, "{path} is missing or older than its source: run `cargo build --example digest` in this profile");
-    binary
+    command(BINARY.get_or_init(|| binary("digest")), dir, args)
 }
 
 /// Its model, to be run in `dir`.
@@ -150,7 +138,11 @@ pub(crate) fn sha256sum<A: AsRef<OsStr>>(dir: &Path, args: impl IntoIterator<Ite
     command("sha256sum", dir, args)
 }
 
-fn command<A: AsRef<OsStr>>(program: impl AsRef<OsStr>, dir: &Path, args: impl IntoIterator<Item = A>) -> Command {
+pub(crate) fn command<A: AsRef<OsStr>>(
+    program: impl AsRef<OsStr>,
+    dir: &Path,
+    args: impl IntoIterator<Item = A>,
+) -> Command {
     let mut command = Command::new(program);
     command.args(args).current_dir(dir).env("LC_ALL", "C");
     command

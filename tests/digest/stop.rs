@@ -6,9 +6,11 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Stdio;
 
+use brigade::scope::ScopedTask;
+use brigade::{CancellationToken, Cancelled, scope};
 use tempfile::tempdir;
 
-use crate::run::{Ended, JOBS, digest, full_device, mkfifo, model, plant, read_line, show, walk, watched};
+use crate::run::{Ended, JOBS, command, digest, full_device, mkfifo, model, plant, read_line, show, walk, watched};
 
 const SIGINT: i32 = 2;
 const SIGKILL: i32 = 9;
@@ -99,7 +101,39 @@ fn a_signal_in_the_middle_of_a_file_loses_nothing_that_was_printed_before() {
     });
 }
 
-/// A FIFO whose writer is silent: no token ends the system call that reads it.
+/// `timeout` sends SIGTERM to the process, and then to its group. A run that dies of the second loses the lines that it
+/// has not written.
+#[test]
+fn runs_under_timeout_on_a_busy_machine_end_in_good_order() {
+    watched(|watch| {
+        let dir = tempdir().unwrap();
+        let expected = plant(watch, dir.path(), "tree", 50);
+        let begun: usize = scope(&CancellationToken::never(), |s| {
+            let runners: Vec<_> = (0..10)
+                .map(|_| {
+                    s.spawn(|_| {
+                        let runs = (0..50).filter(|_| {
+                            let mut command = command("timeout", dir.path(), ["0.1"]);
+                            let digest = digest(dir.path(), ["-j", "1", "tree", "missing", "/dev/zero"]);
+                            command.arg(digest.get_program()).args(digest.get_args());
+                            let ended = watch.run(&mut command);
+                            assert_eq!(ended.status.code(), Some(124));
+                            let has_begun = !ended.stderr.is_empty();
+                            assert!(!has_begun || ended.stdout == expected, "{}", show(&ended.stdout));
+                            has_begun
+                        });
+                        Ok::<_, Cancelled>(runs.count())
+                    })
+                })
+                .collect::<Result<_, _>>()?;
+            runners.into_iter().map(ScopedTask::join).sum()
+        })
+        .unwrap();
+        assert!(begun > 0, "no run has come to the file without end");
+    });
+}
+
+/// A FIFO whose writer is silent.
 #[test]
 fn a_signal_ends_a_run_that_is_blocked_in_a_system_call() {
     watched(|watch| {

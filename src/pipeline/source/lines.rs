@@ -18,14 +18,19 @@ use std::sync::Arc;
 use super::super::Pipeline;
 use super::super::chain::Fused;
 use super::super::stage::Identity;
+use super::reader::Reader;
 use super::{Batch, Chunk, Feed, Kind, Pull, Source, Stock, Visit};
 use crate::error::Cancelled;
 use crate::panic;
 use crate::token::CancellationToken;
 
-impl<B: BufRead + Send> Pipeline<Fused<FromLines<B>, Identity<Cancelled>>> {
+impl<R: Reader> Pipeline<Fused<FromLines<R>, Identity<Cancelled>>> {
     /// Starts from the lines of a reader, which may be a pipe or a terminal: the items of [`BufRead::lines`], without
     /// their ends, as `io::Result<String>`.
+    ///
+    /// The reader is any [`BufRead`] that can be sent, or an `Input` of the module `io`, which needs the feature `io`.
+    /// Use `io::stdin()` of that module for the standard input of a tool: its read ends when the token is cancelled,
+    /// and when the run ends early. Any other reader that waits holds the run up until its call returns.
     ///
     /// So the first stage is most often a `try_map(|line| parse(&line?))`. It is [`from_iter`](Pipeline::from_iter)
     /// of `lines()` at less cost: one worker takes the contents of the reader's buffer in one piece, and all
@@ -35,6 +40,10 @@ impl<B: BufRead + Send> Pipeline<Fused<FromLines<B>, Identity<Cancelled>>> {
     /// 3 % with 8 KiB, 64 KiB, 256 KiB and 1 MiB, on two threads, at 40 and at 275 ns of work each.
     ///
     /// A locked standard input cannot be sent to another thread; `BufReader::new(io::stdin())` can.
+    ///
+    /// # Cancellation
+    ///
+    /// The lines that lie in the buffer of an `Input` when the run ends early are dropped with it.
     ///
     /// # Examples
     ///
@@ -49,7 +58,7 @@ impl<B: BufRead + Send> Pipeline<Fused<FromLines<B>, Identity<Cancelled>>> {
     /// assert_eq!(sum, 12);
     /// # Ok::<(), io::Error>(())
     /// ```
-    pub fn from_lines(reader: B) -> Self {
+    pub fn from_lines(reader: R) -> Self {
         Pipeline::from_source(FromLines(reader))
     }
 }
@@ -57,18 +66,27 @@ impl<B: BufRead + Send> Pipeline<Fused<FromLines<B>, Identity<Cancelled>>> {
 /// The source of [`Pipeline::from_lines`].
 #[doc(hidden)]
 #[derive(Clone, Debug)]
-pub struct FromLines<B>(B);
+pub struct FromLines<R>(R);
 
-impl<B: BufRead + Send> Source for FromLines<B> {
+impl<R: Reader> Source for FromLines<R> {
     type Item = io::Result<String>;
     type Error = Cancelled;
 
-    fn open<V: Visit<Self::Item, Cancelled>>(self, _token: &CancellationToken, visit: V) -> V::Output {
-        visit.visit(self)
+    fn open<V: Visit<Self::Item, Cancelled>>(self, token: &CancellationToken, visit: V) -> V::Output {
+        let (reader, token) = self.0.open(token);
+        visit.visit(OpenLines { reader, token })
     }
 }
 
-impl<B: BufRead + Send> Feed for FromLines<B> {
+/// An opened reader.
+#[derive(Debug)]
+pub(super) struct OpenLines<B> {
+    reader: B,
+    /// Ends a read. The run cancels it when it wants no more lines.
+    token: Option<CancellationToken>,
+}
+
+impl<B: BufRead + Send> Feed for OpenLines<B> {
     type Item = io::Result<String>;
     type Stock = Lines;
     type Inlet = Blocks<B>;
@@ -76,20 +94,26 @@ impl<B: BufRead + Send> Feed for FromLines<B> {
 
     const KIND: Kind = Kind::Blocking;
 
-    fn split(self) -> (Lines, Blocks<B>) {
-        (Lines::default(), Blocks { reader: self.0, begun: Vec::new() })
+    fn waits_for(&self) -> Option<CancellationToken> {
+        self.token.clone()
     }
 
+    fn split(self) -> (Lines, Blocks<B>) {
+        (Lines::default(), Blocks { reader: self.reader, begun: Vec::new(), token: self.token })
+    }
+
+    /// The error of a cancelled read is dropped like any item, because the run looks at its token by itself.
     fn plain(self) -> io::Lines<B> {
-        self.0.lines()
+        self.reader.lines()
     }
 }
 
 /// A reader, and the beginning of a line whose end has not been read.
 #[derive(Debug)]
-pub struct Blocks<B> {
+pub(super) struct Blocks<B> {
     reader: B,
     begun: Vec<u8>,
+    token: Option<CancellationToken>,
 }
 
 impl<B: BufRead + Send> Pull for Blocks<B> {
@@ -101,6 +125,8 @@ impl<B: BufRead + Send> Pull for Blocks<B> {
             let buffer = match self.reader.fill_buf() {
                 Ok(buffer) => buffer,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                // No item, not even the beginning of a line: the run wants none, or looks at its token by itself.
+                Err(_) if self.token.as_ref().is_some_and(CancellationToken::is_cancelled) => return None,
                 Err(error) => {
                     // As with std's `lines`, the beginning of the line is lost, and the next call reads on.
                     self.begun.clear();
@@ -160,14 +186,14 @@ fn whole_lines(buffer: &[u8], most: usize) -> (usize, usize) {
 
 /// The gain of one pull.
 #[derive(Debug)]
-pub enum Block {
+pub(super) enum Block {
     Text(Text),
     Error(io::Error),
 }
 
 /// Some lines, each with its end, but for the last of a file that lacks it.
 #[derive(Clone, Debug)]
-pub struct Text {
+pub(super) struct Text {
     bytes: Arc<Vec<u8>>,
     at: usize,
     end: usize,
@@ -217,7 +243,7 @@ impl Block {
 
 /// Consecutive lines: the stock, or a batch.
 #[derive(Debug, Default)]
-pub struct Lines {
+pub(super) struct Lines {
     blocks: VecDeque<Block>,
     lines: usize,
 }
@@ -297,7 +323,7 @@ mod tests {
     use super::*;
 
     fn lines_by(reader: impl BufRead + Send, most: usize) -> Vec<Result<String, ErrorKind>> {
-        let (mut stock, blocks) = FromLines(reader).split();
+        let (mut stock, blocks) = OpenLines { reader, token: None }.split();
         let (mut blocks, mut out) = (blocks, Vec::new());
         let mut more = true;
         while more {

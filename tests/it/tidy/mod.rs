@@ -77,10 +77,21 @@ fn crossbeam_is_named_where_it_is_meant_to_be() {
             "src/scope",
             "src/par/progress",
             "src/pipeline",
+            "src/signal",
         ]
         .iter()
         .any(|part| file.starts_with(part));
         assert!(may, "{file} names crossbeam");
+    }
+}
+
+#[test]
+fn the_system_is_named_by_the_modules_of_its_features_only() {
+    for file in files_naming("rustix::") {
+        assert!(file.starts_with("src/io") || file.starts_with("src/signal"), "{file} names rustix");
+    }
+    for file in files_naming("signal_hook::") {
+        assert!(file.starts_with("src/signal"), "{file} names signal-hook");
     }
 }
 

@@ -1,0 +1,181 @@
+//! [`run`] and [`wait`]: a child process that a token ends.
+//!
+//! The caller waits for the child's end at a descriptor, so that `poll` waits for the token too: the one of
+//! `pidfd_open`, or where the system has none, one end of a socket pair that a thread closes when `waitid` returns.
+//! Both leave the dead child in the system's table until the group has had its last signal. So the number of the
+//! process, which is that of the group, cannot come to mean another one meanwhile.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+use rustix::event::PollFlags;
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, getpgid, kill_process, kill_process_group, waitid};
+
+use super::wait::Wait;
+use crate::thread::{self, Spec};
+use crate::token::CancellationToken;
+
+/// Runs a command to its end: [`Command::status`], ended by a token.
+///
+/// The child gets a process group of its own, so that its own children end with it. In a terminal such a group is in
+/// the background: Ctrl-C does not reach it but by the token, and a child that reads from the terminal is stopped by
+/// the system. So give it [no input](std::process::Stdio::null), or a pipe.
+///
+/// To read the child's output meanwhile, start it yourself, and [`wait`] for it.
+///
+/// # Cancellation
+///
+/// The token is checked before the child is started. A cancel sends SIGTERM to the group. If the child has not ended
+/// when `grace` has passed, SIGKILL ends the group. When the child has ended, what is left of the group is killed. So
+/// when this returns, the child has ended, and its group gets no more time.
+///
+/// # Errors
+///
+/// [`Cancelled`](crate::Cancelled) as an [`io::Error`] if the token was cancelled before the child had ended, even if
+/// the child then ended well. The error of the system if the command cannot be started.
+///
+/// # Examples
+///
+/// ```
+/// use std::process::Command;
+/// use std::time::Duration;
+/// use brigade::{CancellationToken, io};
+///
+/// let token = CancellationToken::new().child_with_timeout(Duration::from_millis(10));
+/// let error = io::run(Command::new("sleep").arg("3600"), &token, Duration::from_secs(1)).unwrap_err();
+/// assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
+/// ```
+pub fn run(command: &mut Command, token: &CancellationToken, grace: Duration) -> io::Result<ExitStatus> {
+    token.check()?;
+    let mut child = command.process_group(0).spawn()?;
+    wait(&mut child, token, grace)
+}
+
+/// Waits for a child process: [`Child::wait`], ended by a token, which ends the child.
+///
+/// The signals go to the child's process group if it has one of its own, by
+/// [`process_group(0)`](std::os::unix::process::CommandExt::process_group), otherwise to the child alone. The child's
+/// input is closed first, if the program has not taken it.
+///
+/// # Cancellation
+///
+/// As in [`run`]. The child does not outlive this call.
+///
+/// # Errors
+///
+/// As in [`run`].
+///
+/// # Examples
+///
+/// The output of a child through a pipeline:
+///
+/// ```
+/// use std::os::unix::process::CommandExt;
+/// use std::process::{Command, Stdio};
+/// use std::time::Duration;
+/// use brigade::io::{self, Input};
+/// use brigade::{CancellationToken, Pipeline, scope};
+///
+/// let token = CancellationToken::new();
+/// let mut child = Command::new("seq").arg("1000").process_group(0).stdout(Stdio::piped()).spawn()?;
+/// let output = Input::new(child.stdout.take().expect("piped"));
+/// let sum = scope(&token, |s| {
+///     // If the pipeline fails, the scope's token ends the child.
+///     let child = s.named("seq").spawn(move |s| Ok(io::wait(&mut child, s.token(), Duration::from_secs(1))?))?;
+///     let sum = Pipeline::from_lines(output)
+///         .try_map(|line| Ok::<u64, anyhow::Error>(line?.parse()?))
+///         .fold(s.token(), 0, |sum, number| sum + number)?;
+///     anyhow::ensure!(child.join()?.success(), "seq failed");
+///     Ok(sum)
+/// })?;
+/// assert_eq!(sum, 500_500);
+/// # Ok::<(), anyhow::Error>(())
+/// ```
+pub fn wait(child: &mut Child, token: &CancellationToken, grace: Duration) -> io::Result<ExitStatus> {
+    drop(child.stdin.take());
+    if let Some(status) = child.try_wait()? {
+        return Ok(status);
+    }
+    let family = Family::of(child);
+    match end_of(family.child) {
+        Ok(end) => family.watch(child, end, token, grace),
+        Err(_) => thread::scope(|scope| {
+            let waiter = UnixStream::pair().and_then(|(ours, theirs)| {
+                let spec = Spec { name: "brigade-child", index: 0, stack: None };
+                thread::spawn(scope, spec, move || wait_until_dead(family.child, theirs)).map(|waiter| (ours, waiter))
+            });
+            match waiter {
+                Ok((end, waiter)) => {
+                    let status = family.watch(child, end, token, grace);
+                    drop(thread::join(waiter));
+                    status
+                }
+                Err(error) => {
+                    family.kill(Signal::KILL);
+                    child.wait()?;
+                    Err(error)
+                }
+            }
+        }),
+    }
+}
+
+/// A descriptor that becomes readable when the process has ended.
+#[cfg(target_os = "linux")]
+fn end_of(child: Pid) -> Result<OwnedFd, Errno> {
+    use rustix::process::{PidfdFlags, pidfd_open};
+    pidfd_open(child, PidfdFlags::empty())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn end_of(_child: Pid) -> Result<OwnedFd, Errno> {
+    Err(Errno::NOSYS)
+}
+
+/// Waits until the child has ended, leaves it to be waited for, and closes `end`.
+fn wait_until_dead(child: Pid, end: UnixStream) {
+    while let Err(Errno::INTR) = waitid(WaitId::Pid(child), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {}
+    drop(end);
+}
+
+/// A child, and the processes that get its signals.
+#[derive(Clone, Copy)]
+struct Family {
+    child: Pid,
+    is_group: bool,
+}
+
+impl Family {
+    fn of(child: &Child) -> Self {
+        let child = Pid::from_child(child);
+        Family { child, is_group: getpgid(Some(child)) == Ok(child) }
+    }
+
+    fn kill(self, signal: Signal) {
+        // It fails if all have ended, or if they belong to another user by now.
+        let _ = if self.is_group { kill_process_group(self.child, signal) } else { kill_process(self.child, signal) };
+    }
+
+    /// Waits for the child's end, or ends it if the token is cancelled or waiting fails.
+    fn watch(
+        self,
+        child: &mut Child,
+        end: impl AsFd,
+        token: &CancellationToken,
+        grace: Duration,
+    ) -> io::Result<ExitStatus> {
+        let Err(error) = Wait::new(token).ready(&end, PollFlags::IN) else { return child.wait() };
+        self.kill(Signal::TERM);
+        let never = CancellationToken::never();
+        // At the deadline, on an error, and for those of the group that outlive the child, SIGKILL is next.
+        let _ = Wait::new(&never).ready_before(&end, PollFlags::IN, Instant::now().checked_add(grace));
+        self.kill(Signal::KILL);
+        child.wait()?;
+        Err(error)
+    }
+}

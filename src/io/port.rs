@@ -1,0 +1,169 @@
+//! [`Port`]: reading and writing a descriptor so that only `poll` waits.
+//!
+//! The flag `O_NONBLOCK` belongs to the open file, which a program often shares with its parent and its siblings: a
+//! shell whose terminal has become non-blocking breaks. So this module never sets it, and a port has one of three ways:
+//!
+//! - A regular file is read and written as it is, because its calls end by themselves.
+//! - Linux can be asked not to wait in a single call (`RWF_NOWAIT`; for pipes from Linux 6.4 on). The port tries first,
+//!   and polls only when there is nothing to read, or no room. While bytes flow, that is one system call a read.
+//! - Otherwise the port polls, and reads what there is, or writes as much as `poll` allows: `PIPE_BUF` bytes.
+//!
+//! In the third way, the call after the `poll` may wait if another process has taken the bytes or the room between the
+//! two.
+//!
+//! A terminal has the third way, and `poll` calls it writable when it has room for one byte. So for output Linux opens
+//! it once more: that is another open file, whose flag is the port's own.
+
+use std::io::{self, IoSlice, IoSliceMut, IsTerminal};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::event::PollFlags;
+use rustix::fs::{FileType, Mode, OFlags, fstat, open};
+use rustix::io::Errno;
+
+use super::wait::Wait;
+
+/// The number of bytes that a pipe takes without waiting when `poll` calls it writable: `PIPE_BUF`.
+const PIPE_BUF: usize = if cfg!(target_os = "linux") { 4096 } else { 512 };
+
+/// How often in a row `poll` may call a descriptor ready on which the call would wait.
+///
+/// Another process may have taken the bytes. But there may be kinds of files of which both are true for long: a port
+/// that has never succeeded without waiting gives that way up, and others pause, so that they do not spin.
+const CONTRADICTIONS: u32 = 8;
+
+/// How long a port pauses after so many contradictions.
+const PAUSE: Duration = Duration::from_millis(5);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Plain,
+    NoWait { has_worked: bool },
+    Poll,
+}
+
+/// A descriptor, and the way in which it is used.
+#[derive(Debug)]
+pub(super) struct Port<F> {
+    fd: F,
+    /// The same file, opened once more.
+    own: Option<OwnedFd>,
+    way: Way,
+}
+
+impl<F: AsFd> Port<F> {
+    pub(super) fn new(fd: F) -> Self {
+        // A descriptor that cannot be asked is closed, and the first call says so.
+        let is_file = fstat(&fd).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
+        let way = match is_file {
+            true => Way::Plain,
+            false if cfg!(target_os = "linux") => Way::NoWait { has_worked: false },
+            false => Way::Poll,
+        };
+        Port { fd, own: None, way }
+    }
+
+    /// For a port that only writes.
+    pub(super) fn for_output(fd: F) -> Self {
+        let mut port = Port::new(fd);
+        if port.fd.as_fd().is_terminal() {
+            port.own = open_once_more(port.fd.as_fd());
+            port.way = if port.own.is_some() { Way::Plain } else { Way::Poll };
+        }
+        port
+    }
+
+    pub(super) fn get_ref(&self) -> &F {
+        &self.fd
+    }
+
+    pub(super) fn into_inner(self) -> F {
+        self.fd
+    }
+
+    pub(super) fn read(&mut self, wait: &mut Wait, buffer: &mut [u8]) -> io::Result<usize> {
+        self.call(wait, PollFlags::IN, |fd, way| match way {
+            Way::NoWait { .. } => read_no_wait(fd, buffer),
+            Way::Plain | Way::Poll => rustix::io::read(fd, &mut *buffer),
+        })
+    }
+
+    pub(super) fn write(&mut self, wait: &mut Wait, bytes: &[u8]) -> io::Result<usize> {
+        self.call(wait, PollFlags::OUT, |fd, way| match way {
+            Way::NoWait { .. } => write_no_wait(fd, bytes),
+            Way::Poll => rustix::io::write(fd, &bytes[..bytes.len().min(PIPE_BUF)]),
+            Way::Plain => rustix::io::write(fd, bytes),
+        })
+    }
+
+    fn call(
+        &mut self,
+        wait: &mut Wait,
+        events: PollFlags,
+        mut call: impl FnMut(BorrowedFd<'_>, Way) -> Result<usize, Errno>,
+    ) -> io::Result<usize> {
+        let Port { fd, own, way } = self;
+        let fd = own.as_ref().map_or_else(|| fd.as_fd(), AsFd::as_fd);
+        let mut contradictions = 0;
+        loop {
+            wait.check()?;
+            if *way == Way::Poll {
+                wait.ready(fd, events)?;
+            }
+            match call(fd, *way) {
+                Ok(length) => {
+                    if let Way::NoWait { has_worked } = way {
+                        *has_worked = true;
+                    }
+                    return Ok(length);
+                }
+                Err(Errno::INTR) => {}
+                // Except in the second way, an owner has made the file non-blocking.
+                Err(Errno::AGAIN) => {
+                    if contradictions >= CONTRADICTIONS {
+                        if *way == (Way::NoWait { has_worked: false }) {
+                            *way = Way::Poll;
+                        }
+                        wait.pause(PAUSE)?;
+                    }
+                    contradictions += 1;
+                    wait.ready(fd, events)?;
+                }
+                // The system, or this kind of file, cannot be asked not to wait.
+                Err(Errno::OPNOTSUPP | Errno::NOSYS) if matches!(way, Way::NoWait { .. }) => *way = Way::Poll,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+/// Opens the file of a descriptor as another open file, which does not block; `None` if the system does not allow it.
+fn open_once_more(fd: BorrowedFd<'_>) -> Option<OwnedFd> {
+    let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    open(path, OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).ok()
+}
+
+/// Stands for the file's own position, which pipes, sockets and terminals do not have.
+#[cfg(target_os = "linux")]
+const NO_OFFSET: u64 = u64::MAX;
+
+#[cfg(target_os = "linux")]
+fn read_no_wait(fd: impl AsFd, buffer: &mut [u8]) -> Result<usize, Errno> {
+    rustix::io::preadv2(fd, &mut [IoSliceMut::new(buffer)], NO_OFFSET, rustix::io::ReadWriteFlags::NOWAIT)
+}
+
+#[cfg(target_os = "linux")]
+fn write_no_wait(fd: impl AsFd, bytes: &[u8]) -> Result<usize, Errno> {
+    rustix::io::pwritev2(fd, &[IoSlice::new(bytes)], NO_OFFSET, rustix::io::ReadWriteFlags::NOWAIT)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn read_no_wait(_fd: impl AsFd, _buffer: &mut [u8]) -> Result<usize, Errno> {
+    Err(Errno::NOSYS)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn write_no_wait(_fd: impl AsFd, _bytes: &[u8]) -> Result<usize, Errno> {
+    Err(Errno::NOSYS)
+}

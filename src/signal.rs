@@ -1,0 +1,49 @@
+//! From signals to a token, and from a result to an exit status: what a program needs around its work.
+//!
+//! This module needs the feature `signal` and a Unix. Elsewhere the feature adds nothing.
+//!
+//! ```no_run
+//! use std::process::ExitCode;
+//! use brigade::{CancellationToken, Pipeline, signal};
+//!
+//! fn main() -> anyhow::Result<ExitCode> {
+//!     let token = CancellationToken::new();
+//!     let _guard = signal::cancel_on_signals(&token)?;
+//!     Ok(signal::exit(&token, run(&token)))
+//! }
+//!
+//! fn run(token: &CancellationToken) -> anyhow::Result<()> {
+//!     Pipeline::from_iter(0_u64..).try_for_each(token, |number| Ok(println!("{number}")))
+//! }
+//! ```
+//!
+//! # What a signal does
+//!
+//! - The first signal cancels the token, with the reason [`Signal`](crate::CancelReason::Signal). The calls that
+//!   observe the token return, the program cleans up, and [`exit`] lets the process die by the signal, as a shell
+//!   expects.
+//! - A second signal, 250 ms or more after the first, takes its default action: the process dies at once. An earlier
+//!   one is the same request said twice. `timeout` of the coreutils, for example, sends SIGTERM to the process and then
+//!   to its group.
+//! - When the [grace](SignalBuilder::grace) has passed, the process names on the standard error the threads that still
+//!   run, and dies by the first signal.
+//! - When the last guard is dropped, the signal has its default action again. (If the signal had a handler before the
+//!   first guard came, only that handler runs. Linux tells; elsewhere the default action follows the handler.)
+//!
+//! A handler that was there before runs first. Several guards may live at once, and each does its part.
+//!
+//! A signal that was ignored when the guard is made stays ignored: SIGHUP under `nohup`, SIGINT in a script's `x &`.
+//! Linux tells which these are; elsewhere the guard takes them over.
+
+mod ignored;
+
+mod default_action;
+
+mod watcher;
+
+mod builder;
+mod exit;
+
+pub use builder::{SignalBuilder, SignalGuard, cancel_on_signals};
+pub use exit::{ExitBuilder, exit};
+pub use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};

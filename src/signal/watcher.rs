@@ -1,0 +1,148 @@
+//! [`Watcher`]: the thread of a guard, which waits for signals.
+//!
+//! The handlers only mark the signal and ring, and this thread acts: a handler may not lock, allocate or cancel. It
+//! must always be there for the next signal, so it cancels on another thread, whose callbacks may take as long as they
+//! want.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use crossbeam::channel::Sender;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use signal_hook::iterator::backend::{Handle, SignalDelivery};
+use signal_hook::iterator::exfiltrator::SignalOnly;
+use signal_hook::low_level;
+
+use crate::error::CancelReason;
+use crate::panic;
+use crate::thread::{self, Spec};
+use crate::token::CancellationToken;
+
+/// Signals that come within this time of the first are the same request.
+const SAME_REQUEST: Duration = Duration::from_millis(250);
+
+/// The name of a guard's thread.
+pub(super) const NAME: &str = "brigade-signal";
+
+pub(super) struct Watcher {
+    pub(super) token: CancellationToken,
+    pub(super) grace: Duration,
+    /// Signals to be passed on, and where to.
+    pub(super) forward: (Vec<i32>, Sender<i32>),
+    pub(super) delivery: SignalDelivery<UnixStream, SignalOnly>,
+}
+
+impl Watcher {
+    pub(super) fn new(
+        token: &CancellationToken,
+        grace: Duration,
+        signals: &[i32],
+        forward: (Vec<i32>, Sender<i32>),
+    ) -> io::Result<Self> {
+        let (ours, theirs) = UnixStream::pair()?;
+        let delivery = SignalDelivery::with_pipe(ours, theirs, SignalOnly, signals)?;
+        Ok(Watcher { token: token.clone(), grace, forward, delivery })
+    }
+
+    /// The handle that ends [`run`](Self::run).
+    pub(super) fn handle(&self) -> Handle {
+        self.delivery.handle()
+    }
+
+    /// Waits for signals until the handle is closed.
+    pub(super) fn run(mut self) {
+        let handle = self.handle();
+        let token = self.token.clone();
+        thread::scope(|scope| {
+            let mut canceller = None;
+            let mut first: Option<(i32, Instant)> = None;
+            while !handle.is_closed() {
+                let end = first.and_then(|(_, came)| came.checked_add(self.grace));
+                self.wait(end);
+                if handle.is_closed() {
+                    break;
+                }
+                for signal in self.delivery.pending() {
+                    let (forwarded, sender) = &self.forward;
+                    if forwarded.contains(&signal) {
+                        // A full channel has as many requests as the program can want.
+                        let _ = sender.try_send(signal);
+                        continue;
+                    }
+                    match first {
+                        None => {
+                            first = Some((signal, Instant::now()));
+                            let token = &token;
+                            let cancel = move || {
+                                token.cancel_with(CancelReason::Signal(signal));
+                            };
+                            let spec = Spec { name: "brigade-cancel", index: 0, stack: None };
+                            match thread::spawn(scope, spec, cancel) {
+                                Ok(thread) => canceller = Some(thread),
+                                // No second thread: then the next signal waits for the callbacks.
+                                Err(_) => panic::discard(panic::catch(cancel)),
+                            }
+                        }
+                        Some((_, came)) if came.elapsed() >= SAME_REQUEST => {
+                            let _ = low_level::emulate_default_handler(signal);
+                        }
+                        Some(_) => {}
+                    }
+                }
+                if let (Some((signal, _)), Some(end)) = (first, end) {
+                    if Instant::now() >= end {
+                        complain(signal, self.grace);
+                        die(signal);
+                    }
+                }
+            }
+            // As at a deadline, no caller is there to resume a callback's panic in, and the hook has shown it.
+            if let Some(Err(payload)) = canceller.map(thread::join) {
+                panic::discard(payload);
+            }
+        });
+    }
+
+    /// Waits for a signal, for the handle to be closed, or until `end`.
+    fn wait(&self, end: Option<Instant>) {
+        let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+        let timeout = left.and_then(|left| Timespec::try_from(left).ok());
+        let mut fds = [PollFd::new(self.delivery.get_read(), PollFlags::IN)];
+        // An interrupted call, or a failed one, is a look at the signals too early.
+        let _ = poll(&mut fds, timeout.as_ref());
+    }
+}
+
+/// Says which threads still run.
+fn complain(signal: i32, grace: Duration) {
+    let mut line = format!("still running {grace:?} after signal {signal}");
+    for (at, name) in threads().iter().enumerate() {
+        let _ = write!(line, "{} {name}", if at == 0 { ":" } else { "," });
+    }
+    line.push('\n');
+    // Not by `eprintln`, which waits for a thread that holds the lock.
+    let _ = rustix::io::write(io::stderr(), line.as_bytes());
+    let _ = io::stderr().flush();
+}
+
+/// The names of the threads that the program has to answer for, where the system tells them.
+fn threads() -> Vec<String> {
+    let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let mut names: Vec<String> = tasks
+        .filter_map(|task| fs::read_to_string(task.path().join("comm")).ok())
+        .map(|name| name.trim_end().to_owned())
+        .filter(|name| name != NAME && name != "brigade-clock")
+        .collect();
+    names.sort();
+    names
+}
+
+/// Ends the process by a signal.
+pub(super) fn die(signal: i32) -> ! {
+    let _ = low_level::emulate_default_handler(signal);
+    // The default action of this signal ends no process: the status is the one that a shell gives for it.
+    low_level::exit(128 + signal)
+}

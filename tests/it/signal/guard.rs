@@ -1,0 +1,120 @@
+//! What a signal does while a guard lives, and after.
+
+use brigade::signal::{SIGTERM, SignalBuilder, cancel_on_signals};
+use rustix::process::Signal;
+
+use super::Program;
+use crate::util::{alone, live, threads, until_threads, watched};
+
+#[test]
+fn a_signal_cancels_and_the_program_dies_by_it() {
+    watched(|| {
+        for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+            let mut program = Program::start("ends");
+            program.signal(signal);
+            program.says("clean");
+            program.dies_by(signal);
+        }
+    });
+}
+
+#[test]
+fn a_service_that_drains_ends_well() {
+    watched(|| {
+        let mut program = Program::start("drains");
+        program.signal(Signal::TERM);
+        program.ends_with(0);
+    });
+}
+
+#[test]
+fn after_the_grace_the_process_names_its_threads_and_dies() {
+    watched(|| {
+        let mut program = Program::start("is stuck");
+        program.signal(Signal::TERM);
+        let line = program.line();
+        assert!(line.starts_with("still running 300ms after signal 15: "), "{line}");
+        assert!(line.contains("deaf#0") && !line.contains("brigade-signal"), "{line}");
+        program.dies_by(Signal::TERM);
+    });
+}
+
+#[test]
+fn after_the_last_guard_a_signal_has_its_default_action() {
+    watched(|| {
+        for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+            let mut program = Program::start("was guarded");
+            program.signal(signal);
+            program.dies_by(signal);
+        }
+    });
+}
+
+#[test]
+fn each_guard_does_its_part_until_the_last_is_dropped() {
+    watched(|| {
+        let mut program = Program::start("has two guards");
+        program.signal(Signal::TERM);
+        program.says("one is left");
+        // The last guard may not be there yet, but the second is.
+        while program.said.buffer().is_empty() {
+            program.signal(Signal::TERM);
+            let mut fds = [rustix::event::PollFd::new(program.said.get_ref(), rustix::event::PollFlags::IN)];
+            let moment = rustix::event::Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+            if rustix::event::poll(&mut fds, Some(&moment)).unwrap() > 0 {
+                break;
+            }
+        }
+        program.says("none is left");
+        program.signal(Signal::TERM);
+        program.dies_by(Signal::TERM);
+    });
+}
+
+#[test]
+fn a_handler_from_before_runs_first_and_is_alone_after_the_last_guard() {
+    watched(|| {
+        let mut program = Program::start("has a handler");
+        program.signal(Signal::TERM);
+        program.says("unguarded");
+        program.signal(Signal::TERM);
+        program.says("handled");
+        program.ends_with(0);
+    });
+}
+
+#[test]
+fn other_signals_come_through_a_channel_and_cancel_nothing() {
+    watched(|| {
+        let mut program = Program::start("forwards");
+        program.signal(Signal::USR1);
+        program.says(&format!("got {}", Signal::USR1.as_raw()));
+        program.signal(Signal::HUP);
+        program.says("got 1");
+        program.signal(Signal::INT);
+        program.dies_by(Signal::INT);
+    });
+}
+
+#[test]
+fn what_no_program_can_handle_is_refused() {
+    for wrong in [0, -1, 9, 19, 11, 999] {
+        let error = SignalBuilder::new().cancel([SIGTERM, wrong]).install(&live()).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput, "{wrong}");
+        SignalBuilder::new().forward([wrong]).install(&live()).unwrap_err();
+    }
+}
+
+#[test]
+fn a_guard_joins_its_thread() {
+    if !alone!(a_guard_joins_its_thread) {
+        return;
+    }
+    watched(|| {
+        let before = threads();
+        let guards = [live(), live()].map(|token| cancel_on_signals(&token).unwrap());
+        assert_eq!(threads(), before + 2);
+        drop(guards);
+        until_threads(before);
+    });
+}
