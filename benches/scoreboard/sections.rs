@@ -58,6 +58,10 @@ fn fused(board: &mut Board) {
     );
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the peer is written by hand, and items sleep as they would in a system call"
+)]
 fn waits(board: &mut Board) {
     let token = CancellationToken::new();
     let work = Arc::new(Work::of("275 ns", Duration::from_nanos(275)));
