@@ -12,10 +12,13 @@ mod scan;
 mod switches;
 
 mod end;
+mod outputs;
 
 mod crew;
 mod local;
+mod on_demand;
 mod plain;
+mod refill;
 mod run;
 mod stage;
 mod stop;
@@ -26,6 +29,7 @@ use std::sync::{Arc, OnceLock};
 
 pub use chain::Chain;
 pub use init::Init;
+pub use outputs::{OwnedOutputs, Outputs};
 
 /// A loop over a source whose middle runs on several threads: same outputs, same order, same first error, same panic.
 ///

@@ -5,7 +5,7 @@
 use std::cell::Cell;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::{Builder, Scope, ScopedJoinHandle, yield_now};
+use std::thread::{Builder, JoinHandle, Scope, ScopedJoinHandle, yield_now};
 use std::time::{Duration, Instant};
 
 use crate::panic::Payload;
@@ -133,6 +133,21 @@ fn yield_until(longest: Duration, condition: impl Fn() -> bool) {
     while !condition() && started.elapsed() < longest {
         yield_now();
     }
+}
+
+/// Starts a thread that belongs to a value, whose drop joins it.
+pub(crate) fn spawn_owned<F, T>(spec: Spec<'_>, f: F) -> io::Result<JoinHandle<T>>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    let lineage = lineage();
+    let begin = move || {
+        LINEAGE.set(lineage);
+        f()
+    };
+    #[allow(clippy::disallowed_methods, reason = "this is the one place")]
+    spec.builder().spawn(begin)
 }
 
 /// Starts a thread that is never joined.

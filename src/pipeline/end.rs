@@ -1,15 +1,18 @@
 //! The ends: each runs the pipeline, and takes the outputs on the calling thread.
 
 use std::convert::Infallible;
+use std::marker::PhantomData;
 use std::mem;
 
 use super::Pipeline;
 use super::chain::Chain;
+use super::on_demand::{OnDemand, Role};
+use super::refill::{Consume, Ended, Refill, Upstream};
 use super::run::Run;
 use super::source::Source;
 use super::stop::{Refused, Stop};
 use crate::error::Cancelled;
-use crate::panic::{self, Guarded};
+use crate::panic::{self, Guarded, Panics};
 use crate::token::CancellationToken;
 
 /// Ends.
@@ -81,10 +84,13 @@ impl<C: Chain> Pipeline<C> {
         })
     }
 
-    /// Runs the pipeline and collects its outputs into `B`, by way of a vector.
+    /// Runs the pipeline and collects its outputs into `B`.
     ///
-    /// Collecting results into a `Result` does not end the run at the first error, as it
-    /// does with an iterator: make the stage a [`try_map`](Self::try_map) for that.
+    /// The first 65,536 outputs go by way of a vector, so that a run that fails drops them one by one. All others go
+    /// into `B` as they come: words without number fit into a set of a few.
+    ///
+    /// Collecting results into a `Result` may end the run later than at the first error, where it does with an
+    /// iterator: make the stage a [`try_map`](Self::try_map) for that.
     ///
     /// # Cancellation
     ///
@@ -103,8 +109,10 @@ impl<C: Chain> Pipeline<C> {
         B: FromIterator<C::Output>,
         C: Chain<Output: Send, Error: From<Cancelled> + Send>,
     {
-        let mut outputs = self.gather(token, Collected(Vec::new()), |outputs, output| outputs.0.push(output))?;
-        Ok(mem::take(&mut outputs.0).into_iter().collect())
+        self.run_on_demand(token, Role::Works, Collect { token, made: PhantomData }).map_err(|stop| match stop {
+            None => cancellation(token).into(),
+            Some(error) => error,
+        })
     }
 
     /// Runs the pipeline and makes one value of its outputs: on the calling thread `f` is
@@ -217,6 +225,18 @@ impl<C: Chain> Pipeline<C> {
         }
     }
 
+    /// Runs the pipeline for a consumer that asks for its outputs.
+    pub(super) fn run_on_demand<N>(self, token: &CancellationToken, role: Role, consume: N) -> N::Output
+    where
+        N: Consume<C::Output, C::Error>,
+        C: Chain<Output: Send, Error: Send>,
+    {
+        let Pipeline { chain, settings } = self;
+        let (source, stage) = chain.split();
+        let stage = Guarded::new(stage);
+        source.open(token, OnDemand { stage: stage.get(), settings, role, token, consume })
+    }
+
     /// Runs the pipeline into `state`, which is dropped as early as the sink would be if the run fails.
     fn gather<A, F>(self, token: &CancellationToken, state: A, mut f: F) -> Result<A, C::Error>
     where
@@ -246,6 +266,62 @@ impl<C: Chain> Pipeline<C> {
     }
 }
 
+/// How many outputs [`Pipeline::collect`] keeps in a vector at first.
+const FEW: usize = 1 << 16;
+
+/// The consumer of [`Pipeline::collect`].
+struct Collect<'a, B> {
+    token: &'a CancellationToken,
+    made: PhantomData<fn() -> B>,
+}
+
+impl<R, E, B: FromIterator<R>> Consume<R, E> for Collect<'_, B> {
+    /// A cancellation is an error without a value.
+    type Output = Result<B, Option<E>>;
+
+    fn consume(self, run: &mut dyn Refill<R, E>) -> Self::Output {
+        let mut rest = Rest { run: Upstream::new(run), token: self.token, ended: None };
+        let mut first = Collected(Vec::new());
+        first.0.extend(rest.by_ref().take(FEW));
+        let (made, ended) = match rest.ended.take() {
+            Some(Ended::Complete) => return Ok(mem::take(&mut first.0).into_iter().collect()),
+            Some(ended) => (None, ended),
+            None => {
+                let made = B::from_iter(mem::take(&mut first.0).into_iter().chain(&mut rest));
+                match rest.ended.take() {
+                    // It may want no more.
+                    Some(Ended::Complete) | None => return Ok(made),
+                    Some(ended) => (Some(made), ended),
+                }
+            }
+        };
+        let (result, mut panics) = match ended {
+            Ended::Complete | Ended::Cancelled => (Err(None), Panics::default()),
+            Ended::Failed(error) => (Err(Some(error)), Panics::default()),
+            Ended::Panicked(panics) => (Err(None), panics),
+        };
+        panics.drop(first);
+        panics.drop(made);
+        panics.resume_or(result)
+    }
+}
+
+/// The outputs of a run, up to its end.
+struct Rest<'a, R, E> {
+    run: Upstream<'a, R, E>,
+    token: &'a CancellationToken,
+    ended: Option<Ended<E>>,
+}
+
+impl<R, E> Iterator for Rest<'_, R, E> {
+    type Item = R;
+
+    #[inline]
+    fn next(&mut self) -> Option<R> {
+        self.run.next_until(self.token).map_err(|ended| self.ended.get_or_insert(ended)).ok()
+    }
+}
+
 /// Outputs, which are dropped one by one if the run fails: dropped together, two whose `Drop` panics would abort.
 struct Collected<R>(Vec<R>);
 
@@ -261,6 +337,6 @@ impl<R> Drop for Collected<R> {
 }
 
 /// Only a cancelled token stops a run as cancelled, and it keeps its reason.
-fn cancellation(token: &CancellationToken) -> Cancelled {
+pub(super) fn cancellation(token: &CancellationToken) -> Cancelled {
     token.check().expect_err("cancellation is final")
 }

@@ -150,6 +150,17 @@ fn settle<R, S, E, A>(
     dropped: Panics,
     remains: Remains<impl Iterator<Item = Piece<R, S>>, impl Sized>,
 ) -> Result<A, Stop<S, E>> {
+    let (result, panics) = conclude(exit, state, dropped, remains);
+    panics.resume_or(result).map(|state| state.expect("a run that ended well has kept its state"))
+}
+
+/// [`settle`], with the panics in a value.
+pub(super) fn conclude<R, S, E, A>(
+    exit: Exit<S, E>,
+    state: Option<A>,
+    dropped: Panics,
+    remains: Remains<impl Iterator<Item = Piece<R, S>>, impl Sized>,
+) -> (Result<Option<A>, Stop<S, E>>, Panics) {
     let mut panics = Panics::default();
     let (mut result, hides) = match exit {
         Exit::Complete => (Ok(state), false),
@@ -179,5 +190,5 @@ fn settle<R, S, E, A>(
     }
     panics.append(dropped);
     panics.drop(remains.leftovers);
-    panics.resume_or(result).map(|state| state.expect("a run that ended well has kept its state"))
+    (result, panics)
 }

@@ -4,15 +4,17 @@
 //! on the calling thread, so any stage can follow, and runs there. To run the stages behind a
 //! scan in parallel as well, its outputs would have to go through a second set of workers.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::marker::PhantomData;
 
 use super::Pipeline;
 use super::chain::{Chain, Fused};
-use super::source::{Drive, Launch, Source, Visit};
+use super::refill::{self, Consume, Ended, Refill, Upstream};
+use super::source::{Drive, Launch, Source, Start, Visit};
 use super::stage::{Identity, Stage};
 use super::stop::{Refused, Stop};
-use crate::panic::Guarded;
+use crate::panic::{self, Guarded, Panics};
 use crate::token::CancellationToken;
 
 /// The stage with a state.
@@ -137,6 +139,83 @@ where
             Err(Stop::Cancelled) => return Err(Stop::Cancelled),
         };
         Ok(behind.expect("taken at the end, and handed over"))
+    }
+
+    fn pull<B, C>(self, token: &CancellationToken, start: B, consume: C) -> C::Output
+    where
+        B: Start,
+        C: Consume<R, W::Error>,
+    {
+        let Scan { source, stage, state, f } = self;
+        let stage = Guarded::new(stage);
+        start.start(source, stage.get(), Scanning { state, f, token, consume })
+    }
+}
+
+/// The scan and its consumer, as the consumer of the items before it.
+struct Scanning<'a, A, F, C> {
+    state: A,
+    f: F,
+    token: &'a CancellationToken,
+    consume: C,
+}
+
+impl<T, R, E, A, F, C> Consume<T, E> for Scanning<'_, A, F, C>
+where
+    F: FnMut(&mut A, T) -> Option<R>,
+    C: Consume<R, E>,
+{
+    type Output = C::Output;
+
+    fn consume(self, refill: &mut dyn Refill<T, E>) -> C::Output {
+        let Scanning { state, f, token, consume } = self;
+        let mut scanned = Scanner { items: Upstream::new(refill), own: Some((state, f)), token };
+        refill::consume(consume, &mut scanned)
+    }
+}
+
+/// The outputs of a scan, made one by one when they are asked for.
+struct Scanner<'a, T, E, A, F> {
+    items: Upstream<'a, T, E>,
+    /// The state and the function, until the end.
+    own: Option<(A, F)>,
+    token: &'a CancellationToken,
+}
+
+impl<T, R, E, A, F> Refill<R, E> for Scanner<'_, T, E, A, F>
+where
+    F: FnMut(&mut A, T) -> Option<R>,
+{
+    fn refill(&mut self, outputs: &mut VecDeque<R>) -> Option<Ended<E>> {
+        let ended = match (self.items.next_until(self.token), &mut self.own) {
+            (Ok(item), Some((state, f))) => match panic::catch(|| f(state, item)) {
+                Ok(Some(output)) => {
+                    outputs.push_back(output);
+                    return None;
+                }
+                Ok(None) => Ended::Complete,
+                Err(payload) => payload.into(),
+            },
+            (Ok(_), None) => Ended::Complete,
+            (Err(ended), _) => ended,
+        };
+        let token = self.token;
+        Some(ended.and(token, || self.leave()))
+    }
+
+    fn leave(&mut self) -> Panics {
+        let mut panics = Panics::default();
+        if let Some((state, f)) = self.own.take() {
+            // Before the threads are joined, as a sink is dropped.
+            panics.drop(state);
+            panics.drop(f);
+        }
+        panics.append(self.items.leave());
+        panics
+    }
+
+    fn is_cancelled_by_consumer(&self) -> bool {
+        self.items.is_cancelled_by_consumer()
     }
 }
 

@@ -28,6 +28,7 @@ pub(super) mod receiver;
 use std::ops::ControlFlow;
 
 use self::queue::Queues;
+use super::refill::Consume;
 use super::stage::Stage;
 use super::stop::{Refused, Stop};
 use crate::token::CancellationToken;
@@ -78,6 +79,12 @@ pub trait Drive {
     where
         L: Launch,
         F: FnMut(&mut A, Self::Item) -> Result<(), Refused<E>>;
+
+    /// `start` begins the pipeline, which makes items when it is asked.
+    fn pull<B, C>(self, token: &CancellationToken, start: B, consume: C) -> C::Output
+    where
+        B: Start,
+        C: Consume<Self::Item, Self::Error>;
 }
 
 /// Runs a source and its stages into a sink, in the order of the source's items.
@@ -88,6 +95,16 @@ pub trait Launch {
         S: Source<Item: Send>,
         W: Stage<S::Item, Output: Send, Error: Send, Cause = S::Error>,
         F: FnMut(&mut A, W::Output) -> Result<(), Refused<E>>;
+}
+
+/// Begins a source and its stages, whose outputs are asked for, in the order of the source's items.
+#[doc(hidden)]
+pub trait Start {
+    fn start<S, W, C>(self, source: S, stage: &W, consume: C) -> C::Output
+    where
+        S: Source<Item: Send>,
+        W: Stage<S::Item, Output: Send, Error: Send, Cause = S::Error>,
+        C: Consume<W::Output, W::Error>;
 }
 
 /// The three kinds of a source; see the head of this module.

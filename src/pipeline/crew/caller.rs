@@ -65,38 +65,67 @@ where
 
     /// Works and outputs until the run is over.
     pub(in super::super) fn run(&mut self) -> Exit<W::Error, E> {
-        let members = self.outlet.members;
-        let signal = &members.section.signal;
         loop {
-            let ticket = signal.caller.ticket();
-            let is_cancelled = self.outlet.token.is_cancelled();
-            let step = members.enter(|state, void| {
-                state.commit(self.worked.take());
-                self.outlet.taken.drain(..).for_each(|taken| state.close(taken));
-                if is_cancelled {
-                    return CallerStep::Abandon;
-                }
-                let step = state.caller_step(self.outlet.due, void);
-                signal.set_due(state.due());
-                step
-            });
-            match step {
-                CallerStep::Output => self.outlet.output_due(),
-                CallerStep::As(Step::Work(claim, outputs)) => self.work(claim, outputs),
-                CallerStep::As(Step::Pull(quota)) => {
-                    if let Some((claim, outputs)) = members.pull(quota) {
-                        self.work(claim, outputs);
-                    }
-                }
-                CallerStep::As(Step::Sleep(sleep)) => members.sleep(&signal.caller, ticket, sleep),
-                CallerStep::As(Step::Leave) => return Exit::Complete,
-                CallerStep::Abandon => return self.outlet.abandon(),
-            }
-            if let Some(exit) = self.outlet.exit.take() {
-                panic::discard(self.worked.take());
+            if let Some(exit) = self.step() {
                 return exit;
             }
         }
+    }
+
+    /// Takes the next step: hands the due pieces to the sink, works a batch, or sleeps. Returns how the loop is left, if
+    /// the run is over.
+    pub(in super::super) fn step(&mut self) -> Option<Exit<W::Error, E>> {
+        let members = self.outlet.members;
+        let signal = &members.section.signal;
+        let ticket = signal.caller.ticket();
+        let is_cancelled = self.outlet.token.is_cancelled();
+        let step = members.enter(|state, void| {
+            state.commit(self.worked.take());
+            self.outlet.taken.drain(..).for_each(|taken| state.close(taken));
+            if is_cancelled {
+                return CallerStep::Abandon;
+            }
+            let step = state.caller_step(self.outlet.due, void);
+            signal.set_due(state.due());
+            step
+        });
+        match step {
+            CallerStep::Output => self.outlet.output_due(),
+            CallerStep::As(Step::Work(claim, outputs)) => self.work(claim, outputs),
+            CallerStep::As(Step::Pull(quota)) => {
+                if let Some((claim, outputs)) = members.pull(quota) {
+                    self.work(claim, outputs);
+                }
+            }
+            CallerStep::As(Step::Sleep(sleep)) => members.sleep(&signal.caller, ticket, sleep),
+            CallerStep::As(Step::Leave) => return Some(Exit::Complete),
+            CallerStep::Abandon => return Some(self.outlet.abandon()),
+        }
+        let exit = self.outlet.exit.take();
+        if exit.is_some() {
+            panic::discard(self.worked.take());
+        }
+        exit
+    }
+
+    /// Between two steps, the consumer of the outputs takes over, if the sink has only stored them.
+    pub(in super::super) fn enter_consumer(&self) {
+        self.outlet.members.section.signal.enter_sink();
+    }
+
+    /// The consumer is back, and has taken all outputs in `elapsed`, which is time of the sink.
+    pub(in super::super) fn leave_consumer(&mut self, elapsed: Duration) {
+        let Outlet { members, taken, .. } = &mut self.outlet;
+        members.section.signal.leave_sink();
+        let items = taken.iter().map(|(piece, _)| piece.closes).sum::<usize>().max(1);
+        for (piece, time) in taken {
+            *time += elapsed.mul_f64(piece.closes as f64 / items as f64);
+        }
+    }
+
+    /// Takes the pieces that the sink has not taken.
+    pub(in super::super) fn take_due(&mut self) -> VecDeque<PieceOf<F, W>> {
+        std::mem::take(self.outlet.due)
     }
 
     /// Gives the states of the stages back, to be dropped behind the sink.

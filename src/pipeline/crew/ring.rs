@@ -100,9 +100,9 @@ impl<R, E> Ring<R, E> {
         has_room
     }
 
-    /// The pieces that are left, in order.
-    pub(super) fn into_rest(self) -> impl Iterator<Item = Piece<R, E>> {
-        self.pieces.into_values()
+    /// Takes the pieces that are left, in order.
+    pub(super) fn take_rest(&mut self) -> impl Iterator<Item = Piece<R, E>> + use<R, E> {
+        std::mem::take(&mut self.pieces).into_values()
     }
 }
 

@@ -1,5 +1,6 @@
 //! [`Section`]: the stages between the source and the sink, and all that the members at work there share.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crossbeam::utils::CachePadded;
@@ -118,6 +119,21 @@ impl<'a, F: Feed, W: Stage<F::Item>> Section<'a, F, W> {
         self.void();
     }
 
+    /// Whether the sink, or the consumer in its place, has cancelled the token.
+    pub(in super::super) fn is_cancelled_by_sink(&self) -> bool {
+        self.signal.is_cancelled_by_sink()
+    }
+
+    /// Takes the failures out of the remains, when the last thread has been joined: the pieces and the panic of the
+    /// source. Items stay.
+    pub(in super::super) fn take_failures(
+        &self,
+        due: VecDeque<PieceOf<F, W>>,
+    ) -> Remains<impl Iterator<Item = PieceOf<F, W>>, ()> {
+        let (pieces, source_panic) = self.inside.lock().state.take_failures();
+        Remains { pieces: due.into_iter().chain(pieces), source_panic, leftovers: () }
+    }
+
     /// Takes apart the remains when the last thread has been joined. `due` are the pieces that the caller took and the
     /// sink did not.
     pub(in super::super) fn into_remains(
@@ -132,7 +148,7 @@ impl<'a, F: Feed, W: Stage<F::Item>> Section<'a, F, W> {
             queues.extend(chunk.last());
             state.take_chunk(Chunk::Queues(chunk.queues(queues)));
         }
-        let (pieces, source_panic, stock) = state.into_rest();
-        Remains { pieces: due.into_iter().chain(pieces), source_panic, leftovers: (stock, inlet) }
+        let (pieces, source_panic) = state.take_failures();
+        Remains { pieces: due.into_iter().chain(pieces), source_panic, leftovers: (state.into_rest(), inlet) }
     }
 }

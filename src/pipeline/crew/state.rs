@@ -253,10 +253,14 @@ impl<S: Stock, R, E> State<S, R, E> {
         if self.fills_first() { None } else { self.claim(void) }
     }
 
-    /// Takes apart the remains of a run: pieces, the panic of the source, and values to drop.
-    pub(super) fn into_rest(self) -> (impl Iterator<Item = Piece<R, E>>, Option<Payload>, impl Sized) {
-        let (payload, leftovers) = self.supply.into_rest();
-        (self.ring.into_rest(), payload, leftovers)
+    /// Takes the failures that are left of a run: in its pieces, and the panic of the source.
+    pub(super) fn take_failures(&mut self) -> (impl Iterator<Item = Piece<R, E>> + use<S, R, E>, Option<Payload>) {
+        (self.ring.take_rest(), self.supply.take_panic())
+    }
+
+    /// Takes apart the remains of a run: its items are values to drop.
+    pub(super) fn into_rest(self) -> impl Sized {
+        self.supply.into_rest()
     }
 
     /// Whether the caller claims batches, as a worker does.

@@ -239,13 +239,17 @@ impl<S: Stock> Supply<S> {
         void == 0 || none_comes && self.in_hand == 0 && !self.can_claim(fresh, void)
     }
 
-    /// Takes apart the items that are left, and the panic of the source.
-    pub(super) fn into_rest(self) -> (Option<Payload>, impl Sized) {
-        let payload = match self.inlet {
-            Inlet::Closed(payload) => payload,
+    /// Takes the panic of the source.
+    pub(super) fn take_panic(&mut self) -> Option<Payload> {
+        match &mut self.inlet {
+            Inlet::Closed(payload) => payload.take(),
             Inlet::Idle | Inlet::Busy | Inlet::Ready(_) => None,
-        };
-        (payload, (self.stock, self.returned))
+        }
+    }
+
+    /// Takes apart the items that are left.
+    pub(super) fn into_rest(self) -> impl Sized {
+        (self.stock, self.returned)
     }
 }
 
@@ -306,6 +310,6 @@ mod tests {
         supply.start_pull();
         supply.end_pull(Err(crate::panic::catch(|| panic!("once")).unwrap_err()));
         supply.end_pull(Ok(true));
-        assert!(supply.into_rest().0.is_some());
+        assert!(supply.take_panic().is_some());
     }
 }

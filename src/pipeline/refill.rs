@@ -1,0 +1,183 @@
+//! [`Refill`]: a run whose outputs are asked for, and its consumer.
+//!
+//! The ends of a pipeline push outputs into a sink. An iterator needs the reverse: its user has control, and asks for
+//! the next output. The source is opened within a callback, and with threads of a scope, so the user cannot be handed
+//! the run. The run hands a [`Refill`] to the [`Consume`] in its midst instead. A pipeline that is a source, a scan,
+//! wraps the one for the other. So all runs on the calling thread that need not be sent, and the error of each part is
+//! converted where its type is known.
+
+use std::collections::VecDeque;
+
+use crate::error::CancelReason;
+use crate::panic::{self, Panics, Payload};
+use crate::token::CancellationToken;
+
+/// The reason of a token that was cancelled because nothing more is wanted of its run: then its failures do not count.
+pub(super) const LEFT: CancelReason = CancelReason::Other("the iterator was dropped");
+
+/// A run that makes outputs when it is asked.
+#[doc(hidden)]
+pub trait Refill<R, E> {
+    /// Adds the outputs that come next, at least one, unless the run has ended.
+    ///
+    /// A panic of the user's is no panic of this call, but an end, because the outputs before it come first. Before it
+    /// returns an end, all threads are joined. It is not called again then.
+    fn refill(&mut self, outputs: &mut VecDeque<R>) -> Option<Ended<E>>;
+
+    /// Ends the run, if it has not ended, because nothing more is wanted. Returns the panics of `Drop`s.
+    fn leave(&mut self) -> Panics;
+
+    /// Whether the consumer itself has cancelled the token: the plain loop would have met no failure behind that.
+    fn is_cancelled_by_consumer(&self) -> bool;
+}
+
+/// The use of a run's outputs.
+#[doc(hidden)]
+pub trait Consume<R, E> {
+    type Output;
+
+    fn consume(self, refill: &mut dyn Refill<R, E>) -> Self::Output;
+}
+
+/// How a run ended.
+#[doc(hidden)]
+#[derive(Debug)]
+pub enum Ended<E> {
+    Complete,
+    Cancelled,
+    Failed(E),
+    Panicked(Panics),
+}
+
+impl<E> Ended<E> {
+    /// Leaves the run at this end. The panics of the `Drop`s that `leave` meets are resumed in place of an error, but
+    /// not of a panic.
+    ///
+    /// A run that nobody wants any more is left later, by its consumer, for whom those panics alone count.
+    pub(super) fn and(self, token: &CancellationToken, leave: impl FnOnce() -> Panics) -> Ended<E> {
+        match self {
+            Ended::Cancelled if token.reason() == Some(LEFT) => Ended::Cancelled,
+            ended => ended.behind(leave()),
+        }
+    }
+
+    pub(super) fn behind(self, dropped: Panics) -> Ended<E> {
+        if dropped.is_empty() {
+            return self;
+        }
+        match self {
+            Ended::Panicked(mut panics) => {
+                panics.append(dropped);
+                Ended::Panicked(panics)
+            }
+            ended => {
+                panic::discard(ended);
+                Ended::Panicked(dropped)
+            }
+        }
+    }
+}
+
+impl<E> From<Payload> for Ended<E> {
+    fn from(payload: Payload) -> Self {
+        let mut panics = Panics::default();
+        panics.add(payload);
+        Ended::Panicked(panics)
+    }
+}
+
+/// Has `consume` use a run, and ends the run if that has not.
+pub(super) fn consume<R, E, C, X>(consume: C, run: &mut X) -> C::Output
+where
+    C: Consume<R, E>,
+    X: Refill<R, E>,
+{
+    let consumed = panic::catch(|| consume.consume(run));
+    finish(consumed, run.leave())
+}
+
+/// Returns what a consumer did, when everything is dropped.
+pub(super) fn finish<T>(consumed: Result<T, Payload>, dropped: Panics) -> T {
+    match consumed {
+        Ok(value) => dropped.resume_or(value),
+        Err(payload) => {
+            dropped.discard();
+            panic::resume(payload)
+        }
+    }
+}
+
+/// The consumer's side of a run: its outputs one by one, then its end.
+pub(super) struct Upstream<'a, R, E> {
+    run: &'a mut (dyn Refill<R, E> + 'a),
+    ready: VecDeque<R>,
+    /// The end of the run behind the outputs that are ready.
+    ended: Option<Ended<E>>,
+    /// The end was given.
+    is_over: bool,
+}
+
+impl<'a, R, E> Upstream<'a, R, E> {
+    pub(super) fn new(run: &'a mut (dyn Refill<R, E> + 'a)) -> Self {
+        Upstream { run, ready: VecDeque::new(), ended: None, is_over: false }
+    }
+
+    /// Returns the next output, or the end, which is `Cancelled` or a failure that was met before if `token` is
+    /// cancelled. After the end it returns `Complete`.
+    #[inline]
+    pub(super) fn next_until(&mut self, token: &CancellationToken) -> Result<R, Ended<E>> {
+        if !token.is_cancelled()
+            && let Some(output) = self.ready.pop_front()
+        {
+            return Ok(output);
+        }
+        self.refill(token)
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn refill(&mut self, token: &CancellationToken) -> Result<R, Ended<E>> {
+        if self.is_over {
+            return Err(Ended::Complete);
+        }
+        // Where the consumer cancels before it comes to the end, the plain loop comes no further.
+        if token.is_cancelled() && self.ended.is_some() && self.run.is_cancelled_by_consumer() {
+            panic::discard(self.ended.replace(Ended::Cancelled));
+        }
+        loop {
+            if token.is_cancelled() {
+                // The plain loop would not have made them.
+                panic::discard_all(self.ready.drain(..));
+            } else if let Some(output) = self.ready.pop_front() {
+                return Ok(output);
+            }
+            if let Some(ended) = self.ended.take() {
+                self.is_over = true;
+                // A source that observes the token ends early, and looks as if it had come to its end.
+                return Err(if let (Ended::Complete, true) = (&ended, token.is_cancelled()) {
+                    Ended::Cancelled
+                } else {
+                    ended
+                });
+            }
+            self.ended = self.run.refill(&mut self.ready);
+        }
+    }
+
+    /// Ends the run, if it has not ended. Returns the panics of `Drop`s.
+    pub(super) fn leave(&mut self) -> Panics {
+        panic::discard_all(self.ready.drain(..));
+        // The consumer has not met it.
+        panic::discard(self.ended.take());
+        self.is_over = true;
+        self.run.leave()
+    }
+
+    pub(super) fn is_cancelled_by_consumer(&self) -> bool {
+        self.run.is_cancelled_by_consumer()
+    }
+}
