@@ -29,7 +29,7 @@ use std::sync::{Arc, OnceLock};
 
 pub use chain::Chain;
 pub use init::Init;
-pub use outputs::{OwnedOutputs, Outputs};
+pub use outputs::{Outputs, OwnedOutputs};
 
 /// A loop over a source whose middle runs on several threads: same outputs, same order, same first error, same panic.
 ///

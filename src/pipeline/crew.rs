@@ -32,6 +32,6 @@ mod orders;
 
 pub(super) use caller::{Caller, Exit};
 pub(super) use members::Members;
-pub(super) use piece::{End, Piece};
+pub(super) use piece::{End, Piece, lose};
 pub(super) use section::{Remains, Section};
 pub(super) use worker::Worker;

@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::mem;
 use std::time::Instant;
+use std::vec::Drain;
 
 use super::Settings;
 use super::crew::{Caller, Exit, Members, Section, Worker};
@@ -219,12 +220,14 @@ impl<W, C> OnDemand<'_, W, C> {
         let (consumed, mut dropped) = thread::scope(|scope| {
             let members = Members::new(&section, scope, spec, Worker::run);
             let (mut due, stored) = (VecDeque::new(), RefCell::new(VecDeque::new()));
-            let store = |output| {
-                stored.borrow_mut().push_back(output);
+            // Of a cancelled run, the consumer drops them.
+            let store = |outputs: &mut Drain<'_, W::Output>| {
+                stored.borrow_mut().extend(outputs);
                 Ok(())
             };
             let caller = Some(Caller::new(&members, token, store, &mut due));
-            let mut run = Crewed { section: &section, members: &members, token, waits_for, stored: &stored, caller, since: None };
+            let mut run =
+                Crewed { section: &section, members: &members, token, waits_for, stored: &stored, caller, since: None };
             let consumed = panic::catch(|| consume.consume(&mut run));
             (consumed, run.leave())
         });
@@ -253,7 +256,7 @@ impl<F, W, K> Crewed<'_, '_, '_, F, W, K>
 where
     F: Feed<Item: Send>,
     W: Stage<F::Item, Output: Send, Error: Send>,
-    K: FnMut(W::Output) -> Result<(), Refused<Infallible>>,
+    K: FnMut(&mut Drain<'_, W::Output>) -> Result<(), Refused<Infallible>>,
 {
     /// Joins all threads, and decides how the run has ended.
     fn end(&mut self, exit: Exit<W::Error, Infallible>) -> Ended<W::Error> {
@@ -282,7 +285,7 @@ impl<F, W, K> Refill<W::Output, W::Error> for Crewed<'_, '_, '_, F, W, K>
 where
     F: Feed<Item: Send>,
     W: Stage<F::Item, Output: Send, Error: Send>,
-    K: FnMut(W::Output) -> Result<(), Refused<Infallible>>,
+    K: FnMut(&mut Drain<'_, W::Output>) -> Result<(), Refused<Infallible>>,
 {
     fn refill(&mut self, outputs: &mut VecDeque<W::Output>) -> Option<Ended<W::Error>> {
         let Some(caller) = &mut self.caller else { return Some(Ended::Complete) };

@@ -14,8 +14,9 @@
 //! end of a channel in the sink would otherwise be joined for ever when the run fails.
 
 use std::collections::VecDeque;
+use std::vec::Drain;
 
-use super::crew::{Caller, End, Exit, Members, Piece, Remains, Section, Worker};
+use super::crew::{Caller, End, Exit, Members, Piece, Remains, Section, Worker, lose};
 use super::plain::Plain;
 use super::source::{Drive, Feed, Launch, Source, Visit};
 use super::stage::Stage;
@@ -113,8 +114,16 @@ impl<W, A, K> Run<'_, W, A, K> {
         let mut due = VecDeque::new();
         let (exit, state, dropped) = thread::scope(|scope| {
             let members = Members::new(&section, scope, spec, Worker::run);
-            let sink_output = |output| sink(&mut state, output);
-            let mut caller = Caller::new(&members, token, sink_output, &mut due);
+            let sink_piece = |outputs: &mut Drain<'_, W::Output>| {
+                outputs.try_for_each(|output| {
+                    if token.is_cancelled() {
+                        lose(output);
+                        return Err(Refused::Cancelled);
+                    }
+                    sink(&mut state, output)
+                })
+            };
+            let mut caller = Caller::new(&members, token, sink_piece, &mut due);
             let exit = panic::catch(|| caller.run()).unwrap_or_else(Exit::Panicked);
             let mut local = caller.into_local();
             section.void();

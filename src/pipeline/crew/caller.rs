@@ -8,13 +8,14 @@
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
+use std::vec::Drain;
 
 use super::super::local::MemberLocal;
 use super::super::source::Feed;
 use super::super::stage::Stage;
 use super::super::stop::Refused;
 use super::members::Members;
-use super::piece::{End, lose};
+use super::piece::End;
 use super::ring::Offers;
 use super::section::{BatchOf, PieceOf, WorkedOf};
 use super::step::{Answer, CallerAnswer, CallerStep, Offer, Step};
@@ -51,7 +52,7 @@ impl<'a, 'scope, 'env, F, W, K, E> Caller<'a, 'scope, 'env, F, W, K, E>
 where
     F: Feed<Item: Send>,
     W: Stage<F::Item, Output: Send, Error: Send>,
-    K: FnMut(W::Output) -> Result<(), Refused<E>>,
+    K: FnMut(&mut Drain<'_, W::Output>) -> Result<(), Refused<E>>,
 {
     pub(in super::super) fn new(
         members: &'a Members<'scope, 'env, F, W>,
@@ -148,6 +149,7 @@ where
 struct Outlet<'a, 'scope, 'env, F: Feed, W: Stage<F::Item>, K, E> {
     members: &'a Members<'scope, 'env, F, W>,
     token: &'a CancellationToken,
+    /// Takes the outputs of a piece, as long as the token is not cancelled.
     sink: K,
     /// The pieces that the sink takes next. They outlive the caller: the run looks for failures in those that are left.
     due: &'a mut VecDeque<PieceOf<F, W>>,
@@ -161,7 +163,7 @@ impl<F, W, K, E> Outlet<'_, '_, '_, F, W, K, E>
 where
     F: Feed<Item: Send>,
     W: Stage<F::Item, Output: Send, Error: Send>,
-    K: FnMut(W::Output) -> Result<(), Refused<E>>,
+    K: FnMut(&mut Drain<'_, W::Output>) -> Result<(), Refused<E>>,
 {
     /// Hands a part of the caller's own batch over, and outputs due pieces until there is room for it.
     ///
@@ -210,16 +212,7 @@ where
         let mut rest = piece.outputs.0.drain(..);
         signal.enter_sink();
         // Caught, because the rest has to be dropped one by one, and not while the panic unwinds.
-        let taken = panic::catch(|| {
-            for output in rest.by_ref() {
-                if self.token.is_cancelled() {
-                    lose(output);
-                    return Err(Refused::Cancelled);
-                }
-                (self.sink)(output)?;
-            }
-            Ok(())
-        });
+        let taken = panic::catch(|| (self.sink)(&mut rest));
         signal.leave_sink();
         panic::discard_all(&mut rest);
         drop(rest);

@@ -30,6 +30,10 @@ const PATIENCE: u32 = 4;
 /// How long outputs are held back that the caller could take.
 const HELD: Duration = Duration::from_micros(25);
 
+/// The same if the caller only outputs. It sleeps when it has taken the last, so each part costs a wake: with items of
+/// 1.6 µs on two cores, parts of 25 µs cost 6 % of the run.
+const HELD_FROM_SLEEPER: Duration = Duration::from_micros(100);
+
 /// A member's stages, applied to the items `T`.
 pub(super) struct Work<'a, T, W: Stage<T>> {
     stage: &'a W,
@@ -38,6 +42,8 @@ pub(super) struct Work<'a, T, W: Stage<T>> {
     order: Order,
     /// How long a batch is meant to take.
     aim: Duration,
+    /// How long outputs are held back that the caller could take.
+    held: Duration,
 }
 
 /// Why a batch is left at an item.
@@ -50,7 +56,8 @@ enum Cut<E> {
 impl<'a, T, W: Stage<T>> Work<'a, T, W> {
     pub(super) fn new<F: Feed<Item = T>>(section: &'a Section<'a, F, W>) -> Self {
         let Section { stage, signal, plan, .. } = section;
-        Work { stage, local: MemberLocal::new(stage), signal, order: plan.order, aim: plan.aim }
+        let held = if plan.is_caller_reserved { HELD_FROM_SLEEPER } else { HELD };
+        Work { stage, local: MemberLocal::new(stage), signal, order: plan.order, aim: plan.aim, held }
     }
 
     /// Works a batch to its end or its first failure, and voids the items behind a failure.
@@ -111,7 +118,7 @@ impl<'a, T, W: Stage<T>> Work<'a, T, W> {
                     break;
                 }
                 let is_due = self.order == Order::Arrival || self.signal.due() == held.first;
-                if is_due && last - held.since > HELD && held.hand_over(first + done as u64).is_break() {
+                if is_due && last - held.since > self.held && held.hand_over(first + done as u64).is_break() {
                     return Some(Cut::Void);
                 }
                 next = (next * 2).min((items / 8).max(1));
@@ -183,8 +190,14 @@ mod tests {
         signal.set_idle(caller == Mode::Asleep);
         // Another batch is due.
         signal.set_due(1_000);
-        let mut work =
-            Work { stage: &stage, local: MemberLocal::new(&stage), signal: &signal, order: Order::Source, aim: AIM };
+        let mut work = Work {
+            stage: &stage,
+            local: MemberLocal::new(&stage),
+            signal: &signal,
+            order: Order::Source,
+            aim: AIM,
+            held: HELD,
+        };
         let worked = work.run(claim(100), Vec::new(), |_| ControlFlow::Break(()));
         let piece = worked.piece.expect("not void");
         assert!(piece.end.is_none());
@@ -218,9 +231,15 @@ mod tests {
             signal.set_due(next);
             ControlFlow::Continue(Vec::new())
         };
-        let worked =
-            Work { stage: &stage, local: MemberLocal::new(&stage), signal: &signal, order: Order::Source, aim: AIM }
-                .run(claim(100), Vec::new(), hand_over);
+        let worked = Work {
+            stage: &stage,
+            local: MemberLocal::new(&stage),
+            signal: &signal,
+            order: Order::Source,
+            aim: AIM,
+            held: HELD,
+        }
+        .run(claim(100), Vec::new(), hand_over);
         let piece = worked.piece.expect("not void");
         assert!(piece.outputs.0.len() <= 12 && next > 0);
         assert_eq!((piece.first, worked.effort.items as u64), (next, next + piece.closes as u64));
@@ -243,9 +262,15 @@ mod tests {
             handed_over.fetch_add(part.outputs.0.len(), Ordering::Relaxed);
             ControlFlow::Continue(Vec::new())
         };
-        let worked =
-            Work { stage: &stage, local: MemberLocal::new(&stage), signal: &signal, order: Order::Source, aim: AIM }
-                .run(claim(1), Vec::new(), hand_over);
+        let worked = Work {
+            stage: &stage,
+            local: MemberLocal::new(&stage),
+            signal: &signal,
+            order: Order::Source,
+            aim: AIM,
+            held: HELD,
+        }
+        .run(claim(1), Vec::new(), hand_over);
         let piece = worked.piece.expect("not void");
         assert!(piece.end.is_none());
         assert_eq!(handed_over.into_inner() + piece.outputs.0.len(), 1_000);
