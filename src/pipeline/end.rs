@@ -86,8 +86,8 @@ impl<C: Chain> Pipeline<C> {
 
     /// Runs the pipeline and collects its outputs into `B`.
     ///
-    /// The first 65,536 outputs go by way of a vector, so that a run that fails drops them one by one. All others go
-    /// into `B` as they come: words without number fit into a set of a few.
+    /// The first outputs, up to 64 MiB of them without what they own on the heap, go by way of a vector, which a run
+    /// that fails drops one by one. All others go into `B` as they come: billions of words fit into a set of ten.
     ///
     /// Collecting results into a `Result` may end the run later than at the first error, where it does with an
     /// iterator: make the stage a [`try_map`](Self::try_map) for that.
@@ -266,8 +266,8 @@ impl<C: Chain> Pipeline<C> {
     }
 }
 
-/// How many outputs [`Pipeline::collect`] keeps in a vector at first.
-const FEW: usize = 1 << 16;
+/// How many bytes of outputs [`Pipeline::collect`] keeps in a vector at first.
+const FEW: usize = 64 << 20;
 
 /// The consumer of [`Pipeline::collect`].
 struct Collect<'a, B> {
@@ -282,12 +282,13 @@ impl<R, E, B: FromIterator<R>> Consume<R, E> for Collect<'_, B> {
     fn consume(self, run: &mut dyn Refill<R, E>) -> Self::Output {
         let mut rest = Rest { run: Upstream::new(run), token: self.token, ended: None };
         let mut first = Collected(Vec::new());
-        first.0.extend(rest.by_ref().take(FEW));
-        let (made, ended) = match rest.ended.take() {
+        let most = FEW / mem::size_of::<R>().max(1);
+        let (made, ended) = match rest.run.gather(&mut first.0, most, self.token) {
             Some(Ended::Complete) => return Ok(mem::take(&mut first.0).into_iter().collect()),
             Some(ended) => (None, ended),
             None => {
-                let made = B::from_iter(mem::take(&mut first.0).into_iter().chain(&mut rest));
+                rest.run.put_back(mem::take(&mut first.0));
+                let made = B::from_iter(&mut rest);
                 match rest.ended.take() {
                     // It may want no more.
                     Some(Ended::Complete) | None => return Ok(made),

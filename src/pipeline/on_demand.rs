@@ -302,10 +302,9 @@ where
             Some(Exit::Cancelled) if self.token.reason() == Some(LEFT) => return Some(Ended::Cancelled),
             exit => exit.map(|exit| self.end(exit)),
         };
-        if let Some(caller) = &self.caller {
-            caller.enter_consumer();
-            self.since = Some(Instant::now());
-        }
+        // The consumer may cancel behind the end, too, while it is at the outputs before that.
+        self.section.enter_consumer();
+        self.since = Some(Instant::now());
         ended
     }
 

@@ -7,6 +7,7 @@
 //! converted where its type is known.
 
 use std::collections::VecDeque;
+use std::mem;
 
 use crate::error::CancelReason;
 use crate::panic::{self, Panics, Payload};
@@ -134,6 +135,26 @@ impl<'a, R, E> Upstream<'a, R, E> {
         self.refill(token)
     }
 
+    /// Adds the next outputs to `outputs`, until there are `most` of them or the run has ended.
+    ///
+    /// It takes all that are ready at once, so they cost a copy, not a call, each.
+    pub(super) fn gather(&mut self, outputs: &mut Vec<R>, most: usize, token: &CancellationToken) -> Option<Ended<E>> {
+        while outputs.len() < most {
+            match self.next_until(token) {
+                Ok(output) => outputs.push(output),
+                Err(ended) => return Some(ended),
+            }
+            outputs.extend(self.ready.drain(..));
+        }
+        None
+    }
+
+    /// Puts the outputs back that were given so far.
+    pub(super) fn put_back(&mut self, given: Vec<R>) {
+        let ready = mem::replace(&mut self.ready, given.into());
+        self.ready.extend(ready);
+    }
+
     pub(super) fn is_over(&self) -> bool {
         self.is_over
     }
@@ -179,5 +200,13 @@ impl<'a, R, E> Upstream<'a, R, E> {
 
     pub(super) fn is_cancelled_by_consumer(&self) -> bool {
         self.run.is_cancelled_by_consumer()
+    }
+}
+
+/// The consumer has not met what is left.
+impl<R, E> Drop for Upstream<'_, R, E> {
+    fn drop(&mut self) {
+        panic::discard_all(self.ready.drain(..));
+        panic::discard(self.ended.take());
     }
 }

@@ -109,12 +109,8 @@ where
         exit
     }
 
-    /// Between two steps, the consumer of the outputs takes over, if the sink has only stored them.
-    pub(in super::super) fn enter_consumer(&self) {
-        self.outlet.members.section.signal.enter_sink();
-    }
-
-    /// The consumer is back, and has taken all outputs in `elapsed`, which is time of the sink.
+    /// The [consumer](Section::enter_consumer) is back, and has taken all outputs in `elapsed`, which is time of the
+    /// sink.
     pub(in super::super) fn leave_consumer(&mut self, elapsed: Duration) {
         let Outlet { members, taken, .. } = &mut self.outlet;
         members.section.signal.leave_sink();

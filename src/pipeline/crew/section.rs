@@ -119,6 +119,11 @@ impl<'a, F: Feed, W: Stage<F::Item>> Section<'a, F, W> {
         self.void();
     }
 
+    /// Between two steps of the caller, the consumer of the outputs takes over, if the sink has only stored them.
+    pub(in super::super) fn enter_consumer(&self) {
+        self.signal.enter_sink();
+    }
+
     /// Whether the sink, or the consumer in its place, has cancelled the token.
     pub(in super::super) fn is_cancelled_by_sink(&self) -> bool {
         self.signal.is_cancelled_by_sink()
