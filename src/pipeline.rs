@@ -43,9 +43,10 @@ pub use outputs::{Outputs, OwnedOutputs};
 ///   [`scan`](Self::scan). An item that fails ends the run, unless it is to [keep going](Self::keep_going);
 /// - an end, which takes the outputs one by one on the calling thread: [`for_each`](Self::for_each),
 ///   [`try_for_each`](Self::try_for_each), [`collect`](Self::collect), [`fold`](Self::fold), [`count`](Self::count),
-///   [`first`](Self::first).
+///   [`first`](Self::first); or has them asked for: [`iter`](Self::iter), [`into_iter`](Self::into_iter).
 ///
-/// Nothing runs before the end is called, and no thread is left when it returns. Everything may borrow from the stack.
+/// Nothing runs before the end is called, and no thread is left when it returns, or when the iterator of `into_iter` is
+/// dropped. Everything may borrow from the stack, but for `into_iter`.
 ///
 /// # Order
 ///

@@ -288,7 +288,7 @@ impl<R, E, B: FromIterator<R>> Consume<R, E> for Collect<'_, B> {
             Some(ended) => (None, ended),
             None => {
                 rest.run.put_back(mem::take(&mut first.0));
-                let made = B::from_iter(&mut rest);
+                let made: B = rest.by_ref().collect();
                 match rest.ended.take() {
                     // It may want no more.
                     Some(Ended::Complete) | None => return Ok(made),

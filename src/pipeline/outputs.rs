@@ -74,6 +74,7 @@ impl<C: Chain> Pipeline<C> {
     /// assert_eq!(unsorted, Some(("cow".to_owned(), "cat".to_owned())));
     /// # Ok::<(), Cancelled>(())
     /// ```
+    #[expect(clippy::iter_not_returning_iterator, reason = "its closure is given the iterator, which borrows the run")]
     pub fn iter<T, F>(self, token: &CancellationToken, f: F) -> T
     where
         F: FnOnce(&mut Outputs<'_, C::Output, C::Error>) -> T,

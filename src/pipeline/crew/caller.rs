@@ -115,8 +115,9 @@ where
         let Outlet { members, taken, .. } = &mut self.outlet;
         members.section.signal.leave_sink();
         let items = taken.iter().map(|(piece, _)| piece.closes).sum::<usize>().max(1);
+        let each = elapsed / u32::try_from(items).unwrap_or(u32::MAX);
         for (piece, time) in taken {
-            *time += elapsed.mul_f64(piece.closes as f64 / items as f64);
+            *time += each * u32::try_from(piece.closes).unwrap_or(u32::MAX);
         }
     }
 

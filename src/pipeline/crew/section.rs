@@ -154,6 +154,6 @@ impl<'a, F: Feed, W: Stage<F::Item>> Section<'a, F, W> {
             state.take_chunk(Chunk::Queues(chunk.queues(queues)));
         }
         let (pieces, source_panic) = state.take_failures();
-        Remains { pieces: due.into_iter().chain(pieces), source_panic, leftovers: (state.into_rest(), inlet) }
+        Remains { pieces: due.into_iter().chain(pieces), source_panic, leftovers: (state, inlet) }
     }
 }

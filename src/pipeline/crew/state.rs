@@ -258,11 +258,6 @@ impl<S: Stock, R, E> State<S, R, E> {
         (self.ring.take_rest(), self.supply.take_panic())
     }
 
-    /// Takes apart the remains of a run: its items are values to drop.
-    pub(super) fn into_rest(self) -> impl Sized {
-        self.supply.into_rest()
-    }
-
     /// Whether the caller claims batches, as a worker does.
     ///
     /// If the system has refused the worker that would do the caller's share, the caller has to: the others may be in

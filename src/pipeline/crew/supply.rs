@@ -246,11 +246,6 @@ impl<S: Stock> Supply<S> {
             Inlet::Idle | Inlet::Busy | Inlet::Ready(_) => None,
         }
     }
-
-    /// Takes apart the items that are left.
-    pub(super) fn into_rest(self) -> impl Sized {
-        (self.stock, self.returned)
-    }
 }
 
 #[cfg(test)]

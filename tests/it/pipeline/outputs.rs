@@ -94,7 +94,7 @@ fn a_panic_is_resumed_in_next_behind_the_outputs_before_it_when_all_threads_are_
                 let run = || {
                     let source = (0..1_000_usize).inspect(move |item| assert!(place != 0 || *item != 300, "source"));
                     let stage = move |item: &usize| assert!(place != 1 || *item != 300, "stage");
-                    let scan = move |_: &mut (), item| {
+                    let scan = move |(): &mut (), item| {
                         assert!(place != 2 || item != 300, "scan");
                         Some(item)
                     };
@@ -270,7 +270,7 @@ fn the_states_of_a_dropped_iterator_are_handed_back() {
                 *count += 1;
                 item
             });
-            assert_eq!(run.iter(&live(), |outputs| outputs.take(50).filter(Result::is_ok).count()), 50);
+            assert_eq!(run.iter(&live(), |outputs| outputs.take(50).flatten().count()), 50);
             let states = states.into_vec();
             assert!(states.len() <= threads && states.into_iter().sum::<usize>() >= 50);
         }

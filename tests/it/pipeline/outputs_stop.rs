@@ -21,7 +21,8 @@ fn the_value_of_the_body_is_returned_though_the_rest_would_fail() {
             for place in 0..2 {
                 let stage = |item: usize| {
                     assert!(place != 0 || item < 20, "behind the end");
-                    if item >= 20 { anyhow::bail!("behind the end") } else { Ok(item) }
+                    anyhow::ensure!(item < 20, "behind the end");
+                    Ok(item)
                 };
                 let run = set(Pipeline::from_ready(0..), setting).try_map(stage);
                 let taken = run.iter(&live(), |outputs| outputs.next().is_some_and(|first| first.is_ok()));
@@ -54,7 +55,7 @@ fn a_cancel_gives_an_error_and_then_none_wherever_the_outputs_are() {
         for setting in SOME_SETTINGS {
             for at in [0, 1, 7, 3_000] {
                 let cancel = |outputs: &mut dyn Iterator<Item = Result<u32, Cancelled>>, token: &CancellationToken| {
-                    assert_eq!(outputs.take(at).filter(Result::is_ok).count(), at);
+                    assert_eq!(outputs.take(at).flatten().count(), at);
                     token.cancel();
                     assert_eq!(all(outputs), (vec![], Some(REQUESTED)));
                 };
@@ -215,7 +216,7 @@ fn a_dropped_iterator_ends_its_run_and_drops_each_item_once() {
                     set(Pipeline::from_iter(items), setting).map(move |item| mapped.make(item.value))
                 };
                 both!(&live(), run(), |outputs: &mut dyn Iterator<Item = Result<Counted<usize>, Cancelled>>| {
-                    assert_eq!(outputs.take(taken).filter(Result::is_ok).count(), taken);
+                    assert_eq!(outputs.take(taken).flatten().count(), taken);
                 });
                 until_threads(before);
                 census.assert_all_dropped_once();
