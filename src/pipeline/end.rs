@@ -1,13 +1,12 @@
 //! The ends: each runs the pipeline, and takes the outputs on the calling thread.
 
 use std::convert::Infallible;
-use std::marker::PhantomData;
 use std::mem;
 
 use super::Pipeline;
 use super::chain::Chain;
 use super::on_demand::{OnDemand, Role};
-use super::refill::{Consume, Ended, Refill, Upstream};
+use super::refill::{Ended, Refill, Upstream};
 use super::run::Run;
 use super::source::Source;
 use super::stop::{Refused, Stop};
@@ -109,7 +108,7 @@ impl<C: Chain> Pipeline<C> {
         B: FromIterator<C::Output>,
         C: Chain<Output: Send, Error: From<Cancelled> + Send>,
     {
-        self.run_on_demand(token, Role::Works, Collect { token, made: PhantomData }).map_err(|stop| match stop {
+        self.run_on_demand(token, Role::Works, |run| collect(run, token)).map_err(|stop| match stop {
             None => cancellation(token).into(),
             Some(error) => error,
         })
@@ -225,16 +224,19 @@ impl<C: Chain> Pipeline<C> {
         }
     }
 
-    /// Runs the pipeline for a consumer that asks for its outputs.
-    pub(super) fn run_on_demand<N>(self, token: &CancellationToken, role: Role, consume: N) -> N::Output
+    /// Runs the pipeline for a consumer that asks for its outputs, and returns what it makes of them.
+    pub(super) fn run_on_demand<T, F>(self, token: &CancellationToken, role: Role, consume: F) -> T
     where
-        N: Consume<C::Output, C::Error>,
+        F: FnOnce(&mut dyn Refill<C::Output, C::Error>) -> T,
         C: Chain<Output: Send, Error: Send>,
     {
         let Pipeline { chain, settings } = self;
         let (source, stage) = chain.split();
         let stage = Guarded::new(stage);
-        source.open(token, OnDemand { stage: stage.get(), settings, role, token, consume })
+        let (mut consume, mut made) = (Some(consume), Guarded::new(None));
+        let mut once = |run: &mut dyn Refill<_, _>| *made.get_mut() = consume.take().map(|consume| consume(run));
+        source.open(token, OnDemand { stage: stage.get(), settings, role, token, consume: &mut once });
+        made.into_inner().expect("each run is consumed")
     }
 
     /// Runs the pipeline into `state`, which is dropped as early as the sink would be if the run fails.
@@ -269,42 +271,32 @@ impl<C: Chain> Pipeline<C> {
 /// How many bytes of outputs [`Pipeline::collect`] keeps in a vector at first.
 const FEW: usize = 64 << 20;
 
-/// The consumer of [`Pipeline::collect`].
-struct Collect<'a, B> {
-    token: &'a CancellationToken,
-    made: PhantomData<fn() -> B>,
-}
-
-impl<R, E, B: FromIterator<R>> Consume<R, E> for Collect<'_, B> {
-    /// A cancellation is an error without a value.
-    type Output = Result<B, Option<E>>;
-
-    fn consume(self, run: &mut dyn Refill<R, E>) -> Self::Output {
-        let mut rest = Rest { run: Upstream::new(run), token: self.token, ended: None };
-        let mut first = Collected(Vec::new());
-        let most = FEW / mem::size_of::<R>().max(1);
-        let (made, ended) = match rest.run.gather(&mut first.0, most, self.token) {
-            Some(Ended::Complete) => return Ok(mem::take(&mut first.0).into_iter().collect()),
-            Some(ended) => (None, ended),
-            None => {
-                rest.run.put_back(mem::take(&mut first.0));
-                let made: B = rest.by_ref().collect();
-                match rest.ended.take() {
-                    // It may want no more.
-                    Some(Ended::Complete) | None => return Ok(made),
-                    Some(ended) => (Some(made), ended),
-                }
+/// Collects the outputs of a run. A cancellation is an error without a value.
+fn collect<R, E, B: FromIterator<R>>(run: &mut dyn Refill<R, E>, token: &CancellationToken) -> Result<B, Option<E>> {
+    let mut rest = Rest { run: Upstream::new(run), token, ended: None };
+    let mut first = Collected(Vec::new());
+    let most = FEW / mem::size_of::<R>().max(1);
+    let (made, ended) = match rest.run.gather(&mut first.0, most, token) {
+        Some(Ended::Complete) => return Ok(mem::take(&mut first.0).into_iter().collect()),
+        Some(ended) => (None, ended),
+        None => {
+            rest.run.put_back(mem::take(&mut first.0));
+            let made: B = rest.by_ref().collect();
+            match rest.ended.take() {
+                // It may want no more.
+                Some(Ended::Complete) | None => return Ok(made),
+                Some(ended) => (Some(made), ended),
             }
-        };
-        let (result, mut panics) = match ended {
-            Ended::Complete | Ended::Cancelled => (Err(None), Panics::default()),
-            Ended::Failed(error) => (Err(Some(error)), Panics::default()),
-            Ended::Panicked(panics) => (Err(None), panics),
-        };
-        panics.drop(first);
-        panics.drop(made);
-        panics.resume_or(result)
-    }
+        }
+    };
+    let (result, mut panics) = match ended {
+        Ended::Complete | Ended::Cancelled => (Err(None), Panics::default()),
+        Ended::Failed(error) => (Err(Some(error)), Panics::default()),
+        Ended::Panicked(panics) => (Err(None), panics),
+    };
+    panics.drop(first);
+    panics.drop(made);
+    panics.resume_or(result)
 }
 
 /// The outputs of a run, up to its end.

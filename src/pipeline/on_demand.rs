@@ -27,12 +27,12 @@ use crate::thread::{self, Spec};
 use crate::token::CancellationToken;
 
 /// A run, for a source to be opened with.
-pub(super) struct OnDemand<'a, W, C> {
+pub(super) struct OnDemand<'a, W, R, E> {
     pub(super) stage: &'a W,
     pub(super) settings: Settings,
     pub(super) role: Role,
     pub(super) token: &'a CancellationToken,
-    pub(super) consume: C,
+    pub(super) consume: Consume<'a, R, E>,
 }
 
 /// What the calling thread does while it waits for an output.
@@ -45,32 +45,33 @@ pub(super) enum Role {
     Works,
 }
 
-impl<T, U, W, C> Visit<T, U> for OnDemand<'_, W, C>
+impl<T, U, W> Visit<T, U> for OnDemand<'_, W, W::Output, W::Error>
 where
     T: Send,
     W: Stage<T, Output: Send, Error: Send, Cause = U>,
-    C: Consume<W::Output, W::Error>,
 {
-    type Output = C::Output;
+    type Output = ();
 
-    fn visit<F: Feed<Item = T>>(self, feed: F) -> C::Output {
+    fn visit<F: Feed<Item = T>>(self, feed: F) {
         // As in a run into a sink. One thread of its own is worth its start only if it is the only one to work.
         let is_lone = self.role == Role::Works && !W::FANS && self.settings.threads() == 1;
         if is_lone || rayon::current_thread_index().is_some() || self.token.look_at().is_some() {
             let mut items = feed.plain();
             let next = || items.next().ok_or(Ended::Complete);
             let mut inline = Inline { plain: Plain::new(self.stage, self.token), items: next, token: self.token };
-            let consumed = panic::catch(|| self.consume.consume(&mut inline));
+            let consumed = panic::catch(|| (self.consume)(&mut inline));
             let mut dropped = inline.leave();
             dropped.drop(items);
             return refill::finish(consumed, dropped);
         }
-        self.on_threads(feed)
+        self.on_threads(feed);
     }
 
-    fn drive<D: Drive<Item = T, Error = U>>(self, drive: D) -> C::Output {
+    fn drive<D: Drive<Item = T, Error = U>>(self, drive: D) {
         let OnDemand { stage, settings, role, token, consume } = self;
-        drive.pull(token, InOrder { settings, role, token }, Staged { stage, token, consume })
+        drive.pull(token, InOrder { settings, role, token }, &mut |run| {
+            refill::consume(consume, &mut Inline { plain: Plain::new(stage, token), items: Upstream::new(run), token });
+        });
     }
 }
 
@@ -82,35 +83,13 @@ struct InOrder<'a> {
 }
 
 impl Start for InOrder<'_> {
-    fn start<S, W, C>(self, source: S, stage: &W, consume: C) -> C::Output
+    fn start<S, W>(self, source: S, stage: &W, consume: Consume<'_, W::Output, W::Error>)
     where
         S: Source<Item: Send>,
         W: Stage<S::Item, Output: Send, Error: Send, Cause = S::Error>,
-        C: Consume<W::Output, W::Error>,
     {
         let settings = Settings { order: super::Order::Source, ..self.settings };
-        source.open(self.token, OnDemand { stage, settings, role: self.role, token: self.token, consume })
-    }
-}
-
-/// Stages behind a pipeline that is a source, and their consumer.
-struct Staged<'a, W, C> {
-    stage: &'a W,
-    token: &'a CancellationToken,
-    consume: C,
-}
-
-impl<T, U, W, C> Consume<T, U> for Staged<'_, W, C>
-where
-    W: Stage<T, Cause = U>,
-    C: Consume<W::Output, W::Error>,
-{
-    type Output = C::Output;
-
-    fn consume(self, run: &mut dyn Refill<T, U>) -> C::Output {
-        let Staged { stage, token, consume } = self;
-        let mut inline = Inline { plain: Plain::new(stage, token), items: Upstream::new(run), token };
-        refill::consume(consume, &mut inline)
+        source.open(self.token, OnDemand { stage, settings, role: self.role, token: self.token, consume });
     }
 }
 
@@ -203,12 +182,11 @@ impl<T, W: Stage<T>, N: Items<T, W>> Refill<W::Output, W::Error> for Inline<'_, 
     }
 }
 
-impl<W, C> OnDemand<'_, W, C> {
-    fn on_threads<F>(self, feed: F) -> C::Output
+impl<W, R: Send, E: Send> OnDemand<'_, W, R, E> {
+    fn on_threads<F>(self, feed: F)
     where
         F: Feed<Item: Send>,
-        W: Stage<F::Item, Output: Send, Error: Send>,
-        C: Consume<W::Output, W::Error>,
+        W: Stage<F::Item, Output = R, Error = E>,
     {
         let OnDemand { stage, mut settings, role, token, consume } = self;
         settings.is_caller_reserved |= role == Role::Outputs || W::FANS;
@@ -228,12 +206,12 @@ impl<W, C> OnDemand<'_, W, C> {
             let caller = Some(Caller::new(&members, token, store, &mut due));
             let mut run =
                 Crewed { section: &section, members: &members, token, waits_for, stored: &stored, caller, since: None };
-            let consumed = panic::catch(|| consume.consume(&mut run));
+            let consumed = panic::catch(|| consume(&mut run));
             (consumed, run.leave())
         });
         drop(watch);
         dropped.drop(section.into_remains([]).leftovers);
-        refill::finish(consumed, dropped)
+        refill::finish(consumed, dropped);
     }
 }
 

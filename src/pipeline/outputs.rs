@@ -10,9 +10,8 @@ use super::Pipeline;
 use super::chain::Chain;
 use super::end::cancellation;
 use super::on_demand::Role;
-use super::refill::{Consume, Ended, Refill, Upstream};
+use super::refill::{Ended, Upstream};
 use crate::error::Cancelled;
-use crate::panic;
 use crate::token::CancellationToken;
 
 pub use owned::OwnedOutputs;
@@ -80,7 +79,7 @@ impl<C: Chain> Pipeline<C> {
         F: FnOnce(&mut Outputs<'_, C::Output, C::Error>) -> T,
         C: Chain<Output: Send, Error: From<Cancelled> + Send>,
     {
-        self.run_on_demand(token, Role::Outputs, Lend { token, f })
+        self.run_on_demand(token, Role::Outputs, |run| f(&mut Outputs { run: Upstream::new(run), token }))
     }
 
     /// Runs the pipeline and returns its outputs as an iterator of `Result`s, which owns the run.
@@ -174,26 +173,5 @@ fn last<E: From<Cancelled>>(ended: Ended<E>, token: &CancellationToken) -> Optio
         Ended::Cancelled => Some(cancellation(token).into()),
         Ended::Failed(error) => Some(error),
         Ended::Panicked(panics) => panics.resume_or(None),
-    }
-}
-
-/// Lends the outputs to a closure.
-struct Lend<'a, F> {
-    token: &'a CancellationToken,
-    f: F,
-}
-
-impl<R, E, T, F> Consume<R, E> for Lend<'_, F>
-where
-    F: FnOnce(&mut Outputs<'_, R, E>) -> T,
-{
-    type Output = T;
-
-    fn consume(self, run: &mut dyn Refill<R, E>) -> T {
-        let mut outputs = Outputs { run: Upstream::new(run), token: self.token };
-        let returned = panic::catch(|| (self.f)(&mut outputs));
-        // Here, because the outputs that are left are dropped one by one.
-        let dropped = outputs.run.leave();
-        super::refill::finish(returned, dropped)
     }
 }

@@ -32,13 +32,10 @@ pub trait Refill<R, E> {
     fn is_cancelled_by_consumer(&self) -> bool;
 }
 
-/// The use of a run's outputs.
-#[doc(hidden)]
-pub trait Consume<R, E> {
-    type Output;
-
-    fn consume(self, refill: &mut dyn Refill<R, E>) -> Self::Output;
-}
+/// The use of a run's outputs, which is called once.
+///
+/// Behind a reference, lest each use of a pipeline be compiled with the whole run.
+pub(super) type Consume<'a, R, E> = &'a mut dyn FnMut(&mut dyn Refill<R, E>);
 
 /// How a run ended.
 #[doc(hidden)]
@@ -88,19 +85,15 @@ impl<E> From<Payload> for Ended<E> {
 }
 
 /// Has `consume` use a run, and ends the run if that has not.
-pub(super) fn consume<R, E, C, X>(consume: C, run: &mut X) -> C::Output
-where
-    C: Consume<R, E>,
-    X: Refill<R, E>,
-{
-    let consumed = panic::catch(|| consume.consume(run));
-    finish(consumed, run.leave())
+pub(super) fn consume<R, E>(consume: Consume<'_, R, E>, run: &mut impl Refill<R, E>) {
+    let consumed = panic::catch(|| consume(run));
+    finish(consumed, run.leave());
 }
 
-/// Returns what a consumer did, when everything is dropped.
-pub(super) fn finish<T>(consumed: Result<T, Payload>, dropped: Panics) -> T {
+/// Resumes the panic of a consumer, or else the first of `dropped`.
+pub(super) fn finish(consumed: Result<(), Payload>, dropped: Panics) {
     match consumed {
-        Ok(value) => dropped.resume_or(value),
+        Ok(()) => dropped.resume_or(()),
         Err(payload) => {
             dropped.discard();
             panic::resume(payload)

@@ -141,36 +141,13 @@ where
         Ok(behind.expect("taken at the end, and handed over"))
     }
 
-    fn pull<B, C>(self, token: &CancellationToken, start: B, consume: C) -> C::Output
-    where
-        B: Start,
-        C: Consume<R, W::Error>,
-    {
+    fn pull<B: Start>(self, token: &CancellationToken, start: B, consume: Consume<'_, R, W::Error>) {
         let Scan { source, stage, state, f } = self;
         let stage = Guarded::new(stage);
-        start.start(source, stage.get(), Scanning { state, f, token, consume })
-    }
-}
-
-/// The scan and its consumer, as the consumer of the items before it.
-struct Scanning<'a, A, F, C> {
-    state: A,
-    f: F,
-    token: &'a CancellationToken,
-    consume: C,
-}
-
-impl<T, R, E, A, F, C> Consume<T, E> for Scanning<'_, A, F, C>
-where
-    F: FnMut(&mut A, T) -> Option<R>,
-    C: Consume<R, E>,
-{
-    type Output = C::Output;
-
-    fn consume(self, refill: &mut dyn Refill<T, E>) -> C::Output {
-        let Scanning { state, f, token, consume } = self;
-        let mut scanned = Scanner { items: Upstream::new(refill), own: Some((state, f)), token };
-        refill::consume(consume, &mut scanned)
+        let mut own = Some((state, f));
+        start.start(source, stage.get(), &mut |run| {
+            refill::consume(consume, &mut Scanner { items: Upstream::new(run), own: own.take(), token });
+        });
     }
 }
 

@@ -81,10 +81,7 @@ pub trait Drive {
         F: FnMut(&mut A, Self::Item) -> Result<(), Refused<E>>;
 
     /// `start` begins the pipeline, which makes items when it is asked.
-    fn pull<B, C>(self, token: &CancellationToken, start: B, consume: C) -> C::Output
-    where
-        B: Start,
-        C: Consume<Self::Item, Self::Error>;
+    fn pull<B: Start>(self, token: &CancellationToken, start: B, consume: Consume<'_, Self::Item, Self::Error>);
 }
 
 /// Runs a source and its stages into a sink, in the order of the source's items.
@@ -100,11 +97,10 @@ pub trait Launch {
 /// Begins a source and its stages, whose outputs are asked for, in the order of the source's items.
 #[doc(hidden)]
 pub trait Start {
-    fn start<S, W, C>(self, source: S, stage: &W, consume: C) -> C::Output
+    fn start<S, W>(self, source: S, stage: &W, consume: Consume<'_, W::Output, W::Error>)
     where
         S: Source<Item: Send>,
-        W: Stage<S::Item, Output: Send, Error: Send, Cause = S::Error>,
-        C: Consume<W::Output, W::Error>;
+        W: Stage<S::Item, Output: Send, Error: Send, Cause = S::Error>;
 }
 
 /// The three kinds of a source; see the head of this module.

@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use super::super::Pipeline;
 use super::super::chain::Chain;
 use super::super::on_demand::Role;
-use super::super::refill::{Consume, Ended, LEFT, Refill};
+use super::super::refill::{Ended, LEFT, Refill};
 use super::last;
 use super::outlet::{Closed, Found, Outlet, is_left};
 use crate::error::{CancelReason, Cancelled};
@@ -61,7 +61,7 @@ impl<R, E> OwnedOutputs<R, E> {
             move || {
                 // A driver that waits until all outputs have been passed on would be missed at work.
                 let role = if is_strict { Role::Outputs } else { Role::Works };
-                let forward = Forward { outlet: &outlet, token: &token };
+                let forward = |run: &mut dyn Refill<_, _>| forward(run, &outlet, &token);
                 let (ended, dropped) = match panic::catch(|| pipeline.run_on_demand(&token, role, forward)) {
                     Ok(ended) => (ended, None),
                     Err(payload) => (None, Some(payload)),
@@ -173,29 +173,18 @@ impl<R, E> fmt::Debug for OwnedOutputs<R, E> {
     }
 }
 
-/// The driver's way to the iterator.
-struct Forward<'a, R, E> {
-    outlet: &'a Outlet<R, E>,
-    token: &'a CancellationToken,
-}
-
-impl<R, E> Consume<R, E> for Forward<'_, R, E> {
-    /// `None` if the iterator was dropped.
-    type Output = Option<Ended<E>>;
-
-    fn consume(self, run: &mut dyn Refill<R, E>) -> Self::Output {
-        let Forward { outlet, token } = self;
-        let mut outputs = VecDeque::new();
-        loop {
-            let ended = run.refill(&mut outputs);
-            if token.is_cancelled() {
-                panic::discard_all(outputs.drain(..));
-            } else if !outputs.is_empty() {
-                outlet.put(&mut outputs, token);
-            }
-            if ended.is_some() || is_left(token) {
-                return ended;
-            }
+/// Hands the outputs of a run to its iterator. Returns `None` if that was dropped.
+fn forward<R, E>(run: &mut dyn Refill<R, E>, outlet: &Outlet<R, E>, token: &CancellationToken) -> Option<Ended<E>> {
+    let mut outputs = VecDeque::new();
+    loop {
+        let ended = run.refill(&mut outputs);
+        if token.is_cancelled() {
+            panic::discard_all(outputs.drain(..));
+        } else if !outputs.is_empty() {
+            outlet.put(&mut outputs, token);
+        }
+        if ended.is_some() || is_left(token) {
+            return ended;
         }
     }
 }

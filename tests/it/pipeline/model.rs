@@ -42,7 +42,7 @@ struct Program {
     end: End,
 }
 
-/// How the outputs reach the sink.
+/// How the outputs reach the sink, for some of the chains: each end of each takes the compiler seconds.
 #[derive(Clone, Copy, Debug)]
 enum End {
     ForEach,
@@ -347,15 +347,15 @@ impl Program {
         let lent = |scratch: &mut Scratch, item| scratch.lent(|| self.tried(item));
         match self.chain {
             0 => self.run(pipeline.try_map(tried)),
-            1 => self.run(pipeline.map(mapped).filter(is_kept).try_map(tried)),
-            2 => self.run(pipeline.try_map(tried).filter_map(mapped_if_kept).try_map(tried)),
-            3 => self.run(pipeline.flat_map(fanned).try_map(tried)),
+            1 => self.push(pipeline.map(mapped).filter(is_kept).try_map(tried)),
+            2 => self.push(pipeline.try_map(tried).filter_map(mapped_if_kept).try_map(tried)),
+            3 => self.push(pipeline.flat_map(fanned).try_map(tried)),
             4 => self.run(pipeline.try_map(tried).flat_map(fanned).inspect(|_| ()).filter(is_kept)),
             5 => {
                 let fanned_twice = pipeline.inspect(|_| ()).filter(is_kept).flat_map(fanned).flat_map(fanned);
-                self.run(fanned_twice.try_map(tried).filter_map(mapped_if_kept))
+                self.push(fanned_twice.try_map(tried).filter_map(mapped_if_kept))
             }
-            6 => self.run(pipeline.try_map(tried).scan(0, scanned).filter(is_kept).try_map(tried)),
+            6 => self.push(pipeline.try_map(tried).scan(0, scanned).filter(is_kept).try_map(tried)),
             7 => {
                 let scanned_once = pipeline.flat_map(fanned).scan(0, scanned).flat_map(fanned);
                 self.run(scanned_once.scan(0, scanned).try_map(tried))
@@ -364,11 +364,11 @@ impl Program {
                 let fanned =
                     pipeline.try_map_init(scratches, lent).flat_map_init(Scratch::default, |_, item| fanned(item));
                 let tried = fanned.filter_map_init(scratches, |_, item| mapped_if_kept(item)).try_map(tried);
-                self.run(tried.map_init(scratches, |scratch, item| scratch.lent(|| mapped(item))))
+                self.push(tried.map_init(scratches, |scratch, item| scratch.lent(|| mapped(item))))
             }
             9 => {
                 let going_on = pipeline.flat_map(fanned).try_map_init(Scratch::default, lent).keep_going();
-                self.run(going_on.map(kept).filter(is_kept).try_map(tried))
+                self.push(going_on.map(kept).filter(is_kept).try_map(tried))
             }
             10 => {
                 let mapped = pipeline.map_init(scratches, |scratch, item| scratch.lent(|| mapped(item)));
@@ -387,29 +387,23 @@ impl Program {
         }
     }
 
+    fn push<C: Chain<Output = usize, Error = anyhow::Error>>(&self, pipeline: Pipeline<C>) -> (Vec<usize>, Outcome) {
+        outcome(|seen| pipeline.try_for_each(&CancellationToken::new(), |output| self.sink(seen, output)))
+    }
+
+    fn lend<C: Chain<Output = usize, Error = anyhow::Error>>(&self, pipeline: Pipeline<C>) -> (Vec<usize>, Outcome) {
+        let (End::Iter | End::IntoIter) = self.end else { return self.push(pipeline) };
+        let token = CancellationToken::new();
+        outcome(|seen| pipeline.iter(&token, |outputs| outputs.try_for_each(|output| self.sink(seen, output?))))
+    }
+
     fn run<C>(&self, pipeline: Pipeline<C>) -> (Vec<usize>, Outcome)
     where
         C: Chain<Output = usize, Error = anyhow::Error> + Send + 'static,
     {
         let End::IntoIter = self.end else { return self.lend(pipeline) };
-        outcome(|seen| {
-            let mut outputs = pipeline.into_iter(&CancellationToken::new());
-            outputs.try_for_each(|output| self.sink(seen, output?))
-        })
-    }
-
-    /// [`run`](Self::run) for a pipeline that cannot be sent.
-    fn lend<C>(&self, pipeline: Pipeline<C>) -> (Vec<usize>, Outcome)
-    where
-        C: Chain<Output = usize, Error = anyhow::Error>,
-    {
-        let token = CancellationToken::new();
-        outcome(|seen| match self.end {
-            End::ForEach => pipeline.try_for_each(&token, |output| self.sink(seen, output)),
-            End::Iter | End::IntoIter => {
-                pipeline.iter(&token, |outputs| outputs.try_for_each(|output| self.sink(seen, output?)))
-            }
-        })
+        let mut outputs = pipeline.into_iter(&CancellationToken::new());
+        outcome(|seen| outputs.try_for_each(|output| self.sink(seen, output?)))
     }
 
     fn set<C>(&self, pipeline: Pipeline<C>, ordered: bool) -> Pipeline<C> {

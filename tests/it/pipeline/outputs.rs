@@ -7,17 +7,12 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread::current;
-use std::time::Duration;
 
-use brigade::pipeline::{Chain, OwnedOutputs};
+use brigade::pipeline::OwnedOutputs;
 use brigade::{CancelReason, CancellationToken, Cancelled, Pipeline, States, scope};
-use crossbeam::channel::{bounded, unbounded};
 
 use super::{SOME_SETTINGS, at_every_setting, live, set};
-use crate::util::{
-    Census, Counted, Gate, alone, cpu_time, memory, message_of, reached, sleeps_of_others, threads, until_others_sleep,
-    until_threads, watched,
-};
+use crate::util::{alone, memory, message_of, reached, threads, until_threads, watched};
 
 pub(super) const REQUESTED: Cancelled = Cancelled::new(CancelReason::Requested);
 
