@@ -19,6 +19,8 @@ pub(in super::super) struct Place<'w> {
     pub(super) order: Order,
     /// How long a batch is meant to take.
     pub(super) aim: Duration,
+    /// How long outputs are held back that the next member in their way could take.
+    pub(super) held: Duration,
     #[cfg(test)]
     pub(super) counts: Option<&'w super::counts::Counts>,
 }
