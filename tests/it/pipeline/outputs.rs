@@ -1,14 +1,12 @@
 //! Outputs as an iterator: lent to a closure by `iter`, owned by `into_iter`.
 
-use std::cell::Cell;
 use std::collections::HashSet;
 use std::mem;
-use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread::current;
 
-use brigade::pipeline::OwnedOutputs;
+use brigade::pipeline::{Chain, OwnedOutputs};
 use brigade::{CancelReason, CancellationToken, Cancelled, Pipeline, States, scope};
 
 use super::{SOME_SETTINGS, at_every_setting, live, set};
@@ -237,22 +235,97 @@ fn a_source_that_waits_for_what_the_consumer_makes_of_an_output_goes_on() {
     });
 }
 
+/// Sections: one of the source, one with workers of its own, one behind a scan, one behind a `take`.
+fn sections(threads: usize) -> Pipeline<impl Chain<Output = usize, Error = Cancelled> + Send + 'static> {
+    let waited = Pipeline::from_iter(1..).threads(threads).map(|item| item * 3).blocking(2, |_, item: usize| item + 1);
+    let summed = waited.filter(|item| item % 2 == 0).scan(0, |sum, item| {
+        *sum += item;
+        Some(*sum)
+    });
+    summed.flat_map(|sum| [sum, sum + 1]).take(301).map(|item| item * 2)
+}
+
+/// The same by the plain loop.
+fn plain_sections() -> impl Iterator<Item = usize> {
+    let summed = (1..).map(|item| item * 3 + 1).filter(|item| item % 2 == 0).scan(0, |sum, item| {
+        *sum += item;
+        Some(*sum)
+    });
+    summed.flat_map(|sum| [sum, sum + 1]).take(301).map(|item| item * 2)
+}
+
 #[test]
-fn a_scan_and_what_is_behind_it_stay_on_the_calling_thread_and_keep_step_with_a_lent_iterator() {
+fn sections_give_the_outputs_of_the_loop_to_an_iterator_that_is_read_half_or_whole() {
+    if !alone!(sections_give_the_outputs_of_the_loop_to_an_iterator_that_is_read_half_or_whole) {
+        return;
+    }
     watched(|| {
-        for threads in 1..=4 {
-            let (seen, here) = (Rc::new(Cell::new(0)), current().id());
-            let counted = Pipeline::from_ready(0..1_000_usize).threads(threads).scan(Rc::clone(&seen), |seen, item| {
-                seen.set(item + 1);
-                (item < 500).then_some(item)
-            });
-            counted.inspect(|_| assert_eq!(current().id(), here)).iter(&live(), |outputs| {
+        let before = threads();
+        for most in [0, 1, 7, 150, 301, 302] {
+            for threads in [1, 2, 3, 8] {
+                reached(&format!("{most} outputs, {threads} threads"));
+                both!(&live(), sections(threads), |outputs: &mut dyn Iterator<Item = Result<usize, Cancelled>>| {
+                    let read: Result<Vec<usize>, Cancelled> = outputs.take(most).collect();
+                    assert!(read.unwrap().into_iter().eq(plain_sections().take(most)));
+                });
+                until_threads(before);
+                let collected: Vec<usize> = sections(threads).take(most).collect(&live()).unwrap();
+                assert!(collected.into_iter().eq(plain_sections().take(most)));
+            }
+        }
+    });
+}
+
+#[test]
+fn on_a_rayon_worker_sections_run_there_item_by_item() {
+    watched(|| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        pool.install(|| {
+            let here = current().id();
+            for most in [0, 1, 7, 150, 301, 302] {
+                let read = sections(4).inspect(|_| assert_eq!(current().id(), here)).iter(&live(), |outputs| {
+                    outputs.take(most).collect::<Result<Vec<usize>, Cancelled>>()
+                });
+                assert!(read.unwrap().into_iter().eq(plain_sections().take(most)));
+            }
+            let made = AtomicUsize::new(0);
+            let counted = Pipeline::from_iter(0..).map(|item: usize| made.fetch_add(1, Ordering::Relaxed) + item);
+            counted.blocking(3, |_, item| item).take(50).iter(&live(), |outputs| {
                 for (at, output) in outputs.enumerate() {
-                    assert_eq!((output, seen.get()), (Ok(at), at + 1));
+                    assert_eq!((output, made.load(Ordering::Relaxed)), (Ok(at * 2), at + 1));
                 }
             });
-            assert_eq!(seen.get(), 501);
+            assert_eq!(made.into_inner(), 50);
+        });
+    });
+}
+
+#[test]
+fn the_output_of_a_scan_for_its_end_comes_before_the_error_that_ends_it() {
+    let fails = |threads| {
+        let stage = |item: usize| if item == 5 { anyhow::bail!("five") } else { Ok(item) };
+        let tried = Pipeline::from_iter(0..).threads(threads).try_map(stage);
+        let sums = tried.scan_with_end(
+            0,
+            |sum, item| {
+                *sum += item;
+                Some(*sum)
+            },
+            |sum| Some(sum + 100),
+        );
+        sums.map(|sum| sum * 2)
+    };
+    let check = |outputs: &mut dyn Iterator<Item = anyhow::Result<usize>>| {
+        let (good, error) = all(outputs);
+        assert_eq!(error.unwrap().to_string(), "five");
+        assert_eq!(good, [0, 2, 6, 12, 20, 220]);
+    };
+    watched(move || {
+        for threads in 1..=4 {
+            both!(&live(), fails(threads), check);
         }
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        pool.install(|| fails(4).iter(&live(), |outputs| check(outputs)));
     });
 }
 
