@@ -111,10 +111,10 @@ pub use outputs::{Outputs, OwnedOutputs};
 ///
 /// # Sections
 ///
-/// A serial stage, and a stage with threads of its own, end a *section*: the parallel stages behind it are the next. The
-/// threads of the run serve all sections, those nearest to the sink first, so there is nothing to tune. First error,
-/// order, panic and window hold across the whole: if item 300 fails anywhere, the outputs of the items before it arrive,
-/// and the error is its.
+/// A serial stage, and a stage with threads of its own, end a *section*: the parallel stages behind it are the next.
+/// The threads of the run serve all sections, those nearest to the sink first, so there is nothing to tune. First
+/// error, order, panic and window hold across the whole: if item 300 fails anywhere, the outputs of the items before it
+/// arrive, and the error is its.
 ///
 /// A program that joins several pipelines by channels has to see to that by hand: a scope cancels all of them at the
 /// first failure, and outputs that were on their way are lost. There, send `Result`s through the channels, and let the
@@ -122,10 +122,11 @@ pub use outputs::{Outputs, OwnedOutputs};
 ///
 /// # Stages that wait
 ///
-/// A stage without threads of its own, unlike a source, must not wait for another item: neither for its output nor for its stage to begin or end,
-/// nor for an earlier output of its own item. Items share a batch, and are then worked one after the other. It may seem
-/// to work, because batches have one item when a run begins. No window lifts this, because the calling thread, which
-/// alone outputs, may be in such a stage itself while the item it waits for is outside of the window.
+/// A stage without threads of its own, unlike a source, must not wait for another item: neither for its output nor for
+/// its stage to begin or end, nor for an earlier output of its own item. Items share a batch, and are then worked one
+/// after the other. It may seem to work, because batches have one item when a run begins. No window lifts this, because
+/// the calling thread, which alone outputs, may be in such a stage itself while the item it waits for is outside of the
+/// window.
 ///
 /// A stage that prints hangs on two threads if the calling thread holds `stdout().lock()` meanwhile, say in its sink:
 /// print in the sink, or lock for each line. A stage that recurses deeply needs a larger

@@ -13,6 +13,7 @@ mod limit;
 mod par;
 mod pipeline;
 mod scope;
+mod sections;
 mod threads;
 mod work;
 
@@ -21,7 +22,7 @@ use std::process::ExitCode;
 use board::Board;
 
 /// The groups of claims; each has at least one claim.
-const GROUPS: [&str; 6] = ["cancel", "limit", "pipeline", "threads", "scope", "par"];
+const GROUPS: [&str; 7] = ["cancel", "limit", "pipeline", "sections", "threads", "scope", "par"];
 
 /// How many threads the parallel claims run on.
 const THREADS: usize = 2;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
     cancel::claims(&mut board);
     limit::claims(&mut board);
     pipeline::claims(&mut board);
+    sections::claims(&mut board);
     threads::claims(&mut board);
     scope::claims(&mut board);
     par::claims(&mut board);

@@ -9,6 +9,7 @@ mod scene;
 mod sim;
 
 mod hand;
+mod two;
 
 use super::super::Order;
 use super::super::source::Kind;

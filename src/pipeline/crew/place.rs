@@ -30,19 +30,13 @@ impl<'w> Place<'w> {
         self.signal.marks(self.section)
     }
 
-    /// An item has failed, and `behind` is the index that follows. In order, the items before it go on; without order,
-    /// the first to fail ends all.
+    /// An item has failed, and `behind` is the index that follows. In order, the items before it go on. Without order, no
+    /// item of this section and those before does; sections behind go on until the caller has seen the failure, because
+    /// a serial stage may have ended the run well before.
     pub(super) fn void_behind(self, behind: u64) {
-        match self.order {
-            Order::Source => {
-                self.signal.void_from(self.section, behind);
-                self.tokens.cancel_from(self.section, behind);
-            }
-            Order::Arrival => {
-                self.signal.void_all();
-                self.tokens.cancel_from(usize::MAX, 0);
-            }
-        }
+        let from = if self.order == Order::Source { behind } else { 0 };
+        self.signal.void_from(self.section, from);
+        self.tokens.cancel_from(self.section, from);
     }
 
     /// The serial stage before this section wants no more.

@@ -448,7 +448,7 @@ fn sink_state_and_source_may_all_panic_when_dropped() {
                         let scanned = Pipeline::from_iter(0..100).threads(threads).try_map(stage).scan(state, scan);
                         scanned.for_each(&live(), move |_| _ = &sink)
                     });
-                    assert_eq!(said, if panics { "panic: stage" } else { "panic: drop of 3" });
+                    assert_eq!(said, if panics { "panic: stage" } else { "panic: drop of 1" });
                     maker.each_was_dropped_once();
                 }
             }

@@ -235,8 +235,8 @@ fn a_run_fails_after_the_nth_failure_in_order() {
                 set(pipeline, setting).fail_after(4).for_each(&live(), |result| seen.push(shown(result))).unwrap_err();
             assert_eq!((failures.count(), failures.omitted(), failures.skipped()), (4, 3, 0));
             if !setting.2 {
-                // By arrival.
-                assert_eq!(seen.iter().filter(|said| said.contains('#')).count(), 3);
+                // By arrival: the error may overtake outputs before it.
+                assert!(seen.iter().filter(|said| said.contains('#')).count() <= 3);
                 return;
             }
             assert_eq!(failures.to_string(), "item#113 panicked: bug 113, and 3 other failures");

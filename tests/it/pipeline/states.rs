@@ -188,7 +188,8 @@ fn a_closures_states_need_not_be_send_and_live_on_their_threads() {
                 .unwrap();
             assert_eq!((sum, items.into_inner()), (199_990_000, 20_000));
             let made = made.into_inner();
-            assert!((2..=2 * threads).contains(&made), "{made} states");
+            // Under load the caller may leave its share to one thread more.
+            assert!((2..=2 * (threads + 1)).contains(&made), "{made} states");
             assert_eq!(dropped.into_inner(), made);
         }
     });
