@@ -98,7 +98,8 @@ fn a_panic_is_resumed_in_next_behind_the_outputs_before_it_when_all_threads_are_
                     let message = message_of(|| good.extend((&mut *outputs).map(Result::unwrap)));
                     until_threads(before);
                     assert_eq!(message, ["source", "stage", "scan"][place]);
-                    assert!(good.into_iter().eq(0..300));
+                    // Without order a failure ends the run as soon as it arrives.
+                    assert!(!setting.2 || good.into_iter().eq(0..300));
                     assert!(outputs.next().is_none());
                 });
             }

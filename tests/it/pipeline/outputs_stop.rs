@@ -279,8 +279,11 @@ fn a_panic_of_the_drop_of_source_or_state_is_resumed_by_next_by_iter_or_by_drop(
                 let mine = Mine("the source");
                 Pipeline::from_iter((0..100).inspect(move |_| _ = &mine)).threads(threads)
             };
-            let state = || Pipeline::from_iter(0..100).threads(threads).scan(Mine("a state"), |_, item| Some(item));
             for taken in [1, 50, 101] {
+                // A scan drops its state at the end of its items: the consumer meets that end, or there is none.
+                let items = 0..if taken > 100 { 100 } else { usize::MAX };
+                let state =
+                    || Pipeline::from_iter(items.clone()).threads(threads).scan(Mine("a state"), |_, item| Some(item));
                 reached(&format!("{threads} threads, {taken} taken"));
                 assert_eq!(
                     message_of(|| _ = source().iter(&live(), |outputs| outputs.take(taken).count())),
