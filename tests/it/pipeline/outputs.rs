@@ -284,9 +284,9 @@ fn on_a_rayon_worker_sections_run_there_item_by_item() {
         pool.install(|| {
             let here = current().id();
             for most in [0, 1, 7, 150, 301, 302] {
-                let read = sections(4).inspect(|_| assert_eq!(current().id(), here)).iter(&live(), |outputs| {
-                    outputs.take(most).collect::<Result<Vec<usize>, Cancelled>>()
-                });
+                let read = sections(4)
+                    .inspect(|_| assert_eq!(current().id(), here))
+                    .iter(&live(), |outputs| outputs.take(most).collect::<Result<Vec<usize>, Cancelled>>());
                 assert!(read.unwrap().into_iter().eq(plain_sections().take(most)));
             }
             let made = AtomicUsize::new(0);
