@@ -333,7 +333,19 @@ impl<R> Drop for Collected<R> {
     }
 }
 
+/// The error behind the last output, if there is one.
+#[cold]
+#[inline(never)]
+pub(super) fn last<E: From<Cancelled>>(ended: Ended<E>, token: &CancellationToken) -> Option<E> {
+    match ended {
+        Ended::Complete => None,
+        Ended::Cancelled => Some(cancellation(token).into()),
+        Ended::Failed(error) => Some(error),
+        Ended::Panicked(panics) => panics.resume_or(None),
+    }
+}
+
 /// Only a cancelled token stops a run as cancelled, and it keeps its reason.
-pub(super) fn cancellation(token: &CancellationToken) -> Cancelled {
+fn cancellation(token: &CancellationToken) -> Cancelled {
     token.check().expect_err("cancellation is final")
 }

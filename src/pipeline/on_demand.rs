@@ -163,7 +163,7 @@ where
         panics
     }
 
-    /// The loop looks at the token before each output, whoever cancels it.
+    /// The loop looks at the token before each output, on whichever thread it is cancelled.
     fn is_cancelled_by_consumer(&self) -> bool {
         true
     }

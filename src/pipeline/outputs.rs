@@ -8,9 +8,9 @@ use std::iter::FusedIterator;
 
 use super::Pipeline;
 use super::chain::Chain;
-use super::end::cancellation;
+use super::end::last;
 use super::on_demand::Role;
-use super::refill::{Ended, Upstream};
+use super::refill::Upstream;
 use crate::error::Cancelled;
 use crate::token::CancellationToken;
 
@@ -95,13 +95,13 @@ impl<C: Chain> Pipeline<C> {
     /// A thread of the run's own hands the outputs over, and works as one of [`threads(n)`](Self::threads). It comes
     /// beside the n where there is a [`flat_map`](Self::flat_map) or a window.
     ///
-    /// Do not wait for its outputs in a rayon job if a stage calls rayon: `next()` blocks the worker. [`iter`](Self::iter)
-    /// does not.
+    /// Do not wait for its outputs in a rayon job if a stage calls rayon: `next()` blocks the worker.
+    /// [`iter`](Self::iter) does not.
     ///
     /// # Cancellation
     ///
     /// `next()` notices it, while it waits too, and returns the error when the items in hand are done. The run
-    /// observes `token` from here on, so a cancel also ends a run whose outputs nobody asks for.
+    /// observes `token` from here on, so a cancel also ends a run whose outputs are not asked for.
     ///
     /// # Errors
     ///
@@ -161,17 +161,5 @@ impl<R, E: From<Cancelled>> FusedIterator for Outputs<'_, R, E> {}
 impl<R, E> fmt::Debug for Outputs<'_, R, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Outputs").field("is_over", &self.run.is_over()).finish_non_exhaustive()
-    }
-}
-
-/// The error behind the last output, if there is one.
-#[cold]
-#[inline(never)]
-fn last<E: From<Cancelled>>(ended: Ended<E>, token: &CancellationToken) -> Option<E> {
-    match ended {
-        Ended::Complete => None,
-        Ended::Cancelled => Some(cancellation(token).into()),
-        Ended::Failed(error) => Some(error),
-        Ended::Panicked(panics) => panics.resume_or(None),
     }
 }

@@ -47,7 +47,7 @@ impl<E> Ended<E> {
     /// Leaves the run at this end. The panics of the `Drop`s that `leave` meets are resumed in place of an error, but
     /// not of a panic.
     ///
-    /// A run that nobody wants any more is left later, by its consumer, for whom those panics alone count.
+    /// A run whose iterator was dropped is left later, by its consumer, for which those panics alone count.
     pub(super) fn and(self, token: &CancellationToken, leave: impl FnOnce() -> Panics) -> Ended<E> {
         match self {
             Ended::Cancelled if token.reason() == Some(LEFT) => Ended::Cancelled,

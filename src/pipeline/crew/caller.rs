@@ -84,8 +84,8 @@ where
         }
     }
 
-    /// Takes the next step: hands the due pieces to the sink, works a batch, or sleeps. Returns how the loop is left, if
-    /// the run is over.
+    /// Takes the next step: hands the due pieces to the sink, works a batch, or sleeps. Returns how the loop is left,
+    /// if the run is over.
     pub(in super::super) fn step(&mut self) -> Option<Exit<N::Error, E>> {
         let members = self.outlet.members;
         let signal = &members.section.signal;

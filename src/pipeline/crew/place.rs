@@ -30,9 +30,9 @@ impl<'w> Place<'w> {
         self.signal.marks(self.section)
     }
 
-    /// An item has failed, and `behind` is the index that follows. In order, the items before it go on. Without order, no
-    /// item of this section and those before does; sections behind go on until the caller has seen the failure, because
-    /// a serial stage may have ended the run well before.
+    /// An item has failed, and `behind` is the index that follows. In order, the items before it go on. Without order,
+    /// no item of this section and those before does; sections behind go on until the caller has seen the failure,
+    /// because a serial stage may have ended the run well before.
     pub(super) fn void_behind(self, behind: u64) {
         let from = if self.order == Order::Source { behind } else { 0 };
         self.signal.void_from(self.section, from);

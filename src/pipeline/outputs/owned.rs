@@ -10,9 +10,9 @@ use std::thread::JoinHandle;
 
 use super::super::Pipeline;
 use super::super::chain::Chain;
+use super::super::end::last;
 use super::super::on_demand::Role;
 use super::super::refill::{Ended, LEFT, Refill};
-use super::last;
 use super::outlet::{Closed, Found, Outlet, is_left};
 use crate::error::{CancelReason, Cancelled};
 use crate::panic::{self, Panics, Payload};
