@@ -140,6 +140,10 @@ impl Panics {
         }
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// Loses all of them, because another panic has beaten them.
     pub(crate) fn discard(self) {
         discard(self.0);

@@ -19,10 +19,14 @@ mod take;
 mod switches;
 
 mod end;
+mod outputs;
 
 mod crew;
 mod local;
+mod on_demand;
+mod opening;
 mod plain;
+mod refill;
 mod run;
 mod serial;
 mod stage;
@@ -35,6 +39,7 @@ use std::sync::{Arc, OnceLock};
 
 pub use chain::Chain;
 pub use init::Init;
+pub use outputs::{Outputs, OwnedOutputs};
 
 /// A loop over a source whose middle runs on several threads: same outputs, same order, same first error, same panic.
 ///
@@ -56,9 +61,10 @@ pub use init::Init;
 /// - [`keep_going`](Self::keep_going), which makes values of failures;
 /// - an end, which takes the outputs one by one on the calling thread: [`for_each`](Self::for_each),
 ///   [`try_for_each`](Self::try_for_each), [`collect`](Self::collect), [`fold`](Self::fold), [`count`](Self::count),
-///   [`first`](Self::first).
+///   [`first`](Self::first); or has them asked for: [`iter`](Self::iter), [`into_iter`](Self::into_iter).
 ///
-/// Nothing runs before the end is called, and no thread is left when it returns. Everything may borrow from the stack.
+/// Nothing runs before the end is called, and no thread is left when it returns, or when the iterator of `into_iter` is
+/// dropped. Everything may borrow from the stack, but for `into_iter`.
 ///
 /// # Order
 ///

@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::{Builder, Scope, ScopedJoinHandle, yield_now};
+use std::thread::{Builder, JoinHandle, Scope, ScopedJoinHandle, yield_now};
 use std::time::{Duration, Instant};
 
 use crate::panic::Payload;
@@ -136,9 +136,24 @@ fn yield_until(longest: Duration, condition: impl Fn() -> bool) {
     }
 }
 
-/// Starts a thread for a value that joins it when it is dropped.
+/// Starts a thread that belongs to a value, whose drop joins it.
+pub(crate) fn spawn_owned<F, T>(spec: Spec<'_>, f: F) -> io::Result<JoinHandle<T>>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    let lineage = lineage();
+    let begin = move || {
+        LINEAGE.set(lineage);
+        f()
+    };
+    #[allow(clippy::disallowed_methods, reason = "this is the one place")]
+    spec.builder().spawn(begin)
+}
+
+/// The same for the thread of a guard, which runs no code of the user's.
 #[cfg(all(unix, feature = "signal"))]
-pub(crate) fn own(name: &str, f: impl FnOnce() + Send + 'static) -> io::Result<std::thread::JoinHandle<()>> {
+pub(crate) fn own(name: &str, f: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
     #[allow(clippy::disallowed_methods, reason = "this is the one place")]
     Builder::new().name(name.to_owned()).spawn(f)
 }

@@ -26,6 +26,7 @@ pub(crate) fn claims(board: &mut Board) {
     by_hand(board);
     crates(board);
     stages(board);
+    iterators(board);
     shapes(board);
     lines(board);
 }
@@ -221,6 +222,45 @@ fn stages(board: &mut Board) {
         },
         mapped,
     );
+}
+
+/// What it costs that the outputs are asked for.
+fn iterators(board: &mut Board) {
+    let token = CancellationToken::new();
+    for (name, nanoseconds, most) in [("40 ns", 40, 1.3), ("275 ns", 275, 1.05), ("1.6 µs", 1_600, 1.05)] {
+        let work = Arc::new(Work::of(name, Duration::from_nanos(nanoseconds)));
+        let items = work.items(Duration::from_millis(60));
+        let pipeline = || {
+            let work = Arc::clone(&work);
+            Pipeline::from_data(0..items).threads(THREADS).map(move |item| work.run(item as u64))
+        };
+        let sink = || {
+            let mut sum = 0_u64;
+            pipeline().for_each(&token, |output| sum = sum.wrapping_add(output)).expect("never cancelled");
+            black_box(sum);
+        };
+        let mut claim = |end: &str, run: &mut dyn FnMut()| {
+            let claim = format!("{end} and a plain for, data, {name} / for_each");
+            board.claim(("pipeline", &claim), items as u64, Target::Cost(most), run, sink);
+        };
+        claim("iter", &mut || {
+            let sum = pipeline().iter(&token, |outputs| {
+                let mut sum = 0_u64;
+                for output in outputs {
+                    sum = sum.wrapping_add(output.expect("never cancelled"));
+                }
+                sum
+            });
+            black_box(sum);
+        });
+        claim("into_iter", &mut || {
+            let mut sum = 0_u64;
+            for output in pipeline().into_iter(&token) {
+                sum = sum.wrapping_add(output.expect("never cancelled"));
+            }
+            black_box(sum);
+        });
+    }
 }
 
 /// Uneven work, few items, and what order costs.

@@ -6,11 +6,14 @@ use std::mem;
 use super::Pipeline;
 use super::chain::Chain;
 use super::crew::ToSink;
+use super::on_demand::{OnDemand, Role};
+use super::opening::Opening;
+use super::refill::{Ended, Refill, Upstream};
 use super::run::Run;
 use super::source::Source;
 use super::stop::{Refused, Stop};
 use crate::error::Cancelled;
-use crate::panic::{self, Guarded};
+use crate::panic::{self, Guarded, Panics};
 use crate::token::CancellationToken;
 
 /// Ends.
@@ -82,10 +85,13 @@ impl<C: Chain> Pipeline<C> {
         })
     }
 
-    /// Runs the pipeline and collects its outputs into `B`, by way of a vector.
+    /// Runs the pipeline and collects its outputs into `B`.
     ///
-    /// Collecting results into a `Result` does not end the run at the first error, as it
-    /// does with an iterator: make the stage a [`try_map`](Self::try_map) for that.
+    /// The first outputs, up to 64 MiB of them without what they own on the heap, go by way of a vector, which a run
+    /// that fails drops one by one. All others go into `B` as they come: billions of words fit into a set of ten.
+    ///
+    /// Collecting results into a `Result` may end the run later than at the first error, where it does with an
+    /// iterator: make the stage a [`try_map`](Self::try_map) for that.
     ///
     /// # Cancellation
     ///
@@ -104,8 +110,10 @@ impl<C: Chain> Pipeline<C> {
         B: FromIterator<C::Output>,
         C: Chain<Output: Send, Error: From<Cancelled> + Send>,
     {
-        let mut outputs = self.gather(token, Collected(Vec::new()), |outputs, output| outputs.0.push(output))?;
-        Ok(mem::take(&mut outputs.0).into_iter().collect())
+        self.run_on_demand(token, Role::Works, |run| collect(run, token)).map_err(|stop| match stop {
+            None => cancellation(token).into(),
+            Some(error) => error,
+        })
     }
 
     /// Runs the pipeline and makes one value of its outputs: on the calling thread `f` is
@@ -218,6 +226,22 @@ impl<C: Chain> Pipeline<C> {
         }
     }
 
+    /// Runs the pipeline for a consumer that asks for its outputs, and returns what it makes of them.
+    pub(super) fn run_on_demand<T, F>(self, token: &CancellationToken, role: Role, consume: F) -> T
+    where
+        F: FnOnce(&mut dyn Refill<C::Output, C::Error>) -> T,
+        C: Chain<Output: Send, Error: Send>,
+    {
+        let Pipeline { chain, settings } = self;
+        let (source, stage) = chain.split();
+        let stage = Guarded::new(stage);
+        let (mut consume, mut made) = (Some(consume), Guarded::new(None));
+        let mut once = |run: &mut dyn Refill<_, _>| *made.get_mut() = consume.take().map(|consume| consume(run));
+        let run = OnDemand { role, consume: &mut once };
+        source.open(token, Opening { stage: stage.get(), next: ToSink, settings, token, run });
+        made.into_inner().expect("each run is consumed")
+    }
+
     /// Runs the pipeline into `state`, which is dropped as early as the sink would be if the run fails.
     fn gather<A, F>(self, token: &CancellationToken, state: A, mut f: F) -> Result<A, C::Error>
     where
@@ -243,7 +267,55 @@ impl<C: Chain> Pipeline<C> {
         let Pipeline { chain, settings } = self;
         let (source, stage) = chain.split();
         let stage = Guarded::new(stage);
-        source.open(token, Run { stage: stage.get(), next: ToSink, settings, token, state, sink })
+        let run = Run { state, sink };
+        source.open(token, Opening { stage: stage.get(), next: ToSink, settings, token, run })
+    }
+}
+
+/// How many bytes of outputs [`Pipeline::collect`] keeps in a vector at first.
+const FEW: usize = 64 << 20;
+
+/// Collects the outputs of a run. A cancellation is an error without a value.
+fn collect<R, E, B: FromIterator<R>>(run: &mut dyn Refill<R, E>, token: &CancellationToken) -> Result<B, Option<E>> {
+    let mut rest = Rest { run: Upstream::new(run), token, ended: None };
+    let mut first = Collected(Vec::new());
+    let most = FEW / mem::size_of::<R>().max(1);
+    let (made, ended) = match rest.run.gather(&mut first.0, most, token) {
+        Some(Ended::Complete) => return Ok(mem::take(&mut first.0).into_iter().collect()),
+        Some(ended) => (None, ended),
+        None => {
+            rest.run.put_back(mem::take(&mut first.0));
+            let made: B = rest.by_ref().collect();
+            match rest.ended.take() {
+                // It may want no more.
+                Some(Ended::Complete) | None => return Ok(made),
+                Some(ended) => (Some(made), ended),
+            }
+        }
+    };
+    let (result, mut panics) = match ended {
+        Ended::Complete | Ended::Cancelled => (Err(None), Panics::default()),
+        Ended::Failed(error) => (Err(Some(error)), Panics::default()),
+        Ended::Panicked(panics) => (Err(None), panics),
+    };
+    panics.drop(first);
+    panics.drop(made);
+    panics.resume_or(result)
+}
+
+/// The outputs of a run, up to its end.
+struct Rest<'a, R, E> {
+    run: Upstream<'a, R, E>,
+    token: &'a CancellationToken,
+    ended: Option<Ended<E>>,
+}
+
+impl<R, E> Iterator for Rest<'_, R, E> {
+    type Item = R;
+
+    #[inline]
+    fn next(&mut self) -> Option<R> {
+        self.run.next_until(self.token).map_err(|ended| self.ended.get_or_insert(ended)).ok()
     }
 }
 
@@ -258,6 +330,18 @@ impl<R> Drop for Collected<R> {
         } else {
             panic::drop_each(outputs);
         }
+    }
+}
+
+/// The error behind the last output, if there is one.
+#[cold]
+#[inline(never)]
+pub(super) fn last<E: From<Cancelled>>(ended: Ended<E>, token: &CancellationToken) -> Option<E> {
+    match ended {
+        Ended::Complete => None,
+        Ended::Cancelled => Some(cancellation(token).into()),
+        Ended::Failed(error) => Some(error),
+        Ended::Panicked(panics) => panics.resume_or(None),
     }
 }
 

@@ -1,7 +1,6 @@
 //! [`Plain`]: the loop that this library promises to equal.
 
 use std::cell::OnceCell;
-use std::mem;
 use std::ops::ControlFlow;
 
 use super::crew::{Onward, ToSection, ToSink};
@@ -50,9 +49,15 @@ pub(super) struct Way<'a, K, S, E> {
 
 /// For the token of the items: one child of the run's token for all, because an item's outcome is wanted as long as the
 /// run goes on.
-struct PlainItems<'a> {
+pub(super) struct PlainItems<'a> {
     token: &'a CancellationToken,
     child: OnceCell<CancellationToken>,
+}
+
+impl<'a> PlainItems<'a> {
+    pub(super) fn new(token: &'a CancellationToken) -> Self {
+        PlainItems { token, child: OnceCell::new() }
+    }
 }
 
 impl ItemRun for PlainItems<'_> {
@@ -61,10 +66,23 @@ impl ItemRun for PlainItems<'_> {
     }
 }
 
-impl<K, S, E> Way<'_, K, S, E> {
+impl<'a, K, S, E> Way<'a, K, S, E> {
+    pub(super) fn new(token: &'a CancellationToken, items: &'a PlainItems<'a>, sink: K) -> Self {
+        Way { token, items, sink, ended: None }
+    }
+
     fn end(&mut self, ended: Ended<S, E>) -> ControlFlow<()> {
         self.ended.get_or_insert(ended);
         ControlFlow::Break(())
+    }
+
+    /// Why the loop has ended, if there is a reason but its last item. `is_whole` if no panic has ended it.
+    pub(super) fn into_end(self, is_whole: bool) -> Option<Ended<S, E>> {
+        match self.ended {
+            // A source that observes the token ends early, and looks as if it had come to its end.
+            None | Some(Ended::Well) if is_whole && self.token.is_cancelled() => Some(Ended::Early(Stop::Cancelled)),
+            ended => ended,
+        }
     }
 
     /// Applies the stages to one item, and hands their outputs on.
@@ -200,6 +218,68 @@ where
     }
 }
 
+/// The stages with all behind them, and their states: the loop, but for its source and its sink.
+pub(super) struct Plain<'a, T, W, N>
+where
+    W: Stage<T>,
+    N: Beyond<W::Output, W::Error>,
+{
+    stage: &'a W,
+    next: &'a N,
+    local: MemberLocal<'a, T, W>,
+    behind: N::Plain,
+    /// The index of the next item.
+    index: u64,
+    /// A section wants nothing from the start.
+    wants_none: bool,
+}
+
+impl<'a, T, W, N> Plain<'a, T, W, N>
+where
+    W: Stage<T>,
+    N: Beyond<W::Output, W::Error>,
+{
+    pub(super) fn new(stage: &'a W, next: &'a N) -> Self {
+        let wants_none = next.wants_none(1).is_some();
+        Plain { stage, next, local: MemberLocal::new(stage), behind: next.plain(), index: 0, wants_none }
+    }
+
+    /// Takes the next item through the loop. Breaks off at the end of the loop, whose reason `way` then knows.
+    #[inline]
+    pub(super) fn step<K, X>(
+        &mut self,
+        items: &mut impl Iterator<Item = T>,
+        way: &mut Way<'_, K, N::Error, X>,
+    ) -> ControlFlow<()>
+    where
+        K: FnMut(N::Output) -> Result<(), Refused<X>>,
+    {
+        let token = way.token;
+        if !token.is_cancelled()
+            && !self.wants_none
+            && let Some(item) = items.next()
+        {
+            if !token.is_cancelled() {
+                let Plain { stage, next, local, behind, index, .. } = self;
+                way.feed(*stage, local.get_mut(), index, (*next, behind), item)?;
+                return ControlFlow::Continue(());
+            }
+            panic::discard(item);
+        }
+        if !token.is_cancelled() {
+            self.next.finish(&mut self.behind, way)?;
+        }
+        ControlFlow::Break(())
+    }
+
+    /// Drops the serial stages, and hands the states of the others back.
+    pub(super) fn leave(self, panics: &mut Panics) {
+        let Plain { next, mut local, behind, .. } = self;
+        local.retire(panics);
+        next.leave(behind, panics);
+    }
+}
+
 /// Runs the whole loop on the calling thread, with the same end as a run on threads.
 pub(super) fn run<T, W, N, A, K, X>(
     stage: &W,
@@ -214,14 +294,11 @@ where
     N: Beyond<W::Output, W::Error>,
     K: FnMut(&mut A, N::Output) -> Result<(), Refused<X>>,
 {
-    let most = if next.wants_none(1).is_some() { 0 } else { usize::MAX };
-    let mut local = MemberLocal::new(stage);
-    let mut plain = next.plain();
-    let all_items = PlainItems { token, child: OnceCell::new() };
-    let mut way = Way { token, items: &all_items, sink: |output| sink(&mut state, output), ended: None };
-    let looped =
-        panic::catch(|| feed_all(stage, local.get_mut(), (next, &mut plain), &mut items.by_ref().take(most), &mut way));
-    let ended = mem::take(&mut way.ended);
+    let mut plain = Plain::new(stage, next);
+    let all_items = PlainItems::new(token);
+    let mut way = Way::new(token, &all_items, |output| sink(&mut state, output));
+    let looped = panic::catch(|| while plain.step(&mut items, &mut way).is_continue() {});
+    let ended = way.into_end(looped.is_ok());
     let mut panics = Panics::default();
     match looped {
         // Dropped behind the end: the rest of an iterator, one of whose items the sink has refused.
@@ -237,41 +314,7 @@ where
             Err(stop)
         }
     };
-    local.retire(&mut panics);
-    next.leave(plain, &mut panics);
+    plain.leave(&mut panics);
     panics.drop(items);
     panics.resume_or(result)
-}
-
-fn feed_all<T, W, N, K, X>(
-    stage: &W,
-    local: &mut W::Local,
-    (next, plain): (&N, &mut N::Plain),
-    items: &mut impl Iterator<Item = T>,
-    way: &mut Way<'_, K, N::Error, X>,
-) where
-    W: Stage<T>,
-    N: Beyond<W::Output, W::Error>,
-    K: FnMut(N::Output) -> Result<(), Refused<X>>,
-{
-    let mut index = 0;
-    let token = way.token;
-    if !token.is_cancelled() {
-        for item in items {
-            if token.is_cancelled() {
-                panic::discard(item);
-                break;
-            }
-            if way.feed(stage, local, &mut index, (next, plain), item).is_break() || token.is_cancelled() {
-                break;
-            }
-        }
-    }
-    if way.ended.is_none() && !token.is_cancelled() {
-        let _ = next.finish(plain, way);
-    }
-    // A source that observes the token ends early, and looks as if it had come to its end.
-    if matches!(way.ended, None | Some(Ended::Well)) && token.is_cancelled() {
-        way.ended = Some(Ended::Early(Stop::Cancelled));
-    }
 }

@@ -1,4 +1,4 @@
-//! [`Run`]: which loop a pipeline gets, its threads, and how it ends.
+//! [`Run`]: which loop a pipeline gets whose outputs go into a sink, its threads, and how a run ends.
 //!
 //! **Items that the plain loop would not have met count for nothing**, their `Drop` included: items behind
 //! the end, pulled or data, their outputs, and the errors and payloads that lose. The member that holds a
@@ -14,103 +14,43 @@
 //! end of a channel in the sink would otherwise be joined for ever when the run fails.
 
 use std::collections::VecDeque;
+use std::vec::Drain;
 
-use super::Settings;
-use super::crew::{Caller, End, Exit, Members, Onward, Remains, Section, ToSection, Worker};
+use super::crew::{Caller, End, Exit, Members, Remains, Section, Worker, lose};
+use super::opening::{Launch, Opening};
 use super::plain::{self, Beyond};
-use super::serial::Serial;
-use super::source::{Before, Feed, Source, Visit};
+use super::source::Feed;
 use super::stage::Stage;
 use super::stop::{Refused, Stop};
-use super::then::Then;
-use crate::panic::{self, Guarded, Panics};
+use crate::panic::{self, Panics};
 use crate::thread::{self, Spec};
-use crate::token::CancellationToken;
 
-/// A run, for a source to be opened with.
+/// A run into a sink.
 ///
 /// The sink has a state, which the run gives back if it ends well, and drops as early as the sink if not.
-pub(super) struct Run<'a, W, N, A, F> {
-    pub(super) stage: &'a W,
-    pub(super) next: N,
-    pub(super) settings: Settings,
-    pub(super) token: &'a CancellationToken,
+pub(super) struct Run<A, K> {
     pub(super) state: A,
-    pub(super) sink: F,
+    pub(super) sink: K,
 }
 
-impl<T, U, W, N, A, E, K> Visit<T, U> for Run<'_, W, N, A, K>
+impl<R, S, A, E, K> Launch<R, S> for Run<A, K>
 where
-    T: Send,
-    W: Stage<T, Output: Send, Error: Send, Cause = U>,
-    N: Beyond<W::Output, W::Error, State: Send>,
-    K: FnMut(&mut A, N::Output) -> Result<(), Refused<E>>,
+    K: FnMut(&mut A, R) -> Result<(), Refused<E>>,
 {
-    type Output = Result<A, Stop<N::Error, E>>;
-
-    fn visit<F: Feed<Item = T>>(self, feed: F) -> Self::Output {
-        // On a rayon worker this run would wait for its threads, and they, should a stage call rayon, for the pool
-        // whose worker waits here. A token without a clock has to be polled, which the threads of a run do not.
-        let is_plain = rayon::current_thread_index().is_some()
-            || self.token.look_at().is_some()
-            || self.settings.threads() == 1 && !self.has_own_workers();
-        if is_plain {
-            let Run { stage, next, token, state, sink, .. } = self;
-            return plain::run(stage, &next, token, feed.plain(), state, sink);
-        }
-        self.on_threads(feed)
-    }
-
-    #[expect(clippy::collapsible_if, reason = "the compiler leaves out what is behind a constant that stands alone")]
-    fn cross<S, V, Q>(self, before: Before<S, V, Q>) -> Self::Output
-    where
-        S: Source<Item: Send>,
-        V: Stage<S::Item, Output: Send, Error = U, Cause = S::Error>,
-        Q: Serial<V::Output, Output = T> + Send,
-        U: Send,
-    {
-        let Run { stage, next, settings, token, state, sink } = self;
-        let Before { source, stage: before, serial, own } = before;
-        let before = Guarded::new(before);
-        // No section where nothing is to be done behind the boundary, or nothing but to count. These are constants, so
-        // that the compiler makes one of the two: with both, what it makes doubles at each boundary.
-        if Q::PASSES && !Q::HAS_OWN_WORKERS {
-            if W::IS_NOTHING {
-                let both = Then::<V, Q, W>::new(before.get(), stage);
-                return source.open(token, Run { stage: &both, next, settings, token, state, sink });
-            }
-        }
-        if Q::FUSES {
-            if V::ONE_TO_ONE {
-                let both = Then::<V, Q, W>::new(before.get(), stage);
-                return source.open(token, Run { stage: &both, next, settings, token, state, sink });
-            }
-        }
-        let next = ToSection::new(stage, serial, own, next);
-        source.open(token, Run { stage: before.get(), next, settings, token, state, sink })
-    }
-}
-
-impl<W, N, A, K> Run<'_, W, N, A, K> {
-    /// Whether a section has workers of its own.
-    fn has_own_workers<R, E>(&self) -> bool
-    where
-        N: Onward<R, E>,
-    {
-        let mut own = Vec::new();
-        self.next.count_own(&mut own);
-        own.iter().any(Option::is_some)
-    }
+    type Output = Result<A, Stop<S, E>>;
 
     /// A panic of the user's is resumed once every thread has been joined.
-    fn on_threads<F, E>(self, feed: F) -> Result<A, Stop<N::Error, E>>
+    fn launch<F, W, N>(opening: Opening<'_, W, N, Self>, feed: F) -> Self::Output
     where
         F: Feed<Item: Send>,
         W: Stage<F::Item, Output: Send, Error: Send>,
-        N: Onward<W::Output, W::Error, State: Send>,
-        K: FnMut(&mut A, N::Output) -> Result<(), Refused<E>>,
+        N: Beyond<W::Output, W::Error, Output = R, Error = S, State: Send>,
     {
-        let Run { stage, next, settings, token, mut state, mut sink } = self;
+        let is_plain = opening.must_be_plain() || opening.is_for_one_thread();
+        let Opening { stage, next, settings, token, run: Run { mut state, mut sink } } = opening;
+        if is_plain {
+            return plain::run(stage, &next, token, feed.plain(), state, sink);
+        }
         let waits_for = feed.waits_for();
         let name = settings.name.as_deref().unwrap_or("pipeline");
         let spec = Spec { name, index: 0, stack: settings.stack };
@@ -120,8 +60,16 @@ impl<W, N, A, K> Run<'_, W, N, A, K> {
         let mut due = VecDeque::new();
         let (exit, state, dropped) = thread::scope(|scope| {
             let members = Members::new(&section, scope, spec, Worker::run);
-            let sink_output = |output| sink(&mut state, output);
-            let mut caller = Caller::new(&members, token, sink_output, &mut due);
+            let sink_piece = |outputs: &mut Drain<'_, R>| {
+                outputs.try_for_each(|output| {
+                    if token.is_cancelled() {
+                        lose(output);
+                        return Err(Refused::Cancelled);
+                    }
+                    sink(&mut state, output)
+                })
+            };
+            let mut caller = Caller::new(&members, token, sink_piece, &mut due);
             let exit = panic::catch(|| caller.run()).unwrap_or_else(Exit::Panicked);
             section.void();
             if let Some(token) = waits_for {
@@ -143,7 +91,8 @@ impl<W, N, A, K> Run<'_, W, N, A, K> {
             (exit, state, dropped)
         });
         drop(watch);
-        settle(exit, state, dropped, section.into_remains(due))
+        let (result, panics) = settle(exit, state, dropped, section.into_remains(due));
+        panics.resume_or(result).map(|state| state.expect("a run that ended well has kept its state"))
     }
 }
 
@@ -152,13 +101,13 @@ impl<W, N, A, K> Run<'_, W, N, A, K> {
 /// The failure that ended the caller's loop hides those of later items. A cancellation hides none, unless the sink
 /// itself cancelled, because it may be their echo: then the first panic of the remaining pieces and of the source
 /// counts, or else the first error of the pieces is the result. A panic of a `Drop` counts in any case, be it of the
-/// sink, of its state or of the source. The first of the panics that count is resumed, in place of any error.
-fn settle<S, E, A>(
+/// sink, of its state or of the source. The first of the panics that count is to be resumed, in place of any error.
+pub(super) fn settle<S, E, A>(
     exit: Exit<S, E>,
     state: Option<A>,
     dropped: Panics,
     remains: Remains<S, impl Sized>,
-) -> Result<A, Stop<S, E>> {
+) -> (Result<Option<A>, Stop<S, E>>, Panics) {
     let mut panics = Panics::default();
     // The first failure has crossed a boundary: it ended the run.
     let is_first_the_one = matches!(exit, Exit::Before);
@@ -188,5 +137,5 @@ fn settle<S, E, A>(
     }
     panics.append(dropped);
     panics.drop(remains.leftovers);
-    panics.resume_or(result).map(|state| state.expect("a run that ended well has kept its state"))
+    (result, panics)
 }

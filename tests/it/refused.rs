@@ -334,6 +334,39 @@ fn a_pipeline_whose_third_thread_is_refused_goes_on_with_two() {
 }
 
 #[test]
+fn an_iterator_that_is_refused_threads_goes_on_with_those_it_has_or_says_so() {
+    if !few_threads!(an_iterator_that_is_refused_threads_goes_on_with_those_it_has_or_says_so) {
+        return;
+    }
+    watched(|| {
+        for free in 0..4 {
+            let _ballast = Ballast::all_but(free);
+            for threads in [1, 2, 3, 8] {
+                for fans in [false, true] {
+                    reached(&format!("{free} free of {threads} threads, fans: {fans}"));
+                    let run = || {
+                        let stage = move |item| if fans { vec![item, item] } else { vec![item] };
+                        Pipeline::from_iter(0..200).threads(threads).flat_map(stage).map(|item: usize| item)
+                    };
+                    let expected: Vec<usize> = (0..200).flat_map(|item| vec![item; 1 + usize::from(fans)]).collect();
+                    let token = CancellationToken::new();
+                    let lent = run().iter(&token, |outputs| outputs.collect::<Result<Vec<_>, Cancelled>>());
+                    assert_eq!(lent.as_ref(), Ok(&expected));
+                    let mut outputs = run().into_iter(&token);
+                    let owned = outputs.by_ref().collect::<Result<Vec<_>, _>>();
+                    if free > 0 {
+                        assert_eq!(owned, lent);
+                    } else {
+                        assert_eq!(owned, Err(Cancelled::new(REFUSED)));
+                        assert_eq!(outputs.next(), None);
+                    }
+                }
+            }
+        }
+    });
+}
+
+#[test]
 fn a_feedback_loop_whose_third_thread_is_refused_does_not_hang() {
     if !few_threads!(a_feedback_loop_whose_third_thread_is_refused_does_not_hang) {
         return;

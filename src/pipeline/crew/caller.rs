@@ -6,16 +6,19 @@
 //! worse where items are cheap: N threads then work with N + 1.
 
 use std::collections::VecDeque;
+use std::mem;
 use std::time::{Duration, Instant};
+use std::vec::Drain;
 
 use super::super::local::MemberLocal;
 use super::super::source::Feed;
 use super::super::stage::Stage;
 use super::super::stop::Refused;
 use super::below::{Below, Void};
+use super::hands::Hands;
 use super::members::Members;
-use super::onward::{Hands, Onward, hand_over};
-use super::piece::{End, lose};
+use super::onward::{Onward, hand_over};
+use super::piece::End;
 use super::ring::Offers;
 use super::roster::Sleep;
 use super::section::{BatchOf, DoneOf, LocalOf, PieceOf, Section, StateOf, TaskOf, WorkedOf};
@@ -59,7 +62,7 @@ where
     F: Feed<Item: Send>,
     W: Stage<F::Item, Output: Send, Error: Send>,
     N: Onward<W::Output, W::Error, State: Send>,
-    K: FnMut(N::Output) -> Result<(), Refused<E>>,
+    K: FnMut(&mut Drain<'_, N::Output>) -> Result<(), Refused<E>>,
 {
     pub(in super::super) fn new(
         members: &'a Members<'scope, 'env, F, W, N>,
@@ -74,43 +77,69 @@ where
 
     /// Works and outputs until the run is over.
     pub(in super::super) fn run(&mut self) -> Exit<N::Error, E> {
-        let members = self.outlet.members;
-        let signal = &members.section.signal;
         loop {
-            let ticket = signal.caller.ticket();
-            let is_cancelled = self.outlet.token.is_cancelled();
-            let step = members.enter(|state, void| {
-                state.commit(self.worked.take());
-                if let Some(done) = self.done.take() {
-                    state.down.commit(done);
-                }
-                self.outlet.taken.drain(..).for_each(|taken| state.close(taken));
-                if is_cancelled {
-                    return CallerStep::Abandon;
-                }
-                let step = state.caller_step(self.outlet.due, void);
-                signal.marks(0).set_due(state.due());
-                step
-            });
-            match step {
-                CallerStep::Output => self.outlet.output_due(),
-                CallerStep::As(Step::Work(claim, outputs)) => self.work(claim, outputs),
-                CallerStep::As(Step::Behind(task)) => self.work_behind(task),
-                CallerStep::As(Step::Pull(quota)) => {
-                    if let Some((claim, outputs)) = members.pull(quota) {
-                        self.work(claim, outputs);
-                    }
-                }
-                CallerStep::As(Step::Sleep(sleep)) => members.sleep(&signal.caller, ticket, sleep),
-                CallerStep::As(Step::Leave) => return Exit::Complete,
-                CallerStep::Abandon => return self.outlet.abandon(),
-                CallerStep::Fail => return Exit::Before,
-            }
-            if let Some(exit) = self.outlet.exit.take() {
-                self.lose_work();
+            if let Some(exit) = self.step() {
                 return exit;
             }
         }
+    }
+
+    /// Takes the next step: hands the due pieces to the sink, works a batch, or sleeps. Returns how the loop is left,
+    /// if the run is over.
+    pub(in super::super) fn step(&mut self) -> Option<Exit<N::Error, E>> {
+        let members = self.outlet.members;
+        let signal = &members.section.signal;
+        let ticket = signal.caller.ticket();
+        let is_cancelled = self.outlet.token.is_cancelled();
+        let step = members.enter(|state, void| {
+            state.commit(self.worked.take());
+            if let Some(done) = self.done.take() {
+                state.down.commit(done);
+            }
+            self.outlet.taken.drain(..).for_each(|taken| state.close(taken));
+            if is_cancelled {
+                return CallerStep::Abandon;
+            }
+            let step = state.caller_step(self.outlet.due, void);
+            signal.marks(0).set_due(state.due());
+            step
+        });
+        match step {
+            CallerStep::Output => self.outlet.output_due(),
+            CallerStep::As(Step::Work(claim, outputs)) => self.work(claim, outputs),
+            CallerStep::As(Step::Behind(task)) => self.work_behind(task),
+            CallerStep::As(Step::Pull(quota)) => {
+                if let Some((claim, outputs)) = members.pull(quota) {
+                    self.work(claim, outputs);
+                }
+            }
+            CallerStep::As(Step::Sleep(sleep)) => members.sleep(&signal.caller, ticket, sleep),
+            CallerStep::As(Step::Leave) => return Some(Exit::Complete),
+            CallerStep::Abandon => return Some(self.outlet.abandon()),
+            CallerStep::Fail => return Some(Exit::Before),
+        }
+        let exit = self.outlet.exit.take();
+        if exit.is_some() {
+            self.lose_work();
+        }
+        exit
+    }
+
+    /// The [consumer](Section::enter_consumer) is back, and has taken all outputs in `elapsed`, which is time of the
+    /// sink.
+    pub(in super::super) fn leave_consumer(&mut self, elapsed: Duration) {
+        let Outlet { members, taken, .. } = &mut self.outlet;
+        members.section.signal.leave_sink();
+        let items = taken.iter().map(|(piece, _)| piece.closes).sum::<usize>().max(1);
+        let each = elapsed / u32::try_from(items).unwrap_or(u32::MAX);
+        for (piece, time) in taken {
+            *time += each * u32::try_from(piece.closes).unwrap_or(u32::MAX);
+        }
+    }
+
+    /// Takes the pieces that the sink has not taken.
+    pub(in super::super) fn take_due(&mut self) -> VecDeque<PieceOf<F, W, N>> {
+        mem::take(self.outlet.due)
     }
 
     fn lose_work(&mut self) {
@@ -144,6 +173,7 @@ where
 struct Outlet<'a, 'scope, 'env, F: Feed, W: Stage<F::Item>, N: Onward<W::Output, W::Error>, K, E> {
     members: &'a Members<'scope, 'env, F, W, N>,
     token: &'a CancellationToken,
+    /// Takes the outputs of a piece, as long as the token is not cancelled.
     sink: K,
     /// The pieces that the sink takes next. They outlive the caller: the run looks for failures in those that are left.
     due: &'a mut VecDeque<PieceOf<F, W, N>>,
@@ -158,7 +188,7 @@ where
     F: Feed<Item: Send>,
     W: Stage<F::Item, Output: Send, Error: Send>,
     N: Onward<W::Output, W::Error, State: Send>,
-    K: FnMut(N::Output) -> Result<(), Refused<E>>,
+    K: FnMut(&mut Drain<'_, N::Output>) -> Result<(), Refused<E>>,
 {
     type State = StateOf<F, W, N>;
 
@@ -194,7 +224,7 @@ where
     F: Feed<Item: Send>,
     W: Stage<F::Item, Output: Send, Error: Send>,
     N: Onward<W::Output, W::Error, State: Send>,
-    K: FnMut(N::Output) -> Result<(), Refused<E>>,
+    K: FnMut(&mut Drain<'_, N::Output>) -> Result<(), Refused<E>>,
 {
     /// Hands the due pieces to the sink.
     fn output_due(&mut self) {
@@ -216,16 +246,7 @@ where
         let mut rest = piece.outputs.0.drain(..);
         signal.enter_sink();
         // Caught, because the rest has to be dropped one by one, and not while the panic unwinds.
-        let taken = panic::catch(|| {
-            for output in rest.by_ref() {
-                if self.token.is_cancelled() {
-                    lose(output);
-                    return Err(Refused::Cancelled);
-                }
-                (self.sink)(output)?;
-            }
-            Ok(())
-        });
+        let taken = panic::catch(|| (self.sink)(&mut rest));
         signal.leave_sink();
         panic::discard_all(&mut rest);
         drop(rest);

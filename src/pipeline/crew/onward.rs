@@ -17,15 +17,14 @@ use super::super::local::MemberLocal;
 use super::super::serial::Serial;
 use super::super::stage::Stage;
 use super::behind::Behind;
-use super::below::{Below, Down, Last, Void};
+use super::below::{Below, Down, Last};
 use super::crossing::{Crossing, Done, Input, Task};
+use super::hands::{Deeper, Hands};
 use super::piece::{End, Piece, lose};
 use super::place::Place;
 use super::ring::{Offers, Ring};
-use super::roster::Sleep;
 use super::step::{Look, Offer, Plan, offer};
 use super::work::Work;
-use crate::event::Ticket;
 use crate::panic::{self, Panics};
 
 /// What lies behind a section whose outputs are `R`, and whose error is `E`.
@@ -36,6 +35,9 @@ pub(in super::super) trait Onward<R, E>: Sync {
     type State: Below<In = R, InError = E, Out = Self::Output, OutError = Self::Error>;
     /// A member's own part of the stages behind.
     type Local;
+
+    /// Whether a stage behind makes many outputs of an item.
+    const FANS: bool;
 
     fn state(&self, plan: &Plan, ring: Ring<R, E>) -> Self::State;
 
@@ -84,6 +86,8 @@ impl<R, E> Onward<R, E> for ToSink {
     type Error = E;
     type State = Last<R, E>;
     type Local = ();
+
+    const FANS: bool = false;
 
     fn state(&self, _plan: &Plan, ring: Ring<R, E>) -> Last<R, E> {
         Last::new(ring)
@@ -175,6 +179,8 @@ where
     type Error = N::Error;
     type State = Behind<R, E, Q, N::State>;
     type Local = (MemberLocal<'a, Q::Output, W>, N::Local);
+
+    const FANS: bool = W::FANS || N::FANS;
 
     fn state(&self, plan: &Plan, ring: Ring<R, E>) -> Self::State {
         let threads = self.own.map_or(plan.threads, NonZeroUsize::get);
@@ -326,38 +332,6 @@ impl<W, Q, N> ToSection<'_, W, Q, N> {
             place.void_before();
         }
         crossing
-    }
-}
-
-/// A member at work, as a batch in its hands sees it: the way to hand parts of the batch over.
-pub(in super::super) trait Hands {
-    /// The state of the batch's section, with all below.
-    type State: Down;
-
-    /// Taken before a look.
-    fn ticket(&self) -> Ticket;
-
-    fn look<R, T>(&mut self, look: impl FnOnce(&mut Self::State, Void<'_>) -> Look<R, T>) -> Look<R, T>;
-
-    fn sleep(&self, ticket: Ticket, sleep: Sleep);
-}
-
-/// The same, for a batch of the section behind.
-pub(in super::super) struct Deeper<'a, H>(&'a mut H);
-
-impl<H: Hands<State: Down<Below: Down>>> Hands for Deeper<'_, H> {
-    type State = <H::State as Down>::Below;
-
-    fn ticket(&self) -> Ticket {
-        self.0.ticket()
-    }
-
-    fn look<R, T>(&mut self, look: impl FnOnce(&mut Self::State, Void<'_>) -> Look<R, T>) -> Look<R, T> {
-        self.0.look(|state, void| look(state.down(), void.next()))
-    }
-
-    fn sleep(&self, ticket: Ticket, sleep: Sleep) {
-        self.0.sleep(ticket, sleep);
     }
 }
 

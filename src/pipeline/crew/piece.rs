@@ -38,6 +38,6 @@ impl<E> std::fmt::Debug for End<E> {
 /// Drops a value that the plain loop would not have met, out of line: the catch would cost the loops that call this.
 #[cold]
 #[inline(never)]
-pub(super) fn lose<T>(lost: T) {
+pub(in super::super) fn lose<T>(lost: T) {
     panic::discard(lost);
 }

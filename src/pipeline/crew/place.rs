@@ -19,6 +19,8 @@ pub(in super::super) struct Place<'w> {
     pub(super) order: Order,
     /// How long a batch is meant to take.
     pub(super) aim: Duration,
+    /// How long outputs are held back that the next member in their way could take.
+    pub(super) held: Duration,
     #[cfg(test)]
     pub(super) counts: Option<&'w super::counts::Counts>,
 }
@@ -28,9 +30,9 @@ impl<'w> Place<'w> {
         self.signal.marks(self.section)
     }
 
-    /// An item has failed, and `behind` is the index that follows. In order, the items before it go on. Without order, no
-    /// item of this section and those before does; sections behind go on until the caller has seen the failure, because
-    /// a serial stage may have ended the run well before.
+    /// An item has failed, and `behind` is the index that follows. In order, the items before it go on. Without order,
+    /// no item of this section and those before does; sections behind go on until the caller has seen the failure,
+    /// because a serial stage may have ended the run well before.
     pub(super) fn void_behind(self, behind: u64) {
         let from = if self.order == Order::Source { behind } else { 0 };
         self.signal.void_from(self.section, from);

@@ -19,6 +19,7 @@ use super::signal::Signal;
 use super::state::State;
 use super::step::{Plan, Worked};
 use super::tokens::Tokens;
+use super::work::{HELD, HELD_FROM_SLEEPER};
 use crate::panic::{Panics, Payload};
 use crate::token::{CancelCallback, CancellationToken};
 
@@ -136,6 +137,7 @@ impl<'a, F: Feed, W: Stage<F::Item>, N: Onward<W::Output, W::Error>> Section<'a,
             section: 0,
             order: self.plan.order,
             aim: self.plan.aim,
+            held: if self.plan.is_caller_reserved { HELD_FROM_SLEEPER } else { HELD },
             #[cfg(test)]
             counts: self.counts.as_deref(),
         }
@@ -169,12 +171,42 @@ impl<'a, F: Feed, W: Stage<F::Item>, N: Onward<W::Output, W::Error>> Section<'a,
         self.next.drop_serials(panics);
     }
 
-    /// Takes apart the remains when the last thread has been joined. `due` are the pieces that the caller took and the
-    /// sink did not.
+    /// Between two steps of the caller, the consumer of the outputs takes over, if the sink has only stored them.
+    pub(in super::super) fn enter_consumer(&self) {
+        self.signal.enter_sink();
+    }
+
+    /// Whether the sink, or the consumer in its place, has cancelled the token.
+    pub(in super::super) fn is_cancelled_by_sink(&self) -> bool {
+        self.signal.is_cancelled_by_sink()
+    }
+
+    /// Takes the failures out of the remains, when the last thread has been joined. `due` are the pieces that the
+    /// caller took and the sink did not. The items of the source stay.
+    pub(in super::super) fn take_failures(
+        &self,
+        due: impl IntoIterator<Item = PieceOf<F, W, N>>,
+    ) -> Remains<N::Error, ()> {
+        let mut ends = Vec::new();
+        for Piece { outputs, end, .. } in due {
+            drop(outputs);
+            ends.extend(end);
+        }
+        // Taken apart outside of the lock, because the user's code converts errors and drops outputs.
+        let empty = self.next.state(&self.plan, Ring::new(self.plan.order, self.plan.threads));
+        let (down, mut source_panic) = self.inside.lock().state.take_remains(empty);
+        if N::take_apart(down, &mut ends) {
+            lose(source_panic.take());
+        }
+        Remains { ends, source_panic, leftovers: () }
+    }
+
+    /// Takes apart the remains, as [`take_failures`](Self::take_failures) does, and the items.
     pub(in super::super) fn into_remains(
         self,
         due: impl IntoIterator<Item = PieceOf<F, W, N>>,
     ) -> Remains<N::Error, impl Sized> {
+        let Remains { ends, source_panic, leftovers: () } = self.take_failures(due);
         let Pulled { inlet, chunk, .. } = self.inlet.into_inner();
         let Inside { mut state, open } = self.inside.into_inner().into_inner();
         // Behind all others, as the last chunk that was pulled.
@@ -183,15 +215,6 @@ impl<'a, F: Feed, W: Stage<F::Item>, N: Onward<W::Output, W::Error>> Section<'a,
             queues.extend(chunk.last());
             state.take_chunk(Chunk::Queues(chunk.queues(queues)));
         }
-        let mut ends = Vec::new();
-        for Piece { outputs, end, .. } in due {
-            drop(outputs);
-            ends.extend(end);
-        }
-        let (down, mut source_panic, stock) = state.into_rest();
-        if N::take_apart(down, &mut ends) {
-            lose(source_panic.take());
-        }
-        Remains { ends, source_panic, leftovers: (stock, inlet) }
+        Remains { ends, source_panic, leftovers: (state, inlet) }
     }
 }

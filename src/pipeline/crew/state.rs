@@ -16,7 +16,7 @@ mod pulls;
 mod wakes;
 
 use std::collections::VecDeque;
-use std::mem::size_of;
+use std::mem::{self, size_of};
 use std::time::Duration;
 
 use super::super::Order;
@@ -200,10 +200,10 @@ impl<S: Stock, D: Below> State<S, D> {
         CallerStep::As(Step::Sleep(self.caller_sleeps()))
     }
 
-    /// Takes apart the remains of a run: the rings and sections, the panic of the source, and values to drop.
-    pub(super) fn into_rest(self) -> (D, Option<Payload>, impl Sized) {
-        let (payload, leftovers) = self.supply.into_rest();
-        (self.down, payload, leftovers)
+    /// Takes the remains of a run that may have failures: the rings and sections, in place of which it gets those of
+    /// `empty`, and the panic of the source.
+    pub(super) fn take_remains(&mut self, empty: D) -> (D, Option<Payload>) {
+        (mem::replace(&mut self.down, empty), self.supply.take_panic())
     }
 
     /// Whether the caller claims batches, as a worker does.

@@ -257,13 +257,12 @@ impl<S: Stock> Supply<S> {
         matches!(self.inlet, Inlet::Closed(Some(_)))
     }
 
-    /// Takes apart the items that are left, and the panic of the source.
-    pub(super) fn into_rest(self) -> (Option<Payload>, impl Sized) {
-        let payload = match self.inlet {
-            Inlet::Closed(payload) => payload,
+    /// Takes the panic of the source.
+    pub(super) fn take_panic(&mut self) -> Option<Payload> {
+        match &mut self.inlet {
+            Inlet::Closed(payload) => payload.take(),
             Inlet::Idle | Inlet::Busy | Inlet::Ready(_) => None,
-        };
-        (payload, (self.stock, self.returned))
+        }
     }
 }
 
@@ -324,6 +323,6 @@ mod tests {
         supply.start_pull();
         supply.end_pull(Err(crate::panic::catch(|| panic!("once")).unwrap_err()));
         supply.end_pull(Ok(true));
-        assert!(supply.into_rest().0.is_some());
+        assert!(supply.take_panic().is_some());
     }
 }

@@ -27,7 +27,11 @@ use crate::panic::{self, Unmet};
 const PATIENCE: u32 = 4;
 
 /// How long outputs are held back that the caller could take.
-const HELD: Duration = Duration::from_micros(25);
+pub(super) const HELD: Duration = Duration::from_micros(25);
+
+/// The same if the caller only outputs. It sleeps when it has taken the last, so each part costs a wake: with items of
+/// 1.6 µs on two cores, parts of 25 µs cost 6 % of the run.
+pub(super) const HELD_FROM_SLEEPER: Duration = Duration::from_micros(100);
 
 /// The stages of a section, applied to the items `T` by a member.
 pub(in super::super) struct Work<'w, 'a, T, W: Stage<T>> {
@@ -109,7 +113,7 @@ impl<T, W: Stage<T>> Work<'_, '_, T, W> {
                     break;
                 }
                 let is_due = order == Order::Arrival || marks.due() == held.first;
-                if is_due && last - held.since > HELD && held.hand_over(first + done as u64).is_break() {
+                if is_due && last - held.since > place.held && held.hand_over(first + done as u64).is_break() {
                     return Some(Cut::Void);
                 }
                 next = (next * 2).min((items / 8).max(1));
@@ -183,6 +187,7 @@ mod tests {
             section: 0,
             order: Order::Source,
             aim: AIM,
+            held: HELD,
             counts: None,
         };
         Work { stage, local: &mut MemberLocal::new(stage), place }.run(claim, Vec::new(), hand_over)

@@ -9,6 +9,8 @@ mod keep_going;
 mod limits;
 mod located;
 mod model;
+mod outputs;
+mod outputs_stop;
 mod parts;
 mod run;
 mod sections;

@@ -39,6 +39,15 @@ struct Program {
     source: Origin,
     /// Which of [`CHAINS`].
     chain: usize,
+    end: End,
+}
+
+/// How the outputs reach the sink, for some of the chains: each end of each takes the compiler seconds.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    ForEach,
+    Iter,
+    IntoIter,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -113,14 +122,15 @@ fn programs() -> impl Strategy<Value = Program> {
         proptest::option::of(1..=64_usize),
         source,
         0..CHAINS.len(),
+        prop_oneof![2 => Just(End::ForEach), 1 => Just(End::Iter), 1 => Just(End::IntoIter)],
     )
-        .prop_map(|(fates, broken, threads, window, source, chain)| {
+        .prop_map(|(fates, broken, threads, window, source, chain, end)| {
             // Nothing of the user's runs in the source of a channel.
             let broken = match broken {
                 Break::SourcePanics(_) if source == Origin::Receiver => Break::Nowhere,
                 other => other,
             };
-            Program { fates, broken, threads, window, source, chain }
+            Program { fates, broken, threads, window, source, chain, end }
         })
 }
 
@@ -292,30 +302,32 @@ impl Program {
         })
     }
 
-    fn parallel(&self, ordered: bool) -> (Vec<usize>, Outcome) {
-        let items = 0..self.fates.len();
-        match self.source {
+    fn parallel(self, ordered: bool) -> (Vec<usize>, Outcome) {
+        // An iterator that owns its run borrows nothing that ends.
+        let program: &'static Program = Box::leak(Box::new(self));
+        let items = 0..program.fates.len();
+        match program.source {
             Origin::Data => {
-                let data = items.into_par_iter().map(|item| self.pull(item));
-                self.staged(Pipeline::from_data(data).try_map(Ok::<_, anyhow::Error>), ordered)
+                let data = items.into_par_iter().map(|item| program.pull(item));
+                program.staged(Pipeline::from_data(data).try_map(Ok::<_, anyhow::Error>), ordered)
             }
             Origin::Iter => {
-                let items = Pipeline::from_iter(items.map(|item| self.pull(item)));
-                self.staged(items.try_map(Ok::<_, anyhow::Error>), ordered)
+                let items = Pipeline::from_iter(items.map(|item| program.pull(item)));
+                program.staged(items.try_map(Ok::<_, anyhow::Error>), ordered)
             }
             Origin::Ready => {
-                let items = Pipeline::from_ready(items.map(|item| self.pull(item)));
-                self.staged(items.try_map(Ok::<_, anyhow::Error>), ordered)
+                let items = Pipeline::from_ready(items.map(|item| program.pull(item)));
+                program.staged(items.try_map(Ok::<_, anyhow::Error>), ordered)
             }
             Origin::Receiver => {
                 let (sender, receiver) = unbounded();
                 items.for_each(|item| sender.send(item).unwrap());
                 drop(sender);
-                self.staged(Pipeline::from_receiver(receiver).try_map(Ok::<_, anyhow::Error>), ordered)
+                program.staged(Pipeline::from_receiver(receiver).try_map(Ok::<_, anyhow::Error>), ordered)
             }
             Origin::Lines => {
-                let reader = BufReader::with_capacity(16, Numbers { program: self, next: 0 });
-                self.staged(
+                let reader = BufReader::with_capacity(16, Numbers { program, next: 0 });
+                program.staged(
                     Pipeline::from_lines(reader).try_map(|line| Ok::<_, anyhow::Error>(line?.parse()?)),
                     ordered,
                 )
@@ -323,61 +335,75 @@ impl Program {
         }
     }
 
-    fn staged<C>(&self, pipeline: Pipeline<C>, ordered: bool) -> (Vec<usize>, Outcome)
+    fn staged<C>(&'static self, pipeline: Pipeline<C>, ordered: bool) -> (Vec<usize>, Outcome)
     where
-        C: Chain<Output = usize, Error = anyhow::Error, Cause = Cancelled>,
+        C: Chain<Output = usize, Error = anyhow::Error, Cause = Cancelled> + 'static,
+        C::Source: Send + 'static,
+        C::Stage: Send + 'static,
     {
         let pipeline = self.set(pipeline, ordered);
         let tried = |item| self.tried(item);
-        let scratches = States::new(Scratch::default);
+        let scratches: &'static _ = Box::leak(Box::new(States::new(Scratch::default)));
         let lent = |scratch: &mut Scratch, item| scratch.lent(|| self.tried(item));
         match self.chain {
             0 => self.run(pipeline.try_map(tried)),
-            1 => self.run(pipeline.map(mapped).filter(is_kept).try_map(tried)),
-            2 => self.run(pipeline.try_map(tried).filter_map(mapped_if_kept).try_map(tried)),
-            3 => self.run(pipeline.flat_map(fanned).try_map(tried)),
+            1 => self.push(pipeline.map(mapped).filter(is_kept).try_map(tried)),
+            2 => self.push(pipeline.try_map(tried).filter_map(mapped_if_kept).try_map(tried)),
+            3 => self.push(pipeline.flat_map(fanned).try_map(tried)),
             4 => self.run(pipeline.try_map(tried).flat_map(fanned).inspect(|_| ()).filter(is_kept)),
             5 => {
                 let fanned_twice = pipeline.inspect(|_| ()).filter(is_kept).flat_map(fanned).flat_map(fanned);
-                self.run(fanned_twice.try_map(tried).filter_map(mapped_if_kept))
+                self.push(fanned_twice.try_map(tried).filter_map(mapped_if_kept))
             }
-            6 => self.run(pipeline.try_map(tried).scan(0, scanned).filter(is_kept).try_map(tried)),
+            6 => self.push(pipeline.try_map(tried).scan(0, scanned).filter(is_kept).try_map(tried)),
             7 => {
                 let scanned_once = pipeline.flat_map(fanned).scan(0, scanned).flat_map(fanned);
                 self.run(scanned_once.scan(0, scanned).try_map(tried))
             }
             8 => {
                 let fanned =
-                    pipeline.try_map_init(&scratches, lent).flat_map_init(Scratch::default, |_, item| fanned(item));
-                let tried = fanned.filter_map_init(&scratches, |_, item| mapped_if_kept(item)).try_map(tried);
-                self.run(tried.map_init(&scratches, |scratch, item| scratch.lent(|| mapped(item))))
+                    pipeline.try_map_init(scratches, lent).flat_map_init(Scratch::default, |_, item| fanned(item));
+                let tried = fanned.filter_map_init(scratches, |_, item| mapped_if_kept(item)).try_map(tried);
+                self.push(tried.map_init(scratches, |scratch, item| scratch.lent(|| mapped(item))))
             }
             9 => {
                 let going_on = pipeline.flat_map(fanned).try_map_init(Scratch::default, lent).keep_going();
-                self.run(going_on.map(kept).filter(is_kept).try_map(tried))
+                self.push(going_on.map(kept).filter(is_kept).try_map(tried))
             }
             10 => {
-                let mapped = pipeline.map_init(&scratches, |scratch, item| scratch.lent(|| mapped(item)));
-                let going_on = mapped.try_map_init(&scratches, lent).flat_map(fanned).keep_going().fail_after(MOST);
+                let mapped = pipeline.map_init(scratches, |scratch, item| scratch.lent(|| mapped(item)));
+                let going_on = mapped.try_map_init(scratches, lent).flat_map(fanned).keep_going().fail_after(MOST);
                 let ended = going_on.try_map(|result| Ok::<_, anyhow::Error>(kept(result)));
                 let scanned = ended.scan(0, scanned);
-                self.run(scanned.try_map(tried))
+                self.lend(scanned.try_map(tried))
             }
             11 => {
-                let fanned_once = pipeline.filter_map(mapped_if_kept).flat_map_init(&scratches, |_, item| fanned(item));
+                let fanned_once = pipeline.filter_map(mapped_if_kept).flat_map_init(scratches, |_, item| fanned(item));
                 self.run(
-                    fanned_once.try_map_init(&scratches, lent).keep_going().map(kept).flat_map(fanned).try_map(tried),
+                    fanned_once.try_map_init(scratches, lent).keep_going().map(kept).flat_map(fanned).try_map(tried),
                 )
             }
             _ => unreachable!("there are twelve"),
         }
     }
 
+    fn push<C: Chain<Output = usize, Error = anyhow::Error>>(&self, pipeline: Pipeline<C>) -> (Vec<usize>, Outcome) {
+        outcome(|seen| pipeline.try_for_each(&CancellationToken::new(), |output| self.sink(seen, output)))
+    }
+
+    fn lend<C: Chain<Output = usize, Error = anyhow::Error>>(&self, pipeline: Pipeline<C>) -> (Vec<usize>, Outcome) {
+        let (End::Iter | End::IntoIter) = self.end else { return self.push(pipeline) };
+        let token = CancellationToken::new();
+        outcome(|seen| pipeline.iter(&token, |outputs| outputs.try_for_each(|output| self.sink(seen, output?))))
+    }
+
     fn run<C>(&self, pipeline: Pipeline<C>) -> (Vec<usize>, Outcome)
     where
-        C: Chain<Output = usize, Error = anyhow::Error>,
+        C: Chain<Output = usize, Error = anyhow::Error> + Send + 'static,
     {
-        outcome(|seen| pipeline.try_for_each(&CancellationToken::new(), |output| self.sink(seen, output)))
+        let End::IntoIter = self.end else { return self.lend(pipeline) };
+        let mut outputs = pipeline.into_iter(&CancellationToken::new());
+        outcome(|seen| outputs.try_for_each(|output| self.sink(seen, output?)))
     }
 
     fn set<C>(&self, pipeline: Pipeline<C>, ordered: bool) -> Pipeline<C> {
