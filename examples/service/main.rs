@@ -13,10 +13,11 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use brigade::limit::Ticker;
 use brigade::signal::{self, SIGUSR1, SignalBuilder};
 use brigade::{CancellationToken, Pipeline, Until, scope};
 use clap::Parser;
-use crossbeam::channel::{Receiver, Sender, bounded, select, tick};
+use crossbeam::channel::{Receiver, Sender, bounded, select};
 
 /// Counts the prime factors of the natural numbers, one a tick.
 #[derive(Parser)]
@@ -72,10 +73,10 @@ fn serve(args: &Args, stop: &CancellationToken, requests: &Receiver<i32>) -> any
 
 /// Makes a job a tick. The drop of the channel's end tells the pipeline that there are no more.
 fn produce(every: Duration, stop: &CancellationToken, jobs: &Sender<u64>) {
-    let ticks = tick(every);
+    let mut ticker = Ticker::new(every);
     for number in 1.. {
-        // Either channel ends at the stop, and the second also if the pipeline has failed.
-        if ticks.until(stop).recv().is_err() || jobs.until(stop).send(number).is_err() {
+        // Both waits end at the stop, and the second also if the pipeline has failed.
+        if ticker.tick(stop).is_err() || jobs.until(stop).send(number).is_err() {
             break;
         }
     }
@@ -107,7 +108,7 @@ fn consume(
     requests: &Receiver<i32>,
     hang_at: Option<u64>,
 ) -> anyhow::Result<()> {
-    let (done, minute) = (token.done(), tick(Duration::from_secs(60)));
+    let (done, mut minute) = (token.done(), Ticker::new(Duration::from_secs(60)));
     let (mut jobs, mut factors) = (0_u64, 0_u64);
     let report = |what: &str, jobs, factors| writeln!(io::stdout(), "{what}: {jobs} jobs, {factors} factors");
     loop {
@@ -122,7 +123,10 @@ fn consume(
                 factors += u64::from(more);
             }
             recv(requests) -> _ => report("so far", jobs, factors)?,
-            recv(minute) -> _ => report("so far", jobs, factors)?,
+            recv(minute.due()) -> _ => {
+                minute.advance();
+                report("so far", jobs, factors)?;
+            }
             // Another component has failed.
             recv(done) -> _ => return Ok(token.check()?),
         }

@@ -43,6 +43,33 @@ fn ends_at_once(run: impl Fn(Input<OwnedFd>, usize)) {
 }
 
 #[test]
+fn a_stage_that_has_taken_enough_ends_the_read() {
+    if !alone!(a_stage_that_has_taken_enough_ends_the_read) {
+        return;
+    }
+    watched(|| {
+        ends_at_once(|input, threads| {
+            let lines = Pipeline::from_lines(input).threads(threads).filter(|_| true).take(2).count(&live());
+            assert_eq!(lines, Ok(2));
+        });
+    });
+}
+
+#[test]
+fn an_iterator_that_is_dropped_ends_the_read() {
+    if !alone!(an_iterator_that_is_dropped_ends_the_read) {
+        return;
+    }
+    watched(|| {
+        ends_at_once(|input, threads| {
+            let mut lines = Pipeline::from_lines(input).threads(threads).try_map(|line| line).into_iter(&live());
+            let two: Vec<String> = lines.by_ref().take(2).map(Result::unwrap).collect();
+            assert_eq!(two, ["a", "b"]);
+        });
+    });
+}
+
+#[test]
 fn a_failing_stage_ends_the_read() {
     if !alone!(a_failing_stage_ends_the_read) {
         return;
