@@ -179,8 +179,7 @@ impl Bucket {
             let ticket = event.ticket();
             // Looked at outside of the lock, because a token whose deadline has no clock may run callbacks here.
             let cancelled = token.check();
-            let now = epoch.now();
-            let Some(at) = self.look(pace, now, event, cancelled.is_err()) else { return cancelled };
+            let Some(at) = self.look(pace, || epoch.now(), event, cancelled.is_err()) else { return cancelled };
             let times = [Some(epoch.instant(at)), token.look_at()];
             event.sleep_until(ticket, times.into_iter().flatten().min());
         }
@@ -188,8 +187,11 @@ impl Bucket {
 
     /// Returns when the place of `event` is admitted, or takes it out of the queue if that is now, or if its caller
     /// gives up.
-    fn look(&self, pace: Pace, now: u64, event: &Arc<Event>, gives_up: bool) -> Option<u64> {
+    fn look(&self, pace: Pace, now: impl FnOnce() -> u64, event: &Arc<Event>, gives_up: bool) -> Option<u64> {
         let mut waiting = self.waiting.lock();
+        // Read under the lock: with an earlier time, a caller could give up as the first of others who have been
+        // admitted since, and `move_up` would give their share away once more.
+        let now = now();
         let index = waiting.iter().position(|place| Arc::ptr_eq(&place.event, event));
         let index = index.expect("a place leaves the queue by its own caller");
         let at = waiting[index].full_at.saturating_sub(pace.span);
@@ -345,7 +347,7 @@ mod tests {
                     Step::GiveUp(place) => {
                         if let Some((number, _)) = model.waiting.get(place).copied() {
                             let event = events[number].take().unwrap();
-                            prop_assert_eq!(bucket.look(pace, now, &event, true), None);
+                            prop_assert_eq!(bucket.look(pace, || now, &event, true), None);
                             model.waiting.remove(place);
                             // If it was the first, the next may be admitted now.
                             model.advance(now);
@@ -355,13 +357,13 @@ mod tests {
                         for (number, event) in events.iter_mut().enumerate() {
                             let waits = model.waiting.iter().any(|(waiting, _)| *waiting == number);
                             if let Some(known) = event.take_if(|_| !waits) {
-                                prop_assert_eq!(bucket.look(pace, now, &known, false), None);
+                                prop_assert_eq!(bucket.look(pace, || now, &known, false), None);
                             }
                         }
                     }
                 }
                 let times = model.waiting.iter().map(|(number, _)| {
-                    bucket.look(pace, now, events[*number].as_ref().unwrap(), false).unwrap()
+                    bucket.look(pace, || now, events[*number].as_ref().unwrap(), false).unwrap()
                 });
                 prop_assert_eq!(times.collect::<Vec<_>>(), model.times());
             }
@@ -384,7 +386,7 @@ mod tests {
         let waiting: Vec<_> = (0..9).map(|_| bucket.take_or_queue(pace, 1, 1).unwrap()).collect();
         assert_eq!(bucket.try_take(pace, 1, 1), Err(NotBefore(u64::MAX - LONGEST)));
         for event in waiting {
-            assert_eq!(bucket.look(pace, 2, &event, true), None);
+            assert_eq!(bucket.look(pace, || 2, &event, true), None);
         }
         assert!(bucket.waiting.lock().is_empty());
     }

@@ -28,7 +28,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::error::{AcquireError, TryAcquireError};
-use crate::error::Cancelled;
+use crate::error::{CancelReason, Cancelled};
 use crate::event::Event;
 use crate::sync::{AtomicU64, Mutex, is_past};
 use crate::token::CancellationToken;
@@ -162,6 +162,10 @@ impl Permits {
         if asked > queue.size {
             return Err(TryAcquireError::TooMany { asked, size: queue.size });
         }
+        if asked == 0 {
+            // It takes nothing from those who wait.
+            return Ok(());
+        }
         // Without permits to take there is no need to ask for the time.
         let may_pass = free_in(self.word.load(Ordering::Relaxed)) >= asked as u64
             && queue.waiting.front().is_none_or(|first| !is_past(first.overdue));
@@ -191,11 +195,14 @@ impl Permits {
             let waiter = Arc::clone(&waiter);
             move || waiter.event.notify_one()
         });
+        let mut place = Place { of: self, waiter: &waiter, asked, has_left: false };
         loop {
             let ticket = waiter.event.ticket();
-            // Looked at outside of the lock, because a token whose deadline has no clock may run callbacks here.
+            // Looked at outside of the lock, because a token whose deadline has no clock may run callbacks here, which
+            // may panic.
             let cancelled = token.check();
             if let Some(result) = self.look(&waiter, asked, cancelled, deadline) {
+                place.has_left = true;
                 return result;
             }
             waiter.event.wait_until(ticket, [deadline, token.look_at()].into_iter().flatten().min());
@@ -318,6 +325,23 @@ impl Permits {
         });
         refused.extend(self.settle(queue).0);
         Wakes(refused)
+    }
+}
+
+/// The place of a waiter: a panic in its thread gives it up.
+struct Place<'a> {
+    of: &'a Permits,
+    waiter: &'a Arc<Waiter>,
+    asked: usize,
+    has_left: bool,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if !self.has_left {
+            let cancelled = Err(Cancelled::new(CancelReason::Deadline));
+            self.of.look(self.waiter, self.asked, cancelled, None);
+        }
     }
 }
 

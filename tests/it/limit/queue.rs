@@ -77,6 +77,9 @@ fn a_caller_who_has_waited_for_a_millisecond_is_not_passed_over() {
             assert_eq!(semaphore.try_acquire(1).unwrap_err(), TryAcquireError::NoPermits);
             let late = semaphore.acquire_timeout(&live(), 1, Duration::from_millis(1));
             assert_eq!(late.unwrap_err(), AcquireError::Timeout);
+            // A call for none passes nobody over.
+            assert_eq!(semaphore.try_acquire(0).unwrap().permits(), 0);
+            assert_eq!(semaphore.acquire_timeout(&live(), 0, Duration::ZERO).unwrap().permits(), 0);
             drop(held);
             Ok::<_, Cancelled>(())
         })

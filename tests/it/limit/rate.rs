@@ -1,6 +1,7 @@
 //! Rates on the real clock. On a virtual clock they are compared with a model in `src/limit/bucket.rs`.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use brigade::limit::{AcquireError, Rate, RateLimiter};
@@ -54,6 +55,30 @@ fn never_more_than_the_rate_and_the_burst_are_admitted() {
             assert!(time - start >= Duration::from_micros(50) * index.saturating_sub(20), "the {index}th came early");
         }
         assert_eq!(limiter.rate(), rate);
+    });
+}
+
+#[test]
+fn callers_who_give_up_let_no_more_than_the_rate_and_the_burst_in() {
+    watched(|| {
+        for round in 0..40_u64 {
+            let every = Duration::from_micros(20 + 5 * round);
+            let limiter = RateLimiter::new(Rate::every(every).burst(4));
+            let (admitted, start) = (AtomicU32::new(0), Instant::now());
+            let caller = || {
+                for step in 0..60_u32 {
+                    let (permits, patience) = (1 + step % 4, Duration::from_micros(u64::from(step * 67 % 400)));
+                    let token = if step % 3 == 0 { live().child_with_timeout(patience) } else { live() };
+                    if limiter.acquire_many(&token, permits).is_ok() {
+                        admitted.fetch_add(permits, Ordering::Relaxed);
+                    }
+                }
+            };
+            together((0..4).map(|_| Box::new(caller) as Box<dyn FnOnce() + Send>).collect());
+            // The limiter is a moment older than `start`.
+            let most = (start.elapsed() + Duration::from_micros(20)).as_nanos() / every.as_nanos() + 4;
+            assert!(u128::from(admitted.into_inner()) <= most + 1, "more than {most} every {every:?}");
+        }
     });
 }
 
