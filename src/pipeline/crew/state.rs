@@ -234,7 +234,7 @@ impl<S: Stock, D: Below> State<S, D> {
     /// If the caller only outputs, one more worker does its share.
     fn share_work(&mut self) {
         let is_free = self.is_caller_reserved || self.are_items_long();
-        self.roster.set_most(if is_free { self.threads } else { self.threads - 1 });
+        self.roster.set_most(if is_free { self.threads } else { (self.threads - 1).max(1) });
     }
 
     /// Takes pieces that are due, and have no more weight than one part.
