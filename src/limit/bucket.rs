@@ -319,8 +319,7 @@ mod tests {
             let bucket = Bucket::default();
             let mut model =
                 Model { pace, now: 0, level: pace.span, waiting: VecDeque::new(), admitted: Vec::new() };
-            let mut events: Vec<Option<Arc<Event>>> = Vec::new();
-            let mut now = 0;
+            let (mut events, mut now) = (Vec::<Option<Arc<Event>>>::new(), 0);
             for (later, step) in steps {
                 now += later;
                 model.advance(now);

@@ -91,8 +91,8 @@ impl<'a, F: Feed, W: Stage<F::Item>, N: Onward<W::Output, W::Error>> Section<'a,
         let mut own = vec![None];
         next.count_own(&mut own);
         let is_caller_reserved = settings.is_caller_reserved && threads > 1;
-        // With one thread the run is here because a section has workers of its own. A worker then pulls, because a caller
-        // that is alone would pull an item at a time; the two work in turns.
+        // With one thread the run is here because a section has workers of its own. A worker then pulls, because a
+        // caller that is alone would pull an item at a time; the two work in turns.
         let most = if is_caller_reserved { threads } else { (threads - 1).max(1) };
         let workers = match F::KIND {
             // One item needs one thread, and the caller is one.

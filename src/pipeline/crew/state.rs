@@ -313,7 +313,8 @@ impl<S: Stock, D: Below> State<S, D> {
     }
 
     /// Widens the window for a member that would sleep for room, while the due item is not there, or the caller is busy
-    /// with an item, or has been woken and has no core yet (1.25 times the time in place of 1.02, with items of 1.6 µs).
+    /// with an item, or has been woken and has no core yet. (That took 1.25 times as long, and takes 1.02, with items
+    /// of 1.6 µs.)
     fn widens(&mut self, void: Void<'_>) -> bool {
         let batch = self.pace.ahead();
         self.window.room(batch) == 0
