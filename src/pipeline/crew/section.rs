@@ -90,7 +90,7 @@ impl<'a, F: Feed, W: Stage<F::Item>, N: Onward<W::Output, W::Error>> Section<'a,
         let threads = settings.threads();
         let mut own = vec![None];
         next.count_own(&mut own);
-        let is_caller_reserved = settings.is_caller_reserved && threads > 1;
+        let is_caller_reserved = settings.is_caller_reserved;
         // With one thread the run is here because a section has workers of its own. A worker then pulls, because a
         // caller that is alone would pull an item at a time; the two work in turns.
         let most = if is_caller_reserved { threads } else { (threads - 1).max(1) };
