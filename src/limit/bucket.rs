@@ -1,11 +1,11 @@
 //! [`Bucket`]: the mechanism of a rate limiter, which decides when each caller is admitted.
 //!
 //! It is a token bucket in the form of the generic cell rate algorithm. The bucket is one number, `full_at`: when it
-//! would be full again if no caller came. A caller who takes n tokens moves `full_at` by n intervals, and is admitted
+//! would be full again if no caller came. A caller that takes n tokens moves `full_at` by n intervals, and is admitted
 //! as soon as `full_at` is no more than a full bucket's time ahead. So the time at which a caller is admitted is known
 //! when it comes: it reserves its place, sleeps until then, and no other thread has to wake it.
 //!
-//! A caller who gives up leaves a gap. The callers behind it move up, and are told, because each sleeps until a time of
+//! A caller that gives up leaves a gap. The callers behind it move up, and are told, because each sleeps until a time of
 //! its own. If the gap were given to newcomers instead, more than the rate would pass in the window around it.
 //!
 //! Times are counted in sixteenths of a nanosecond since the bucket was made, which lasts for 36 years. The interval
@@ -13,10 +13,10 @@
 //!
 //! Invariants:
 //!
-//! 1. `full_at` changes under the lock of the queue only, except that a caller who is admitted at once may move it.
+//! 1. `full_at` changes under the lock of the queue only, except that a caller that is admitted at once may move it.
 //! 2. If a caller waits whose time has not come, no other is admitted at once, because `full_at` is ahead of that
 //!    caller's share.
-//! 3. The callers who wait are in the order in which they came, and of their times.
+//! 3. The callers that wait are in the order in which they came, and of their times.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -106,7 +106,7 @@ pub(super) struct Bucket {
     waiting: Mutex<VecDeque<Place>>,
 }
 
-/// The place of a caller who waits.
+/// The place of a caller that waits.
 struct Place {
     /// When the bucket would be full again if no caller came after this one.
     full_at: u64,
@@ -239,7 +239,7 @@ mod tests {
     enum Step {
         Try(u32),
         Acquire(u32),
-        /// The caller who waits in this place gives up.
+        /// The caller that waits in this place gives up.
         GiveUp(usize),
         /// Callers whose time has come are awake.
         Awake,

@@ -35,7 +35,7 @@ impl AcquireError {
 /// Why a call that does not wait did not acquire its permits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TryAcquireError {
-    /// The permits are not free, or are kept for a caller who has waited for long.
+    /// The permits are not free, or are kept for a caller that has waited for long.
     #[error("the permits are not free")]
     NoPermits,
     /// The semaphore is closed.

@@ -22,7 +22,7 @@ use crate::token::CancellationToken;
 /// Each key has a [`RateLimiter`](super::RateLimiter)'s schedule of its own. The keys are bounded in number: if there
 /// are as many as that, a new one takes the place of one whose whole burst is free, which forgets nothing. If there is
 /// none, it takes the place of the one that would be so first; then that key has its whole burst again, too early.
-/// (Callers who wait for the forgotten key keep their times.) So let the number be that of the keys that are active in
+/// (Callers that wait for the forgotten key keep their times.) So let the number be that of the keys that are active in
 /// the time in which a burst is saved up.
 ///
 /// `Hash`, `Eq` and `Clone` of the key run under the limiter's lock, so they must not call the limiter.

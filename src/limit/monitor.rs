@@ -16,7 +16,7 @@ use crate::token::CancellationToken;
 /// A value behind a lock, and a place to wait until the value is as a caller wants it: a mutex and a condition variable
 /// in one.
 ///
-/// It cannot be told too little: each guard through which the value was borrowed mutably tells the callers who wait.
+/// It cannot be told too little: each guard through which the value was borrowed mutably tells the callers that wait.
 /// They look at the value again, under the lock. (C++ has such a wait in `condition_variable_any::wait`, with a stop
 /// token and a predicate.)
 ///
@@ -25,7 +25,7 @@ use crate::token::CancellationToken;
 ///
 /// # Costs
 ///
-/// A guard that has changed the value wakes all callers who wait, and each looks at the value. So it is for few callers
+/// A guard that has changed the value wakes all callers that wait, and each looks at the value. So it is for few callers
 /// who wait, or for few changes.
 ///
 /// # Panics
@@ -66,7 +66,7 @@ pub struct Monitor<T> {
 
 /// The value of a [`Monitor`], locked.
 ///
-/// When it is dropped, the value is unlocked, and if it was borrowed mutably, the callers who wait look at it.
+/// When it is dropped, the value is unlocked, and if it was borrowed mutably, the callers that wait look at it.
 #[must_use = "dropping it unlocks the value"]
 pub struct MonitorGuard<'a, T> {
     of: &'a Monitor<T>,
@@ -183,7 +183,7 @@ impl<T> Monitor<T> {
     }
 }
 
-/// A caller who waits, in the count of them, also if its predicate panics.
+/// A caller that waits, in the count of them, also if its predicate panics.
 struct Waiting<'a>(&'a AtomicUsize);
 
 impl<'a> Waiting<'a> {

@@ -59,7 +59,7 @@ impl<'a> Permit<'a> {
 
     /// Takes the permits out of the semaphore for good: its [size](super::Semaphore::size) shrinks by as many.
     ///
-    /// It is as if the semaphore were [made smaller](super::Semaphore::resize), with what that means for callers who
+    /// It is as if the semaphore were [made smaller](super::Semaphore::resize), with what that means for callers that
     /// wait for more.
     pub fn forget(mut self) {
         self.of.forget(mem::take(&mut self.permits));

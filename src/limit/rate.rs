@@ -103,7 +103,7 @@ pub struct Denied {
 
 /// Admits callers at a rate.
 ///
-/// It is a token bucket, which starts full. A caller who has to wait gets its place in the schedule when it comes, and
+/// It is a token bucket, which starts full. A caller that has to wait gets its place in the schedule when it comes, and
 /// sleeps until then: callers are admitted in the order in which they came, and none of them wakes another.
 ///
 /// # Exactness
@@ -147,7 +147,7 @@ impl RateLimiter {
     ///
     /// # Cancellation
     ///
-    /// Fails when the token is cancelled, even if there is a permit. The callers who have come later then move up.
+    /// Fails when the token is cancelled, even if there is a permit. The callers that have come later then move up.
     ///
     /// # Errors
     ///
@@ -195,7 +195,7 @@ impl RateLimiter {
     ///
     /// # Errors
     ///
-    /// [`Denied`], with the time after which it is worth to try again. A caller who waits is not passed over.
+    /// [`Denied`], with the time after which it is worth to try again. A caller that waits is not passed over.
     ///
     /// # Examples
     ///

@@ -9,7 +9,7 @@ use crate::token::CancellationToken;
 /// Runs a fallible closure again if it fails, with a pause before each new attempt.
 ///
 /// The pauses double, from the first up to the longest: by default from 10 ms to 1 s. Each is shortened by chance, by
-/// up to a half, so that callers who failed together do not come back together.
+/// up to a half, so that callers that failed together do not come back together.
 ///
 /// # Examples
 ///

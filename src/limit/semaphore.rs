@@ -16,14 +16,14 @@ use crate::token::CancellationToken;
 ///
 /// # Order
 ///
-/// Callers who wait are served in the order in which they came, however much they ask for. A caller who comes later and
+/// Callers that wait are served in the order in which they came, however much they ask for. A caller that comes later and
 /// finds its permits free may pass them over, until the first of them has waited for 1 ms; from then on all newcomers
 /// queue. (If the first one is just being woken, the time until it runs comes on top.) So no caller starves, and a
 /// thread that acquires and releases in a loop need not wait for another one to wake up each time.
 ///
 /// # Deadlocks
 ///
-/// A caller who holds permits and waits for more of the same semaphore may wait for ever, as with any lock: acquire all
+/// A caller that holds permits and waits for more of the same semaphore may wait for ever, as with any lock: acquire all
 /// at once. The module has a warning about [rayon's threads](super#waiting-in-rayons-jobs).
 ///
 /// # Costs
@@ -76,7 +76,7 @@ impl Semaphore {
     ///
     /// # Cancellation
     ///
-    /// Fails when the token is cancelled, even if permits are free. A caller who gives up waiting makes room for those
+    /// Fails when the token is cancelled, even if permits are free. A caller that gives up waiting makes room for those
     /// behind it.
     ///
     /// # Errors
@@ -213,8 +213,8 @@ impl Semaphore {
 
     /// Sets how many permits there are.
     ///
-    /// A larger semaphore serves callers who wait at once. A smaller one takes permits away as they are free and as
-    /// they are given back; holders keep theirs. A caller who waits for more than the new size gets
+    /// A larger semaphore serves callers that wait at once. A smaller one takes permits away as they are free and as
+    /// they are given back; holders keep theirs. A caller that waits for more than the new size gets
     /// [`TooMany`](AcquireError::TooMany).
     ///
     /// # Panics
@@ -238,7 +238,7 @@ impl Semaphore {
         self.permits.resize(size);
     }
 
-    /// Closes the semaphore: callers who wait and all later calls fail with [`Closed`](AcquireError::Closed).
+    /// Closes the semaphore: callers that wait and all later calls fail with [`Closed`](AcquireError::Closed).
     ///
     /// Permits that are held stay valid. A semaphore cannot be opened again.
     pub fn close(&self) {

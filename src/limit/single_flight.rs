@@ -1,13 +1,13 @@
-//! [`SingleFlight`]: one computation for all callers who want the same value at the same time.
+//! [`SingleFlight`]: one computation for all callers that want the same value at the same time.
 //!
-//! A map has a [`Flight`] for each key that is being computed. The caller who finds none leads: it puts one there, and
+//! A map has a [`Flight`] for each key that is being computed. The caller that finds none leads: it puts one there, and
 //! runs its closure outside of the lock. The others find it, and wait at what the first of them puts there to be
 //! [`Shared`]. So a leader alone, which is the common case, allocates nothing.
 //!
 //! Invariants:
 //!
 //! 1. A caller joins a flight under the lock of the map, and only while the flight is in the map. When the leader has
-//!    taken it out, the callers who wait are all that there will be.
+//!    taken it out, the callers that wait are all that there will be.
 //! 2. The leader takes the flight out first, then sets the outcome, then wakes. [`Lead`] does so in its drop too, so
 //!    that a panic leaves no caller waiting.
 //! 3. The callers of a forgotten flight are listed until its leader takes them out.
@@ -24,9 +24,9 @@ use crate::event::Event;
 use crate::sync::{Mutex, thread_local};
 use crate::token::CancellationToken;
 
-/// Lets callers who want the value of one key at the same time share one computation.
+/// Lets callers that want the value of one key at the same time share one computation.
 ///
-/// The first caller, the leader, runs its closure. Callers who come with the same key before it has returned wait, and
+/// The first caller, the leader, runs its closure. Callers that come with the same key before it has returned wait, and
 /// get a clone of its result. The value is not kept: a later caller computes anew. With a map beside it, it makes a
 /// cache that computes each value once, as the second example shows.
 ///
@@ -140,7 +140,7 @@ struct Flight<V, E> {
 
 type Joined<V, E> = Arc<Shared<V, E>>;
 
-/// What a leader shares with the callers who have joined its flight.
+/// What a leader shares with the callers that have joined its flight.
 struct Shared<V, E> {
     outcome: OnceLock<Outcome<V, E>>,
     landed: Arc<Event>,
@@ -163,7 +163,7 @@ impl<K: Hash + Eq + Clone, V: Clone, E: Clone> SingleFlight<K, V, E> {
     /// Runs `compute`, unless another caller is computing the value of `key`: then waits for that caller's result.
     ///
     /// A value and an error are shared alike. If the leader's closure panics, or fails when the leader's token is
-    /// cancelled, its result is not shared: one of the callers who wait leads with its own closure.
+    /// cancelled, its result is not shared: one of the callers that wait leads with its own closure.
     ///
     /// # Cancellation
     ///
@@ -210,7 +210,7 @@ impl<K: Hash + Eq + Clone, V: Clone, E: Clone> SingleFlight<K, V, E> {
 
     /// Lets the next caller of `key` compute anew, even if another one is computing.
     ///
-    /// Callers who wait already get the result that they wait for.
+    /// Callers that wait already get the result that they wait for.
     pub fn forget(&self, key: &K) {
         let mut flights = self.flights.lock();
         let entry = flights.by_key.remove_entry(key);
@@ -252,7 +252,7 @@ struct Lead<'a, K: Hash + Eq, V, E> {
     number: u64,
     /// The flight has been taken out.
     is_out: bool,
-    /// The callers who had joined it then, if there were any.
+    /// The callers that had joined it then, if there were any.
     joined: Option<Joined<V, E>>,
 }
 
@@ -263,7 +263,7 @@ impl<K: Hash + Eq, V: Clone, E: Clone> Lead<'_, K, V, E> {
         compute: impl FnOnce() -> Result<V, E>,
     ) -> Result<V, SingleFlightError<E>> {
         let result = compute();
-        // Without callers who wait there is no need for a clone, which may panic.
+        // Without callers that wait there is no need for a clone, which may panic.
         if let Some(joined) = self.take_out() {
             if result.is_ok() || !token.is_cancelled() {
                 _ = joined.outcome.set(Outcome::Landed(result.clone()));
@@ -274,7 +274,7 @@ impl<K: Hash + Eq, V: Clone, E: Clone> Lead<'_, K, V, E> {
 }
 
 impl<K: Hash + Eq, V, E> Lead<'_, K, V, E> {
-    /// Takes the flight out, and returns the callers who have joined it, if there are any.
+    /// Takes the flight out, and returns the callers that have joined it, if there are any.
     fn take_out(&mut self) -> Option<&Joined<V, E>> {
         if !self.is_out {
             self.is_out = true;

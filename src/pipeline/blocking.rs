@@ -5,17 +5,17 @@ use std::num::NonZeroUsize;
 use super::Pipeline;
 use super::chain::{Chain, Crossed, Fused};
 use super::init::Init;
-use super::serial::{Pass, ToOwnWorkers};
+use super::serial::Pass;
 use super::stage::TryMap;
 use super::with_token::{MapInitWithToken, MapWithToken};
 use crate::token::CancellationToken;
 
 /// The chain `C`, then a boundary: the section behind it has workers of its own.
-type Own<C> = Crossed<C, ToOwnWorkers>;
+type Own<C> = Crossed<C, Pass<true>>;
 /// That section, then a boundary.
-type Blocking<C, F> = Crossed<With<Own<C>, MapWithToken<StageOf<C>, F>>, Pass>;
-type TryBlocking<C, F, G> = Crossed<With<Own<C>, TryMap<MapWithToken<StageOf<C>, F>, G>>, Pass>;
-type TryBlockingInit<C, N, F, G> = Crossed<With<Own<C>, TryMap<MapInitWithToken<StageOf<C>, N, F>, G>>, Pass>;
+type Blocking<C, F> = Crossed<With<Own<C>, MapWithToken<StageOf<C>, F>>, Pass<false>>;
+type TryBlocking<C, F, G> = Crossed<With<Own<C>, TryMap<MapWithToken<StageOf<C>, F>, G>>, Pass<false>>;
+type TryBlockingInit<C, N, F, G> = Crossed<With<Own<C>, TryMap<MapInitWithToken<StageOf<C>, N, F>, G>>, Pass<false>>;
 type StageOf<C> = <Own<C> as Chain>::Stage;
 type With<C, W> = Fused<<C as Chain>::Source, W>;
 
@@ -44,6 +44,35 @@ impl<C: Chain<Output: Send, Error: Send>> Pipeline<C> {
     /// # Examples
     ///
     /// ```
+    /// use std::process::Command;
+    /// use brigade::{CancellationToken, Pipeline};
+    ///
+    /// // Sixteen child processes at once, however many cores there are.
+    /// let succeeded = Pipeline::from_data(0..20)
+    ///     .blocking(16, |_, _| Command::new("true").status())
+    ///     .filter(|status| status.as_ref().is_ok_and(|status| status.success()))
+    ///     .count(&CancellationToken::new())?;
+    /// assert_eq!(succeeded, 20);
+    /// # Ok::<(), brigade::Cancelled>(())
+    /// ```
+    #[track_caller]
+    pub fn blocking<R, F>(self, threads: usize, f: F) -> Pipeline<Blocking<C, F>>
+    where
+        F: Fn(&CancellationToken, C::Output) -> R + Sync,
+        R: Send,
+    {
+        self.on_own_threads(threads).map_with_token(f).cross(Pass::<false>, None)
+    }
+
+    /// Adds a stage that waits as [`blocking`](Self::blocking) does, and can fail as [`try_map`](Self::try_map) can.
+    ///
+    /// # Panics
+    ///
+    /// If `threads` is 0.
+    ///
+    /// # Examples
+    ///
+    /// ```
     /// use std::time::Duration;
     /// use brigade::{CancellationToken, Cancelled, Pipeline};
     ///
@@ -59,20 +88,6 @@ impl<C: Chain<Output: Send, Error: Send>> Pipeline<C> {
     /// assert_eq!(lengths, [3, 5, 6]);
     /// # Ok::<(), Cancelled>(())
     /// ```
-    #[track_caller]
-    pub fn blocking<R, F>(self, threads: usize, f: F) -> Pipeline<Blocking<C, F>>
-    where
-        F: Fn(&CancellationToken, C::Output) -> R + Sync,
-        R: Send,
-    {
-        self.on_own_threads(threads).map_with_token(f).cross(Pass, None)
-    }
-
-    /// Adds a stage that waits as [`blocking`](Self::blocking) does, and can fail as [`try_map`](Self::try_map) can.
-    ///
-    /// # Panics
-    ///
-    /// If `threads` is 0.
     #[expect(clippy::type_complexity, reason = "the closure that hands results on has no name")]
     #[track_caller]
     pub fn try_blocking<R, E, F>(
@@ -85,7 +100,7 @@ impl<C: Chain<Output: Send, Error: Send>> Pipeline<C> {
         R: Send,
         E: From<C::Error> + Send,
     {
-        self.on_own_threads(threads).try_map_with_token(f).cross(Pass, None)
+        self.on_own_threads(threads).try_map_with_token(f).cross(Pass::<false>, None)
     }
 
     /// The same, with a state for each thread as in [`map_init`](Self::map_init): a connection, a buffer.
@@ -124,7 +139,7 @@ impl<C: Chain<Output: Send, Error: Send>> Pipeline<C> {
         R: Send,
         E: From<C::Error> + Send,
     {
-        self.on_own_threads(threads).try_map_init_with_token(init, f).cross(Pass, None)
+        self.on_own_threads(threads).try_map_init_with_token(init, f).cross(Pass::<false>, None)
     }
 
     #[track_caller]
@@ -132,6 +147,6 @@ impl<C: Chain<Output: Send, Error: Send>> Pipeline<C> {
         let Some(threads) = NonZeroUsize::new(threads) else {
             panic!("Pipeline::blocking(0): the stage needs a thread to wait on");
         };
-        self.cross(ToOwnWorkers, Some(threads))
+        self.cross(Pass::<true>, Some(threads))
     }
 }

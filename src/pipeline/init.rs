@@ -209,6 +209,32 @@ impl<C: Chain> Pipeline<C> {
     }
 }
 
+/// The part of a member that holds the parts of the stages before, and a state.
+macro_rules! local_with_slot {
+    () => {
+        type Local = (W::Local, Slot<N::State>);
+
+        #[inline]
+        fn local(&self) -> Self::Local {
+            (self.before.local(), Slot::Empty)
+        }
+
+        #[inline]
+        fn prepare(&self, (before, slot): &mut Self::Local) {
+            self.before.prepare(before);
+            slot.fill(&self.init);
+        }
+
+        fn retire(&self, (before, slot): Self::Local, panics: &mut Panics) {
+            self.before.retire(before, panics);
+            if let Err(payload) = panic::catch(|| slot.retire(&self.init)) {
+                panics.add(payload);
+            }
+        }
+    };
+}
+pub(super) use local_with_slot;
+
 /// Made by [`Pipeline::map_init`](super::Pipeline::map_init) and its kind.
 #[derive(Clone, Copy, Debug)]
 pub struct MapInit<W, N, F> {
@@ -226,8 +252,6 @@ where
     type Output = R;
     type Error = W::Error;
     type Cause = W::Cause;
-    type Local = (W::Local, Slot<N::State>);
-
     const FANS: bool = W::FANS;
     const ONE_TO_ONE: bool = W::ONE_TO_ONE;
 
@@ -235,23 +259,7 @@ where
         W::convert(cause)
     }
 
-    #[inline]
-    fn local(&self) -> Self::Local {
-        (self.before.local(), Slot::Empty)
-    }
-
-    #[inline]
-    fn prepare(&self, (before, slot): &mut Self::Local) {
-        self.before.prepare(before);
-        slot.fill(&self.init);
-    }
-
-    fn retire(&self, (before, slot): Self::Local, panics: &mut Panics) {
-        self.before.retire(before, panics);
-        if let Err(payload) = panic::catch(|| slot.retire(&self.init)) {
-            panics.add(payload);
-        }
-    }
+    local_with_slot!();
 
     #[inline]
     fn feed(

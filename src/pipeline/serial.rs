@@ -39,36 +39,16 @@ pub trait Serial<T> {
     }
 }
 
-/// Nothing stands between two sections.
+/// Nothing stands between two sections. `OWN` says whether the second has workers of its own.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug)]
-pub struct Pass;
+pub struct Pass<const OWN: bool>;
 
-impl<T> Serial<T> for Pass {
+impl<T, const OWN: bool> Serial<T> for Pass<OWN> {
     type Output = T;
 
     const PASSES: bool = true;
-
-    fn fuse(_index: u64, item: T) -> T {
-        item
-    }
-
-    fn take(&mut self, item: T, mut emit: impl FnMut(T)) -> ControlFlow<()> {
-        emit(item);
-        ControlFlow::Continue(())
-    }
-}
-
-/// Nothing stands between two sections, of which the second has workers of its own.
-#[doc(hidden)]
-#[derive(Clone, Copy, Debug)]
-pub struct ToOwnWorkers;
-
-impl<T> Serial<T> for ToOwnWorkers {
-    type Output = T;
-
-    const PASSES: bool = true;
-    const HAS_OWN_WORKERS: bool = true;
+    const HAS_OWN_WORKERS: bool = OWN;
 
     fn fuse(_index: u64, item: T) -> T {
         item

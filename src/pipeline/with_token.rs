@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use super::Pipeline;
 use super::chain::{Chain, With};
-use super::init::{Init, Slot};
+use super::init::{Init, Slot, local_with_slot};
 use super::stage::{At, Stage, TryMap, local_of_before};
 use crate::panic::{self, Panics};
 use crate::token::CancellationToken;
@@ -169,7 +169,6 @@ where
     type Output = R;
     type Error = W::Error;
     type Cause = W::Cause;
-    type Local = (W::Local, Slot<N::State>);
 
     const FANS: bool = W::FANS;
     const ONE_TO_ONE: bool = W::ONE_TO_ONE;
@@ -178,23 +177,7 @@ where
         W::convert(cause)
     }
 
-    #[inline]
-    fn local(&self) -> Self::Local {
-        (self.before.local(), Slot::Empty)
-    }
-
-    #[inline]
-    fn prepare(&self, (before, slot): &mut Self::Local) {
-        self.before.prepare(before);
-        slot.fill(&self.init);
-    }
-
-    fn retire(&self, (before, slot): Self::Local, panics: &mut Panics) {
-        self.before.retire(before, panics);
-        if let Err(payload) = panic::catch(|| slot.retire(&self.init)) {
-            panics.add(payload);
-        }
-    }
+    local_with_slot!();
 
     #[inline]
     fn feed(
