@@ -5,8 +5,8 @@
 //! as soon as `full_at` is no more than a full bucket's time ahead. So the time at which a caller is admitted is known
 //! when it comes: it reserves its place, sleeps until then, and no other thread has to wake it.
 //!
-//! A caller that gives up leaves a gap. The callers behind it move up, and are told, because each sleeps until a time of
-//! its own. If the gap were given to newcomers instead, more than the rate would pass in the window around it.
+//! A caller that gives up leaves a gap. The callers behind it move up, and are told, because each sleeps until a time
+//! of its own. If the gap were given to newcomers instead, more than the rate would pass in the window around it.
 //!
 //! Times are counted in sixteenths of a nanosecond since the bucket was made, which lasts for 36 years. The interval
 //! between two tokens is rounded up, so that never more than the rate passes.

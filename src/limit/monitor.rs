@@ -25,8 +25,8 @@ use crate::token::CancellationToken;
 ///
 /// # Costs
 ///
-/// A guard that has changed the value wakes all callers that wait, and each looks at the value. So it is for few callers
-/// who wait, or for few changes.
+/// A guard that has changed the value wakes all callers that wait, and each looks at the value. So it is for few
+/// callers who wait, or for few changes.
 ///
 /// # Panics
 ///

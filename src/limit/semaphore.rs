@@ -16,15 +16,15 @@ use crate::token::CancellationToken;
 ///
 /// # Order
 ///
-/// Callers that wait are served in the order in which they came, however much they ask for. A caller that comes later and
-/// finds its permits free may pass them over, until the first of them has waited for 1 ms; from then on all newcomers
-/// queue. (If the first one is just being woken, the time until it runs comes on top.) So no caller starves, and a
-/// thread that acquires and releases in a loop need not wait for another one to wake up each time.
+/// Callers that wait are served in the order in which they came, however much they ask for. A caller that comes later
+/// and finds its permits free may pass them over, until the first of them has waited for 1 ms; from then on all
+/// newcomers queue. (If the first one is just being woken, the time until it runs comes on top.) So no caller starves,
+/// and a thread that acquires and releases in a loop need not wait for another one to wake up each time.
 ///
 /// # Deadlocks
 ///
-/// A caller that holds permits and waits for more of the same semaphore may wait for ever, as with any lock: acquire all
-/// at once. The module has a warning about [rayon's threads](super#waiting-in-rayons-jobs).
+/// A caller that holds permits and waits for more of the same semaphore may wait for ever, as with any lock: acquire
+/// all at once. The module has a warning about [rayon's threads](super#waiting-in-rayons-jobs).
 ///
 /// # Costs
 ///
