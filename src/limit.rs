@@ -60,6 +60,7 @@ mod bucket;
 mod error;
 mod keyed;
 mod monitor;
+mod pace;
 mod permit;
 mod permits;
 mod rate;

@@ -8,9 +8,6 @@
 //! A caller that gives up leaves a gap. The callers behind it move up, and are told, because each sleeps until a time
 //! of its own. If the gap were given to newcomers instead, more than the rate would pass in the window around it.
 //!
-//! Times are counted in sixteenths of a nanosecond since the bucket was made, which lasts for 36 years. The interval
-//! between two tokens is rounded up, so that never more than the rate passes.
-//!
 //! Invariants:
 //!
 //! 1. `full_at` changes under the lock of the queue only, except that a caller that is admitted at once may move it.
@@ -21,84 +18,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use super::pace::{Epoch, Pace, duration};
 use crate::error::Cancelled;
 use crate::event::Event;
 use crate::sync::{AtomicU64, Mutex};
 use crate::token::CancellationToken;
-
-/// How many units of time a nanosecond has.
-const UNITS: u64 = 16;
-
-/// The longest time that a full bucket may stand for, in units: nine years.
-const LONGEST: u64 = 1 << 62;
-
-/// How fast a bucket fills, and how much it holds, in units of time.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Pace {
-    /// Between two tokens.
-    interval: u64,
-    /// That a full bucket stands for.
-    span: u64,
-}
-
-impl Pace {
-    /// The pace of `tokens` tokens in each `period`, and one in a full bucket.
-    ///
-    /// Returns `None` if a token takes too long.
-    #[expect(clippy::cast_possible_truncation, reason = "it is no more than `LONGEST`")]
-    pub(super) const fn new(tokens: u64, period: Duration) -> Option<Self> {
-        let interval = (period.as_nanos() * UNITS as u128).div_ceil(tokens as u128);
-        if interval > LONGEST as u128 {
-            return None;
-        }
-        Some(Pace { interval: interval as u64, span: interval as u64 })
-    }
-
-    /// The same pace with `burst` tokens in a full bucket, or `None` if it takes too long to fill.
-    pub(super) const fn with_burst(self, burst: u32) -> Option<Self> {
-        match self.interval.checked_mul(burst as u64) {
-            Some(span) if span <= LONGEST => Some(Pace { span, ..self }),
-            _ => None,
-        }
-    }
-
-    #[expect(clippy::cast_possible_truncation, reason = "it came from a `u32`")]
-    pub(super) const fn burst(self) -> u32 {
-        (self.span / self.interval) as u32
-    }
-
-    pub(super) fn interval(self) -> Duration {
-        duration(self.interval)
-    }
-}
-
-/// The time in which a bucket counts.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Epoch(Instant);
-
-impl Epoch {
-    pub(super) fn new() -> Self {
-        Epoch(Instant::now())
-    }
-
-    #[inline]
-    pub(super) fn now(self) -> u64 {
-        let elapsed = self.0.elapsed();
-        // Both products fit for 36 years.
-        (elapsed.as_secs() * 1_000_000_000 + u64::from(elapsed.subsec_nanos())) * UNITS
-    }
-
-    fn instant(self, time: u64) -> Instant {
-        self.0 + duration(time)
-    }
-}
-
-/// A time in units as a duration, rounded up.
-fn duration(units: u64) -> Duration {
-    Duration::from_nanos(units.div_ceil(UNITS))
-}
 
 #[derive(Default)]
 pub(super) struct Bucket {
@@ -174,12 +100,17 @@ impl Bucket {
         epoch: Epoch,
         event: &Arc<Event>,
     ) -> Result<(), Cancelled> {
+        let mut place = Waits { of: self, pace, epoch, event, has_left: false };
         let _watch = event.observe(token);
         loop {
             let ticket = event.ticket();
-            // Looked at outside of the lock, because a token whose deadline has no clock may run callbacks here.
+            // Looked at outside of the lock, because a token whose deadline has no clock may run callbacks here, which
+            // may panic.
             let cancelled = token.check();
-            let Some(at) = self.look(pace, || epoch.now(), event, cancelled.is_err()) else { return cancelled };
+            let Some(at) = self.look(pace, || epoch.now(), event, cancelled.is_err()) else {
+                place.has_left = true;
+                return cancelled;
+            };
             let times = [Some(epoch.instant(at)), token.look_at()];
             event.sleep_until(ticket, times.into_iter().flatten().min());
         }
@@ -228,10 +159,28 @@ impl Bucket {
     }
 }
 
+/// A caller that waits: a panic in its thread gives its place up.
+struct Waits<'a> {
+    of: &'a Bucket,
+    pace: Pace,
+    epoch: Epoch,
+    event: &'a Arc<Event>,
+    has_left: bool,
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        if !self.has_left {
+            self.of.look(self.pace, || self.epoch.now(), self.event, true);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::pace::LONGEST;
     use super::*;
 
     /// A step at a time of a virtual clock, which first goes on.
@@ -388,13 +337,5 @@ mod tests {
             assert_eq!(bucket.look(pace, || 2, &event, true), None);
         }
         assert!(bucket.waiting.lock().is_empty());
-    }
-
-    #[test]
-    fn an_interval_is_rounded_up() {
-        let pace = Pace::new(3, Duration::from_nanos(1)).unwrap();
-        assert_eq!((pace.interval, pace.span, pace.burst()), (6, 6, 1));
-        assert_eq!(Pace::new(u64::MAX, Duration::from_secs(1)).unwrap().interval, 1);
-        assert_eq!(Pace::new(1, Duration::MAX).map(|pace| pace.interval), None);
     }
 }

@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::bucket::{Bucket, Epoch};
+use super::bucket::Bucket;
+use super::pace::Epoch;
 use super::rate::{Denied, Rate};
 use crate::error::Cancelled;
 use crate::token::CancellationToken;
@@ -25,7 +26,8 @@ use crate::token::CancellationToken;
 /// (Callers that wait for the forgotten key keep their times.) So let the number be that of the keys that are active in
 /// the time in which a burst is saved up.
 ///
-/// `Hash`, `Eq` and `Clone` of the key run under the limiter's lock, so they must not call the limiter.
+/// `Hash`, `Eq` and `Clone` of the key run under the limiter's lock, so they must not call the limiter. If one of them
+/// panics, the panic reaches its caller, and the limiter may forget keys.
 ///
 /// # Examples
 ///
@@ -130,19 +132,23 @@ impl<K> KeyedRateLimiter<K> {
 
 impl<K: Hash + Eq + Clone> Keys<K> {
     /// Adds a key with a full bucket; returns its slot, and the key that it has replaced.
-    fn add(&mut self, key: K, most: usize) -> (usize, Option<[K; 2]>) {
+    fn add(&mut self, key: K, most: usize) -> (usize, Option<(K, Option<(K, usize)>)>) {
         let own = key.clone();
+        // Wherever the key's `Hash` panics, each slot is in the heap once, or a later call would find the heap empty. A
+        // slot whose key the index does not have is evicted in time.
         let (slot, evicted) = if self.slots.len() < most {
+            let slot = self.slots.len();
             self.slots.push((own, Arc::default()));
-            (self.slots.len() - 1, None)
+            self.full_at.push(Reverse((0, slot)));
+            (slot, None)
         } else {
             let slot = self.first_full();
+            self.full_at.push(Reverse((0, slot)));
+            let twin = self.index.remove_entry(&self.slots[slot].0);
             let (old, _) = std::mem::replace(&mut self.slots[slot], (own, Arc::default()));
-            let removed = self.index.remove_entry(&old).map(|(twin, _)| [old, twin]);
-            (slot, removed)
+            (slot, Some((old, twin)))
         };
         self.index.insert(key, slot);
-        self.full_at.push(Reverse((0, slot)));
         (slot, evicted)
     }
 

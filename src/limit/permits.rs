@@ -191,11 +191,11 @@ impl Permits {
         queue.waiting.push_back(entry);
         drop(queue);
 
+        let mut place = Place { of: self, waiter: &waiter, asked, has_left: false };
         let _watch = token.wake_on_cancel({
             let waiter = Arc::clone(&waiter);
             move || waiter.event.notify_one()
         });
-        let mut place = Place { of: self, waiter: &waiter, asked, has_left: false };
         loop {
             let ticket = waiter.event.ticket();
             // Looked at outside of the lock, because a token whose deadline has no clock may run callbacks here, which

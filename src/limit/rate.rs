@@ -3,8 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::bucket::{Bucket, Epoch, Pace};
+use super::bucket::Bucket;
 use super::error::AcquireError;
+use super::pace::{Epoch, Pace};
 use crate::error::Cancelled;
 use crate::token::CancellationToken;
 

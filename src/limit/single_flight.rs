@@ -8,9 +8,10 @@
 //!
 //! 1. A caller joins a flight under the lock of the map, and only while the flight is in the map. When the leader has
 //!    taken it out, the callers that wait are all that there will be.
-//! 2. The leader takes the flight out first, then sets the outcome, then wakes. [`Lead`] does so in its drop too, so
-//!    that a panic leaves no caller waiting.
-//! 3. The callers of a forgotten flight are listed until its leader takes them out.
+//! 2. The leader takes the flight out first, then sets the outcome. Dropping the flight wakes the callers that have
+//!    joined it, and tells them that it is lost if it has no outcome. So no panic leaves a caller waiting, not even one
+//!    of the key's `Hash` that makes the map lose its entries.
+//! 3. A forgotten flight is listed until its leader takes it out.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -36,7 +37,8 @@ use crate::token::CancellationToken;
 /// on another thread, or if two closures ask for each other's keys, they wait for ever, as with locks: a token with a
 /// deadline ends that.
 ///
-/// `Hash`, `Eq` and `Clone` of the key run under a lock, so they must not call the flights.
+/// `Hash`, `Eq` and `Clone` of the key run under a lock, so they must not call the flights. If one of them panics, the
+/// panic reaches its caller, and callers that wait may compute anew.
 ///
 /// # Examples
 ///
@@ -125,11 +127,11 @@ struct Flights<K, V, E> {
     /// How many flights there were.
     count: u64,
     by_key: HashMap<K, Flight<V, E>>,
-    /// The number of each forgotten flight that callers have joined.
-    forgotten: Vec<(u64, Joined<V, E>)>,
+    /// Those that callers have joined.
+    forgotten: Vec<Flight<V, E>>,
 }
 
-/// One computation.
+/// One computation: dropping it wakes the callers that have joined it.
 struct Flight<V, E> {
     number: u64,
     /// The thread that computes.
@@ -195,7 +197,7 @@ impl<K: Hash + Eq + Clone, V: Clone, E: Clone> SingleFlight<K, V, E> {
                 let number = flights.count;
                 flights.by_key.insert(key.clone(), Flight { number, leader: me, joined: None });
                 drop(flights);
-                return Lead { of: self, key, number, is_out: false, joined: None }.fly(token, compute);
+                return Lead { of: self, key, number, is_out: false }.fly(token, compute);
             };
             if flight.leader == me {
                 return Err(SingleFlightError::Reentrant);
@@ -216,7 +218,9 @@ impl<K: Hash + Eq + Clone, V: Clone, E: Clone> SingleFlight<K, V, E> {
         let entry = flights.by_key.remove_entry(key);
         // The key is the user's, and is dropped outside of the lock.
         let _key = entry.map(|(key, flight)| {
-            flights.forgotten.extend(flight.joined.map(|joined| (flight.number, joined)));
+            if flight.joined.is_some() {
+                flights.forgotten.push(flight);
+            }
             key
         });
         drop(flights);
@@ -245,15 +249,21 @@ impl<V: Clone, E: Clone> Shared<V, E> {
     }
 }
 
-/// The leader's part in a flight: dropping it ends the flight, which is lost if it has no outcome.
+impl<V, E> Drop for Flight<V, E> {
+    fn drop(&mut self) {
+        if let Some(joined) = &self.joined {
+            _ = joined.outcome.set(Outcome::Lost);
+            joined.landed.notify_all();
+        }
+    }
+}
+
+/// The leader's part in a flight: dropping it takes the flight out, which is lost if that has not been done before.
 struct Lead<'a, K: Hash + Eq, V, E> {
     of: &'a SingleFlight<K, V, E>,
     key: K,
     number: u64,
-    /// The flight has been taken out.
     is_out: bool,
-    /// The callers that had joined it then, if there were any.
-    joined: Option<Joined<V, E>>,
 }
 
 impl<K: Hash + Eq, V: Clone, E: Clone> Lead<'_, K, V, E> {
@@ -263,8 +273,9 @@ impl<K: Hash + Eq, V: Clone, E: Clone> Lead<'_, K, V, E> {
         compute: impl FnOnce() -> Result<V, E>,
     ) -> Result<V, SingleFlightError<E>> {
         let result = compute();
+        let flight = self.take_out();
         // Without callers that wait there is no need for a clone, which may panic.
-        if let Some(joined) = self.take_out() {
+        if let Some(joined) = flight.as_ref().and_then(|flight| flight.joined.as_ref()) {
             if result.is_ok() || !token.is_cancelled() {
                 _ = joined.outcome.set(Outcome::Landed(result.clone()));
             }
@@ -274,34 +285,35 @@ impl<K: Hash + Eq, V: Clone, E: Clone> Lead<'_, K, V, E> {
 }
 
 impl<K: Hash + Eq, V, E> Lead<'_, K, V, E> {
-    /// Takes the flight out, and returns the callers that have joined it, if there are any.
-    fn take_out(&mut self) -> Option<&Joined<V, E>> {
-        if !self.is_out {
-            self.is_out = true;
-            let mut flights = self.of.flights.lock();
-            let (key, joined) = match flights.by_key.remove_entry(&self.key) {
-                Some((key, flight)) if flight.number == self.number => (Some(key), flight.joined),
-                other => {
-                    // This flight was forgotten, and another caller may lead one of the same key.
-                    flights.by_key.extend(other);
-                    let at = flights.forgotten.iter().position(|(number, _)| *number == self.number);
-                    (None, at.map(|at| flights.forgotten.swap_remove(at).1))
-                }
-            };
-            drop(flights);
-            // The key is the user's, and is dropped outside of the lock.
-            drop(key);
-            self.joined = joined;
-        }
-        self.joined.as_ref()
+    /// Takes the flight out.
+    ///
+    /// Returns `None` if no other caller can have joined it, because it was forgotten.
+    fn take_out(&mut self) -> Option<Flight<V, E>> {
+        let mut flights = self.of.flights.lock();
+        let (key, flight) = match flights.by_key.remove_entry(&self.key) {
+            Some((key, flight)) if flight.number == self.number => (Some(key), Some(flight)),
+            other => {
+                // This flight was forgotten, and another caller may lead one of the same key.
+                flights.by_key.extend(other);
+                let at = flights.forgotten.iter().position(|flight| flight.number == self.number);
+                (None, at.map(|at| flights.forgotten.swap_remove(at)))
+            }
+        };
+        self.is_out = true;
+        drop(flights);
+        // The key is the user's, and is dropped outside of the lock.
+        drop(key);
+        flight
     }
 }
 
 impl<K: Hash + Eq, V, E> Drop for Lead<'_, K, V, E> {
     fn drop(&mut self) {
-        if let Some(joined) = self.take_out() {
-            _ = joined.outcome.set(Outcome::Lost);
-            joined.landed.notify_all();
+        if !self.is_out {
+            // A panic. The key's `Hash` may be what has panicked, so the flight is looked for by its number.
+            let mut flights = self.of.flights.lock();
+            flights.by_key.retain(|_, flight| flight.number != self.number);
+            flights.forgotten.retain(|flight| flight.number != self.number);
         }
     }
 }

@@ -1,6 +1,8 @@
 //! A rate for each key.
 
+use std::cell::Cell;
 use std::hash::{Hash, Hasher};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -103,4 +105,39 @@ fn keys_are_bounded_and_each_is_dropped_once() {
 fn no_keys_are_refused() {
     let message = message_of(|| drop(KeyedRateLimiter::<u32>::new(Rate::per_second(1), 0)));
     assert_eq!(message, "a limiter of 0 keys cannot limit any: let it know one at least");
+}
+
+/// A key whose `Hash` panics at each third call, while it is told to.
+#[derive(Clone, PartialEq, Eq)]
+struct Bomb(u32);
+
+thread_local! {
+    static HASHES: Cell<Option<u32>> = const { Cell::new(None) };
+}
+
+impl Hash for Bomb {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        if let Some(hashes) = HASHES.get() {
+            HASHES.set(Some(hashes + 1));
+            assert!(hashes % 3 != 2, "the hash");
+        }
+        self.0.hash(state);
+    }
+}
+
+#[test]
+fn a_hash_that_panics_does_not_break_the_limiter() {
+    for keys in [1, 2, 5] {
+        let limiter = KeyedRateLimiter::new(Rate::every(HOUR), keys);
+        HASHES.set(Some(0));
+        let panics = (0..200)
+            .filter(|number| catch_unwind(AssertUnwindSafe(|| limiter.try_acquire(&Bomb(number % 7)))).is_err())
+            .count();
+        HASHES.set(None);
+        assert!(panics > 20 && limiter.len() <= keys);
+        for number in 100..200 {
+            assert!(limiter.try_acquire(&Bomb(number)).is_ok());
+            assert!(limiter.try_acquire(&Bomb(number)).is_err());
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use std::hash::{Hash, Hasher};
 use std::panic::panic_any;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use brigade::limit::{SingleFlight, SingleFlightError};
 use brigade::scope::ScopedTask;
@@ -317,5 +317,58 @@ fn each_value_and_each_key_is_dropped_once() {
         }
         keys.assert_all_dropped_once();
         values.assert_all_dropped_once();
+    });
+}
+
+/// A key whose `Hash` panics once when it is told to.
+#[derive(Clone)]
+struct Bomb(Counter, Arc<AtomicBool>);
+
+impl PartialEq for Bomb {
+    fn eq(&self, _: &Self) -> bool {
+        self.0.add();
+        true
+    }
+}
+
+impl Eq for Bomb {}
+
+impl Hash for Bomb {
+    fn hash<H: Hasher>(&self, _: &mut H) {
+        if self.1.swap(false, Ordering::SeqCst) {
+            panic_any("the hash");
+        }
+    }
+}
+
+#[test]
+fn a_hash_that_panics_leaves_no_caller_waiting_and_no_flight_behind() {
+    watched(|| {
+        let flights = SingleFlight::<Bomb, u32, String>::new();
+        let (begun, joined, armed) = (Gate::default(), Counter::default(), Arc::new(AtomicBool::new(false)));
+        let key = Bomb(joined.clone(), Arc::clone(&armed));
+        scope(&live(), |s| {
+            let (flights, key, begun) = (&flights, &key, &begun);
+            let (joined, armed) = (&joined, &armed);
+            let leading = s.spawn(move |s| {
+                let token = s.token();
+                let payload = payload_of(|| {
+                    let _ = flights.run(token, key.clone(), || {
+                        begun.open();
+                        joined.wait_for(1);
+                        armed.store(true, Ordering::SeqCst);
+                        Ok(1)
+                    });
+                });
+                assert_eq!(payload.downcast_ref(), Some(&"the hash"));
+                Ok::<_, Cancelled>(())
+            })?;
+            begun.pass();
+            reached("the joiner");
+            assert_eq!(flights.run(s.token(), key.clone(), || Ok(2)), Ok(2));
+            leading.join()
+        })
+        .unwrap();
+        assert_eq!(format!("{flights:?}"), "SingleFlight { flights: 0 }");
     });
 }

@@ -1,12 +1,14 @@
 //! The thread that watches over the deadlines.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
-use brigade::{CancelReason, CancellationToken, Cancelled, Pipeline, Until, merge, par_map, scope};
+use brigade::limit::{Rate, RateLimiter};
+use brigade::{CancelReason, CancellationToken, Cancelled, Pipeline, Semaphore, Until, merge, par_map, scope};
 use crossbeam::channel::bounded;
 
-use crate::util::{Counter, Gate, alone, reached, threads, until_threads, watched};
+use crate::util::{Counter, Gate, alone, live, reached, threads, until_threads, watched};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const SOON: Duration = Duration::from_millis(5);
@@ -337,5 +339,44 @@ fn without_a_clock_thread_whoever_looks_or_waits_finds_the_deadline() {
         told.pass();
         assert!(token.done().recv().is_err());
         assert!(soon().done().recv().is_err());
+    });
+}
+
+#[test]
+fn without_a_clock_thread_a_callback_that_panics_in_a_wait_gives_its_place_up() {
+    const LIMITS: &str = "-v 2000000 && export RUST_MIN_STACK=268435456";
+    if !alone!(without_a_clock_thread_a_callback_that_panics_in_a_wait_gives_its_place_up, LIMITS) {
+        return;
+    }
+    watched(|| {
+        let hold = Gate::default();
+        let holders = exhaust(&hold);
+        let soon = || {
+            let token = CancellationToken::new().child_with_timeout(SOON);
+            token.on_cancel(|_| panic_any("the callback")).detach();
+            token
+        };
+        let panicked = |wait: &dyn Fn(&CancellationToken)| {
+            let wait = AssertUnwindSafe(|| wait(&soon()));
+            assert_eq!(catch_unwind(wait).unwrap_err().downcast_ref(), Some(&"the callback"));
+        };
+
+        reached("a semaphore");
+        let semaphore = Semaphore::new(1);
+        let held = semaphore.try_acquire(1).unwrap();
+        panicked(&|token| drop(semaphore.acquire(token, 1)));
+        drop(held);
+        assert_eq!(semaphore.available(), 1);
+        assert!(semaphore.acquire(&live(), 1).is_ok());
+
+        reached("a rate limiter");
+        let limiter = RateLimiter::new(Rate::every(HOUR));
+        limiter.try_acquire().unwrap();
+        panicked(&|token| _ = limiter.acquire(token));
+        assert!(limiter.try_acquire().unwrap_err().retry_after <= HOUR);
+
+        assert!(!has_clock());
+        hold.open();
+        holders.into_iter().for_each(|thread| assert!(thread.join().unwrap()));
     });
 }
