@@ -54,7 +54,10 @@ impl<E> Failure<E> {
     pub(crate) fn labelled(self, label: Option<Box<str>>) -> Self {
         match self {
             Failure::Error { name, index, error, .. } => Failure::Error { name, index, label, error },
-            Failure::Panic(panic) => Failure::Panic(Panic { label, ..panic }),
+            Failure::Panic(mut panic) => {
+                panic.thrown.label = label;
+                Failure::Panic(panic)
+            }
             cancelled @ Failure::Cancelled { .. } => cancelled,
         }
     }
@@ -189,6 +192,11 @@ impl<E: fmt::Debug + fmt::Display> std::error::Error for Failure<E> {}
 /// The panic hook has run before a value of this type is made. After [`install_hook`](Self::install_hook) the value
 /// also has the place and the backtrace of the panic.
 pub struct Panic {
+    // Boxed, because a result with a failure in it is as large as the largest failure, and a panic is the rarest.
+    thrown: Box<Thrown>,
+}
+
+struct Thrown {
     name: Arc<str>,
     index: usize,
     label: Option<Box<str>>,
@@ -202,8 +210,9 @@ pub struct Panic {
 impl Panic {
     pub(crate) fn new(name: Arc<str>, index: usize, payload: Payload) -> Self {
         let message = payload.message().to_owned();
-        let (thrown, origin) = payload.into_parts();
-        Panic { name, index, label: None, message, payload: Mutex::new(thrown), origin }
+        let (payload, origin) = payload.into_parts();
+        let payload = Mutex::new(payload);
+        Panic { thrown: Box::new(Thrown { name, index, label: None, message, payload, origin }) }
     }
 
     /// Records the place and the backtrace of every panic from now on, for [`location`](Self::location) and
@@ -240,25 +249,25 @@ impl Panic {
     /// Returns the name of the part that panicked.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.name
+        &self.thrown.name
     }
 
     /// Returns the number of the task or item in its run, counted from 0.
     #[must_use]
     pub fn index(&self) -> usize {
-        self.index
+        self.thrown.index
     }
 
     /// Returns the program's name for the item that panicked, or `None`; see [`Failure::label`].
     #[must_use]
     pub fn label(&self) -> Option<&str> {
-        self.label.as_deref()
+        self.thrown.label.as_deref()
     }
 
     /// Returns the panic's message, or a placeholder if the payload is not a string.
     #[must_use]
     pub fn message(&self) -> &str {
-        &self.message
+        &self.thrown.message
     }
 
     /// Returns file, line and column of the panic, as in `src/main.rs:8:51`.
@@ -267,7 +276,7 @@ impl Panic {
     /// unwound without a panic, by [`std::panic::resume_unwind`] with a payload of its own.
     #[must_use]
     pub fn location(&self) -> Option<&str> {
-        self.origin.as_ref().map(|origin| origin.location.as_str())
+        self.thrown.origin.as_ref().map(|origin| origin.location.as_str())
     }
 
     /// Returns the backtrace of the panic, or `None` if it has no [`location`](Self::location) or no backtrace was
@@ -276,14 +285,14 @@ impl Panic {
     /// The variables `RUST_BACKTRACE` and `RUST_LIB_BACKTRACE` ask for backtraces; see [`Backtrace::capture`].
     #[must_use]
     pub fn backtrace(&self) -> Option<&Backtrace> {
-        let backtrace = self.origin.as_ref().map(|origin| &origin.backtrace);
+        let backtrace = self.thrown.origin.as_ref().map(|origin| &origin.backtrace);
         backtrace.filter(|backtrace| backtrace.status() == BacktraceStatus::Captured)
     }
 
     /// Returns the payload as it was thrown.
     #[must_use]
     pub fn into_payload(self) -> Box<dyn Any + Send + 'static> {
-        self.payload.into_inner()
+        self.thrown.payload.into_inner()
     }
 
     /// Resumes the panic with its payload as it was thrown; the panic hook does not run again.
@@ -292,14 +301,14 @@ impl Panic {
     ///
     /// Always.
     pub fn resume(self) -> ! {
-        panic::resume(Payload::new(self.payload.into_inner(), self.origin))
+        panic::resume(Payload::new(self.thrown.payload.into_inner(), self.thrown.origin))
     }
 }
 
 impl fmt::Display for Panic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        show_place(f, &self.name, self.index, self.label())?;
-        write!(f, " panicked: {}", self.message)
+        show_place(f, &self.thrown.name, self.thrown.index, self.label())?;
+        write!(f, " panicked: {}", self.thrown.message)
     }
 }
 
@@ -308,9 +317,9 @@ impl std::error::Error for Panic {}
 impl fmt::Debug for Panic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Panic")
-            .field("name", &self.name)
-            .field("index", &self.index)
-            .field("message", &self.message)
+            .field("name", &self.thrown.name)
+            .field("index", &self.thrown.index)
+            .field("message", &self.thrown.message)
             .field("location", &self.location())
             .finish_non_exhaustive()
     }
