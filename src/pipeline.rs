@@ -56,8 +56,8 @@ pub use outputs::{Outputs, OwnedOutputs};
 /// - serial stages, which take the items one after the other: [`scan`](Self::scan),
 ///   [`scan_with_end`](Self::scan_with_end), [`take`](Self::take), [`take_while`](Self::take_while),
 ///   [`skip_while`](Self::skip_while), [`enumerate`](Self::enumerate), [`batch`](Self::batch),
-///   [`batch_by`](Self::batch_by), [`chunk_by`](Self::chunk_by), [`dedup`](Self::dedup),
-///   [`dedup_by_key`](Self::dedup_by_key);
+///   [`batch_by`](Self::batch_by), [`batch_within`](Self::batch_within), [`chunk_by`](Self::chunk_by),
+///   [`dedup`](Self::dedup), [`dedup_by_key`](Self::dedup_by_key);
 /// - [`keep_going`](Self::keep_going), which makes values of failures;
 /// - an end, which takes the outputs one by one on the calling thread: [`for_each`](Self::for_each),
 ///   [`try_for_each`](Self::try_for_each), [`collect`](Self::collect), [`fold`](Self::fold), [`count`](Self::count),

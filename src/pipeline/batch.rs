@@ -1,9 +1,10 @@
-//! Serial stages that put consecutive items together: `batch`, `batch_by`, `chunk_by`.
+//! Serial stages that put consecutive items together: `batch`, `batch_by`, `batch_within`, `chunk_by`.
 
 use std::fmt;
 use std::mem;
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
 
 use super::Pipeline;
 use super::chain::{Chain, Crossed};
@@ -74,6 +75,51 @@ impl<C: Chain<Output: Send, Error: Send>> Pipeline<C> {
         self.cross(Batched::new(most, weight), None)
     }
 
+    /// Makes vectors of `items` consecutive items, or of fewer, because a batch is handed on at the latest when `time` has
+    /// passed since its first item came.
+    ///
+    /// Use this where a batch is worth waiting for, but not for long: rows that go into a database, lines that go to a
+    /// server. The batch is handed on as soon as one of the run's [threads](Self::threads) is free. With one thread, and
+    /// inside a rayon job, the only thread may be waiting for the source's next item; then the batch is handed on when
+    /// that has come. How the items fall into batches depends on time; their order does not.
+    ///
+    /// It is flushed as [`batch`](Self::batch) is, too.
+    ///
+    /// # Panics
+    ///
+    /// If `items` is 0.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use brigade::{CancellationToken, Pipeline};
+    /// use crossbeam::channel::bounded;
+    ///
+    /// let (rows, source) = bounded(10);
+    /// rows.send("a row")?;
+    /// let (mut rows, mut written) = (Some(rows), Vec::new());
+    /// Pipeline::from_receiver(source).threads(2).batch_within(1_000, Duration::from_millis(10)).for_each(
+    ///     &CancellationToken::new(),
+    ///     |batch| {
+    ///         // The first batch comes though more rows may follow.
+    ///         if let Some(rows) = rows.take() {
+    ///             rows.send("another").expect("the source is there");
+    ///         }
+    ///         written.push(batch);
+    ///     },
+    /// )?;
+    /// assert_eq!(written, [["a row"], ["another"]]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[track_caller]
+    pub fn batch_within(self, items: usize, time: Duration) -> Pipeline<Crossed<C, Within<C::Output>>> {
+        let Some(items) = NonZeroUsize::new(items) else {
+            panic!("Pipeline::batch_within(0, ..): a batch needs an item");
+        };
+        self.cross(Within { items: items.get(), time, batch: Unmet(Vec::new()), until: None }, None)
+    }
+
     /// Makes vectors of consecutive items, where `together` is asked for each item and the next: the vector ends where
     /// it answers `false`.
     ///
@@ -134,6 +180,52 @@ impl<T, F: FnMut(&T) -> usize> Serial<T> for Batched<T, F> {
     }
 }
 
+/// Made by [`Pipeline::batch_within`](super::Pipeline::batch_within).
+#[doc(hidden)]
+pub struct Within<T> {
+    items: usize,
+    time: Duration,
+    batch: Unmet<T>,
+    /// When the time of the batch is up. A time beyond the clock's is never up.
+    until: Option<Instant>,
+}
+
+impl<T> Serial<T> for Within<T> {
+    type Output = Vec<T>;
+
+    const TIMED: bool = true;
+
+    fn flush_at(&self) -> Option<Instant> {
+        self.until
+    }
+
+    fn flush(&mut self, mut emit: impl FnMut(Vec<T>)) {
+        self.until = None;
+        if !self.batch.0.is_empty() {
+            emit(mem::take(&mut self.batch.0));
+        }
+    }
+
+    fn take(&mut self, item: T, mut emit: impl FnMut(Vec<T>)) -> ControlFlow<()> {
+        let now = Instant::now();
+        if self.until.is_some_and(|until| now >= until) {
+            self.flush(&mut emit);
+        }
+        if self.batch.0.is_empty() {
+            self.until = now.checked_add(self.time);
+        }
+        self.batch.0.push(item);
+        if self.batch.0.len() >= self.items {
+            self.flush(emit);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn finish(&mut self, emit: impl FnMut(Vec<T>)) {
+        self.flush(emit);
+    }
+}
+
 /// Made by [`Pipeline::chunk_by`](super::Pipeline::chunk_by).
 #[doc(hidden)]
 pub struct ChunkBy<T, F> {
@@ -163,6 +255,12 @@ impl<T, F: FnMut(&T, &T) -> bool> Serial<T> for ChunkBy<T, F> {
 impl<T, F> fmt::Debug for Batched<T, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Batched").field("items", &self.batch.0.len()).finish_non_exhaustive()
+    }
+}
+
+impl<T> fmt::Debug for Within<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Within").field("items", &self.batch.0.len()).field("until", &self.until).finish_non_exhaustive()
     }
 }
 

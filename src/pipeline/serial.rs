@@ -1,6 +1,7 @@
 //! [`Serial`]: what stands between two sections: a stage that takes the items one after the other.
 
 use std::ops::ControlFlow;
+use std::time::Instant;
 
 /// A stage that takes the items one after the other, in order, or unordered as they arrive.
 ///
@@ -18,6 +19,9 @@ pub trait Serial<T> {
     /// Whether [`fuse`](Self::fuse) can do what it does, where the stages before it make one output of each item.
     const FUSES: bool = false;
 
+    /// Whether it may hold items for a time.
+    const TIMED: bool = false;
+
     /// Hands on an item, of which the index is known.
     fn fuse(index: u64, item: T) -> Self::Output {
         let _ = (index, item);
@@ -32,6 +36,16 @@ pub trait Serial<T> {
     /// Takes the next item. Breaks off if no more items are wanted: then the run ends as if the source had ended behind
     /// this one, and [`finish`](Self::finish) is called.
     fn take(&mut self, item: T, emit: impl FnMut(Self::Output)) -> ControlFlow<()>;
+
+    /// When the items that it holds are to be handed on, if no others come before.
+    fn flush_at(&self) -> Option<Instant> {
+        None
+    }
+
+    /// Hands them on.
+    fn flush(&mut self, emit: impl FnMut(Self::Output)) {
+        let _ = emit;
+    }
 
     /// The items have come to their end, or to an error.
     fn finish(&mut self, emit: impl FnMut(Self::Output)) {

@@ -11,14 +11,15 @@
 //! 2. Nothing crosses while the supply holds four batches a thread, or the input is closed.
 //! 3. The lock is never held while the user's code runs. `is_crossing` marks that one member calls the serial stage.
 
+mod boundary;
 mod parts;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::super::Order;
 use super::super::serial::Serial;
+use super::super::source::Kind;
 use super::super::source::iter::Items;
-use super::super::source::{Chunk, Kind, Stock};
 use super::below::{Below, Calls, Coming, Down, InHand, Outcome, OwnStep, Void};
 use super::crossed::Crossed;
 use super::crossing::{Crossing, Done, Input, Task};
@@ -30,12 +31,15 @@ use super::signal::Marks;
 use super::step::{PIECES, Plan, Worked};
 use super::supply::{Claimed, Supply};
 
+use boundary::Flush;
+
 /// `I` and `E` are the outputs and the error of the section before; `Q` stands at the boundary; `D` has the ring for
 /// the outputs of this section, and all below.
 pub(in super::super) struct Behind<I, E, Q: Serial<I, Output: Send>, D> {
     ring: Ring<I, E>,
     input: Input<E>,
     is_crossing: bool,
+    flush: Flush,
     /// What else comes into the ring.
     coming: Coming,
     supply: Supply<Crossed<Q::Output>>,
@@ -63,6 +67,7 @@ where
             ring,
             input: Input::Open,
             is_crossing: false,
+            flush: Flush::Never,
             coming: Coming::More,
             supply: Supply::new(Kind::Ready, Crossed::new(), threads),
             pace: Pace::new(Kind::Ready, plan.aim, threads, largest),
@@ -94,39 +99,6 @@ where
         let claim = self.supply.claim(self.pace.batch(), self.fresh(), void.own)?;
         self.has_changed = true;
         Some((claim, self.down.ring_mut().spare()))
-    }
-
-    /// Whether a piece can cross.
-    fn can_cross(&self, void: Void<'_>) -> bool {
-        matches!(self.input, Input::Open)
-            && !self.is_crossing
-            && self.down.ring().next() < void.own
-            && self.ring.is_ready()
-            && self.has_room()
-    }
-
-    fn has_room(&self) -> bool {
-        self.supply.stock().len() < self.supply.full().saturating_mul(2).saturating_mul(self.pace.batch())
-    }
-
-    /// Whether the serial stage has to be told that no more items come.
-    fn must_finish(&self) -> bool {
-        !Q::PASSES
-            && self.coming == Coming::Nothing
-            && matches!(self.input, Input::Open)
-            && !self.is_crossing
-            && self.ring.is_empty()
-    }
-
-    fn enter(&mut self, items: Vec<Q::Output>, closes: usize) {
-        let closed = self.down.ring_mut().credit(items.len(), closes);
-        self.down.free(closed);
-        self.supply.put(Chunk::List(items));
-    }
-
-    fn cross(&mut self) -> Option<Piece<I, E>> {
-        self.has_changed = true;
-        self.ring.take()
     }
 
     fn is_own_over(&self, is_above_over: bool, void: Void<'_>) -> bool {
@@ -181,6 +153,7 @@ where
     type Done = Done<E, Q::Output, Worked<Items<Q::Output>, D::In, D::InError>, D::Done>;
 
     const SECTIONS: usize = D::SECTIONS + 1;
+    const TIMED: bool = Q::TIMED || D::TIMED;
 
     fn ring(&self) -> &Ring<I, E> {
         &self.ring
@@ -217,10 +190,11 @@ where
         self.has_changed = true;
         match done {
             Done::Behind(done) => self.down.commit(done),
-            Done::Crossed(Crossing { items, closes, input }) => {
+            Done::Crossed(Crossing { items, closes, input, flush_at }) => {
                 self.is_crossing = false;
                 self.enter(items, closes);
                 self.input = input;
+                self.flush = flush_at.into();
             }
             Done::Worked(Worked { piece: None, .. }) => self.supply.put_back(0, None),
             Done::Worked(Worked { piece: Some(piece), effort, rest }) => {
@@ -240,7 +214,7 @@ where
         if let Some(task) = self.down.step(void.next()) {
             return Some(Task::Behind(task));
         }
-        if !Q::PASSES && self.can_cross(void) {
+        if !Q::PASSES && (self.can_cross(void) || self.must_flush(void)) {
             let mut pieces = Vec::new();
             while pieces.len() < PIECES && self.can_cross(void) {
                 pieces.extend(self.cross());
@@ -263,7 +237,7 @@ where
 
     fn can_step(&self, void: Void<'_>) -> bool {
         self.down.can_step(void.next())
-            || !Q::PASSES && self.can_cross(void)
+            || !Q::PASSES && (self.can_cross(void) || self.must_flush(void))
             || self.must_finish()
             || self.is_shared() && self.can_claim(void)
     }
@@ -292,6 +266,16 @@ where
             self.input = Input::Closed(None);
         }
         self.down.settle(self.gives(), void.next());
+    }
+
+    fn flush_at(&self) -> Option<Instant> {
+        let own = self.flush.time().filter(|_| !self.is_crossing);
+        [own, self.down.flush_at()].into_iter().flatten().min()
+    }
+
+    fn tell_time(&mut self, now: Instant) {
+        self.flush.tell_time(now);
+        self.down.tell_time(now);
     }
 
     fn take_changed(&mut self) -> bool {

@@ -6,7 +6,7 @@
 
 use std::convert::Infallible;
 use std::mem;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::piece::Piece;
 use super::ring::Ring;
@@ -98,6 +98,9 @@ pub(in super::super) trait Below {
     /// How many sections there are behind.
     const SECTIONS: usize;
 
+    /// Whether a serial stage may hold items for a time.
+    const TIMED: bool;
+
     fn ring(&self) -> &Ring<Self::In, Self::InError>;
 
     fn ring_mut(&mut self) -> &mut Ring<Self::In, Self::InError>;
@@ -127,6 +130,12 @@ pub(in super::super) trait Below {
 
     /// Moves the pieces that cross a boundary without the user's code. `coming` says what else comes into the ring.
     fn settle(&mut self, coming: Coming, void: Void<'_>);
+
+    /// When the next serial stage wants to be asked for what it holds.
+    fn flush_at(&self) -> Option<Instant>;
+
+    /// Tells those whose time has come.
+    fn tell_time(&mut self, now: Instant);
 
     /// Whether anything has changed since the last call.
     fn take_changed(&mut self) -> bool;
@@ -207,6 +216,7 @@ impl<R, E> Below for Last<R, E> {
     type Done = Infallible;
 
     const SECTIONS: usize = 0;
+    const TIMED: bool = false;
 
     fn ring(&self) -> &Ring<R, E> {
         &self.ring
@@ -249,6 +259,12 @@ impl<R, E> Below for Last<R, E> {
     }
 
     fn settle(&mut self, _coming: Coming, _void: Void<'_>) {}
+
+    fn flush_at(&self) -> Option<Instant> {
+        None
+    }
+
+    fn tell_time(&mut self, _now: Instant) {}
 
     fn take_changed(&mut self) -> bool {
         false

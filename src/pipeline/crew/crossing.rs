@@ -1,5 +1,7 @@
 //! The steps of members in a section behind a boundary, and what crosses it.
 
+use std::time::Instant;
+
 use super::super::source::iter::Items;
 use super::piece::{End, Piece};
 use super::supply::Claim;
@@ -38,4 +40,6 @@ pub(in super::super) struct Crossing<T, E> {
     pub(super) closes: usize,
     /// Whether more will cross.
     pub(super) input: Input<E>,
+    /// When the serial stage wants to be asked for what it holds.
+    pub(super) flush_at: Option<Instant>,
 }

@@ -18,7 +18,7 @@ use super::super::stage::Stage;
 use super::below::{Below, Calls, Void};
 use super::onward::Onward;
 use super::roster::{Sleep, Wakes, Workers};
-use super::section::{Inside, Section, StateOf};
+use super::section::{BelowOf, Inside, Section, StateOf};
 use crate::event::{Event, Ticket};
 use crate::panic::Panics;
 use crate::thread::{self, Spec};
@@ -77,6 +77,9 @@ where
     pub(super) fn enter_inside<T>(&self, f: impl FnOnce(&mut Inside<F, W, N>, Void<'_>) -> T) -> T {
         let signal = &self.section.signal;
         let mut inside = self.section.inside.lock();
+        if BelowOf::<F, W, N>::TIMED && inside.state.down.flush_at().is_some() {
+            inside.state.down.tell_time(Instant::now());
+        }
         let result = f(&mut inside, Void::new(signal.all_marks()));
         let state = &mut inside.state;
         state.settle(Void::new(signal.all_marks()), signal.all_marks());
@@ -150,10 +153,11 @@ where
 
     /// Sleeps at `event` for as long as the state has said.
     pub(super) fn sleep(&self, event: &Event, ticket: Ticket, sleep: Sleep) {
-        if sleep == Sleep::Long {
-            return event.wait(ticket);
-        }
-        let end = Instant::now() + ALARM;
+        let end = match sleep {
+            Sleep::Long => return event.wait(ticket),
+            Sleep::Until(time) => return event.wait_until(ticket, Some(time)),
+            Sleep::ToAlarm | Sleep::ToAsk => Instant::now() + ALARM,
+        };
         event.wait_until(ticket, Some(end));
         if Instant::now() >= end {
             self.ring(sleep);

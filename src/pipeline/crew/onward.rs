@@ -10,6 +10,7 @@ use std::fmt;
 use std::mem;
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
@@ -282,8 +283,8 @@ impl<W, Q, N> ToSection<'_, W, Q, N> {
     where
         Q: Serial<R>,
     {
-        let mut crossing = Crossing { items: Vec::new(), closes: 0, input: Input::Open };
-        let Crossing { items, closes, input } = &mut crossing;
+        let mut crossing = Crossing { items: Vec::new(), closes: 0, input: Input::Open, flush_at: None };
+        let Crossing { items, closes, input, flush_at } = &mut crossing;
         let mut serial = self.serial.lock();
         let Some(serial) = serial.as_mut() else {
             *input = Input::Closed(None);
@@ -327,6 +328,12 @@ impl<W, Q, N> ToSection<'_, W, Q, N> {
             && let Err(payload) = panic::catch(|| serial.finish(|output| items.push(output)))
         {
             lose(mem::replace(input, Input::Closed(Some(End::Panic(payload)))));
+        }
+        if Q::TIMED && matches!(input, Input::Open) {
+            if serial.flush_at().is_some_and(|at| Instant::now() >= at) {
+                serial.flush(|output| items.push(output));
+            }
+            *flush_at = serial.flush_at();
         }
         if let Input::Ended = input {
             place.void_before();

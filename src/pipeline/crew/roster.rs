@@ -7,6 +7,9 @@
 //!    its start. Meanwhile no other is woken or started: the one that looks passes the wake-up on when it leaves.
 //! 3. The caller's mode is `Coming` from the choice to wake it until it looks, so it is woken once a sleep.
 //! 4. `guard` is a member that sleeps with an alarm. At most one member is the guard.
+//! 5. `timer` is a member that sleeps no longer than until a serial stage is to be asked for what it holds.
+
+use std::time::Instant;
 
 /// The members of a run, as the state sees them.
 #[derive(Debug)]
@@ -21,6 +24,7 @@ pub(in super::super) struct Roster {
     is_coming: bool,
     pub(super) caller: Mode,
     guard: Option<Guard>,
+    timer: Option<(Guard, Sleep)>,
     parts: Parts,
     /// All workers were woken, because the run is over.
     is_dismissed: bool,
@@ -56,6 +60,8 @@ pub(in super::super) enum Sleep {
     /// The caller, where another member or none is the guard: until it is woken, or it asks for the outputs that are
     /// held back.
     ToAsk,
+    /// Until it is woken, or until this time, when a serial stage is to be asked for what it holds.
+    Until(Instant),
 }
 
 /// How a worker comes to look at the state, if not from work.
@@ -109,6 +115,7 @@ impl Roster {
             is_coming: false,
             caller: Mode::Awake,
             guard: None,
+            timer: None,
             parts: Parts::NotAwaited,
             is_dismissed: false,
             crashed: false,
@@ -149,6 +156,7 @@ impl Roster {
             if sleep == Sleep::ToAlarm {
                 self.guard = None;
             }
+            self.timer.take_if(|timer| *timer == (Guard::Worker, sleep));
         }
     }
 
@@ -166,6 +174,7 @@ impl Roster {
         if self.guard == Some(Guard::Caller) {
             self.guard = None;
         }
+        self.timer.take_if(|(timer, _)| *timer == Guard::Caller);
     }
 
     /// Makes a member that falls asleep the guard, where there is none.
@@ -177,6 +186,20 @@ impl Roster {
     /// Whether no sleeping member has an alarm.
     pub(super) fn is_unguarded(&self) -> bool {
         self.guard.is_none()
+    }
+
+    /// Whether no sleeping member wakes at this time, or before.
+    pub(super) fn wants_timer(&self, time: Instant) -> bool {
+        match self.timer {
+            None => true,
+            Some((_, Sleep::Until(other))) => time < other,
+            Some(_) => false,
+        }
+    }
+
+    /// Makes a member that falls asleep the timer.
+    pub(super) fn stand_timer(&mut self, timer: Guard, sleep: Sleep) {
+        self.timer = Some((timer, sleep));
     }
 
     pub(super) fn has_sleeper(&self) -> bool {

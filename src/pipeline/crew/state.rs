@@ -17,7 +17,7 @@ mod wakes;
 
 use std::collections::VecDeque;
 use std::mem::{self, size_of};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::super::Order;
 use super::super::source::Stock;
@@ -149,7 +149,7 @@ impl<S: Stock, D: Below> State<S, D> {
             }
         }
         self.roster.worker_sleeps();
-        Step::Sleep(self.guard(Guard::Worker))
+        Step::Sleep(self.sleeps(Guard::Worker))
     }
 
     /// The pieces that are due are added to `due`.
@@ -197,7 +197,7 @@ impl<S: Stock, D: Below> State<S, D> {
             }
         }
         self.roster.caller = Mode::Asleep;
-        CallerStep::As(Step::Sleep(self.caller_sleeps()))
+        CallerStep::As(Step::Sleep(self.sleeps(Guard::Caller)))
     }
 
     /// Takes the remains of a run that may have failures: the rings and sections, in place of which it gets those of
@@ -326,21 +326,27 @@ impl<S: Stock, D: Below> State<S, D> {
     }
 
     /// How long a member sleeps.
-    fn guard(&mut self, guard: Guard) -> Sleep {
-        if self.roster.is_unguarded() && self.supply.may_hold() && self.chunk.wants_guard() {
+    fn sleeps(&mut self, member: Guard) -> Sleep {
+        let sleep = if self.roster.is_unguarded() && self.supply.may_hold() && self.chunk.wants_guard() {
             self.chunk.guard();
-            self.roster.stand_guard(guard);
-            return Sleep::ToAlarm;
-        }
-        Sleep::Long
+            self.roster.stand_guard(member);
+            Sleep::ToAlarm
+        } else if member == Guard::Caller && !self.is_asked && self.supply.in_hand() + self.down.in_hand().all > 0 {
+            // It asks for the outputs that members hold back, once.
+            Sleep::ToAsk
+        } else {
+            Sleep::Long
+        };
+        let Some(time) = self.untimed_flush() else { return sleep };
+        // An alarm rings soon, and then the member looks again.
+        let sleep = if sleep == Sleep::Long { Sleep::Until(time) } else { sleep };
+        self.roster.stand_timer(member, sleep);
+        sleep
     }
 
-    /// How long the caller sleeps: it also asks for the outputs that members hold back, once.
-    fn caller_sleeps(&mut self) -> Sleep {
-        match self.guard(Guard::Caller) {
-            Sleep::Long if !self.is_asked && self.supply.in_hand() + self.down.in_hand().all > 0 => Sleep::ToAsk,
-            sleep => sleep,
-        }
+    /// When a serial stage is to be asked for what it holds, if no sleeping member wakes then.
+    fn untimed_flush(&self) -> Option<Instant> {
+        if D::TIMED { self.down.flush_at().filter(|time| self.roster.wants_timer(*time)) } else { None }
     }
 
     fn is_over(&self, void: Void<'_>) -> bool {

@@ -21,6 +21,7 @@ mod source;
 mod starts;
 mod states;
 mod stop;
+mod within;
 
 use std::time::Duration;
 

@@ -258,7 +258,7 @@ impl<const PASSES: bool> Sim<PASSES> {
 
     fn cross(&mut self, me: usize, pieces: Vec<Piece<u64, ()>>, ends: bool) {
         let input = if ends { Input::Closed(None) } else { Input::Open };
-        let mut crossing = Crossing { items: Vec::new(), closes: 0, input };
+        let mut crossing = Crossing { items: Vec::new(), closes: 0, input, flush_at: None };
         for Piece { mut outputs, closes, end, .. } in pieces {
             crossing.closes += closes;
             for item in std::mem::take(&mut outputs.0) {

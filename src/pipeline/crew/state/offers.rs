@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::super::super::source::Stock;
 use super::super::below::{Below, Coming, OwnStep, Void};
 use super::super::piece::Piece;
-use super::super::roster::{Arrival, Mode};
+use super::super::roster::{Arrival, Guard, Mode};
 use super::super::signal::Marks;
 use super::super::step::Look;
 use super::State;
@@ -35,7 +35,7 @@ impl<S: Stock, D: Below> State<S, D> {
             },
             Look::Wait(_) => {
                 self.roster.caller = Mode::AsleepHolding;
-                Look::Wait(self.caller_sleeps())
+                Look::Wait(self.sleeps(Guard::Caller))
             }
             look => look,
         }

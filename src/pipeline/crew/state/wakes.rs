@@ -31,10 +31,10 @@ impl<S: Stock, D: Below> State<S, D> {
         let can_pull = self.may_pull(void).is_some();
         // When the caller has looked, it calls a worker in turn if there is more to claim.
         let is_caller_on_its_way = self.roster.caller == Mode::Coming && self.does_caller_work();
-        let is_guard_wanted = self.needs_guard() && !self.roster.is_caller_asleep() && self.roster.has_worker_asleep();
+        let is_alarm_wanted = self.needs_alarm() && !self.roster.is_caller_asleep() && self.roster.has_worker_asleep();
         let workers = if self.is_over(void) {
             self.roster.dismiss()
-        } else if can_claim && !does_caller_claim && !is_caller_on_its_way || can_pull || is_guard_wanted {
+        } else if can_claim && !does_caller_claim && !is_caller_on_its_way || can_pull || is_alarm_wanted {
             self.roster.call_one()
         } else {
             Workers::None
@@ -48,7 +48,7 @@ impl<S: Stock, D: Below> State<S, D> {
         let caller_can_go_on = self.down.is_ready()
             || self.is_complete()
             || does_caller_claim
-            || self.needs_guard()
+            || self.needs_alarm()
             || self.must_caller_pull(void)
             || self.down.has_failed() && self.down.ring().order() == Order::Arrival
             || does_caller_pull
@@ -57,9 +57,10 @@ impl<S: Stock, D: Below> State<S, D> {
         Wakes { workers, caller, for_parts }
     }
 
-    /// Whether a puller may hold items, and no member that sleeps has an alarm.
-    fn needs_guard(&self) -> bool {
+    /// Whether a puller or a serial stage may hold items, and no member that sleeps has an alarm for that.
+    fn needs_alarm(&self) -> bool {
         self.roster.is_unguarded() && self.supply.is_pulled() && self.chunk.wants_guard()
+            || self.untimed_flush().is_some()
     }
 
     /// The workers of single sections to wake or start, now that the state may have changed.

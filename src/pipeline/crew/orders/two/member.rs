@@ -124,7 +124,7 @@ impl<const PASSES: bool> fmt::Debug for Member<PASSES> {
         let done = match &self.done {
             None => String::new(),
             Some(Done::Worked(worked)) => format!("{worked:?}"),
-            Some(Done::Crossed(Crossing { items, closes, input })) => {
+            Some(Done::Crossed(Crossing { items, closes, input, .. })) => {
                 let ended = match input {
                     Input::Open => "open",
                     Input::Closed(None) => "closed",

@@ -1,0 +1,88 @@
+//! What crosses the boundary before a section, and when.
+
+use std::time::Instant;
+
+use super::super::super::serial::Serial;
+use super::super::super::source::{Chunk, Stock};
+use super::super::below::{Below, Coming, Void};
+use super::super::crossing::Input;
+use super::super::piece::Piece;
+use super::Behind;
+
+/// When the serial stage has to be asked for what it holds, if no items cross before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flush {
+    Never,
+    At(Instant),
+    /// Its time has come.
+    Now,
+}
+
+impl Flush {
+    pub(super) fn time(self) -> Option<Instant> {
+        match self {
+            Flush::At(time) => Some(time),
+            Flush::Never | Flush::Now => None,
+        }
+    }
+
+    pub(super) fn tell_time(&mut self, now: Instant) {
+        if self.time().is_some_and(|time| time <= now) {
+            *self = Flush::Now;
+        }
+    }
+}
+
+impl From<Option<Instant>> for Flush {
+    fn from(time: Option<Instant>) -> Self {
+        time.map_or(Flush::Never, Flush::At)
+    }
+}
+
+impl<I, E, Q, D> Behind<I, E, Q, D>
+where
+    Q: Serial<I, Output: Send>,
+    D: Below,
+{
+    /// Whether a piece can cross.
+    pub(super) fn can_cross(&self, void: Void<'_>) -> bool {
+        matches!(self.input, Input::Open)
+            && !self.is_crossing
+            && self.down.ring().next() < void.own
+            && self.ring.is_ready()
+            && self.has_room()
+    }
+
+    /// Whether the serial stage has to be asked for what it holds.
+    pub(super) fn must_flush(&self, void: Void<'_>) -> bool {
+        self.flush == Flush::Now
+            && matches!(self.input, Input::Open)
+            && !self.is_crossing
+            && self.down.ring().next() < void.own
+            && self.has_room()
+    }
+
+    fn has_room(&self) -> bool {
+        self.supply.stock().len() < self.supply.full().saturating_mul(2).saturating_mul(self.pace.batch())
+    }
+
+    /// Whether the serial stage has to be told that no more items come.
+    pub(super) fn must_finish(&self) -> bool {
+        !Q::PASSES
+            && self.coming == Coming::Nothing
+            && matches!(self.input, Input::Open)
+            && !self.is_crossing
+            && self.ring.is_empty()
+    }
+
+    pub(super) fn enter(&mut self, items: Vec<Q::Output>, closes: usize) {
+        let closed = self.down.ring_mut().credit(items.len(), closes);
+        self.down.free(closed);
+        self.supply.put(Chunk::List(items));
+    }
+
+    pub(super) fn cross(&mut self) -> Option<Piece<I, E>> {
+        self.has_changed = true;
+        self.ring.take()
+    }
+}
