@@ -17,7 +17,8 @@ pub enum CancelReason {
     Failed,
     /// A sibling task panicked.
     Panicked,
-    /// The scope ended early and well, because [`finish`](crate::scope::Scope::finish) was called.
+    /// The scope ended early and well, because [`finish`](crate::scope::Scope::finish) was called; or for the token of
+    /// an item, the run wants no more items.
     Finished,
     /// The process received the signal of this number.
     Signal(i32),

@@ -220,6 +220,8 @@ mod thread;
 
 pub mod token;
 
+mod item_tokens;
+
 pub mod channel;
 
 #[cfg(all(unix, feature = "io"))]

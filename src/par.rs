@@ -12,6 +12,9 @@
 //! | a value, and you want a total of another type | [`par_fold`] | [`try_par_fold`] |
 //! | an output or an error, and you want every error | [`ParBuilder::collect_all`] | |
 //!
+//! [`try_par_map_with_token`] and its kind give the closure a token of its item, which ends its waits when an earlier
+//! item has failed.
+//!
 //! A [`ParBuilder`] runs the same forms with a limit or a [`Progress`] count. Its [`located`](ParBuilder::located)
 //! forms return errors that say which item failed. The adaptors of [`ParallelIteratorExt`] stop any chain of rayon's
 //! own.
@@ -39,6 +42,7 @@ mod for_each;
 mod map;
 mod map_init;
 mod reduce;
+mod with_token;
 
 mod located;
 
@@ -58,3 +62,4 @@ pub use or_cancelled::OrCancelled;
 pub use progress::Progress;
 pub use reduce::{par_reduce, try_par_reduce};
 pub use until_cancelled::UntilCancelled;
+pub use with_token::{try_par_for_each_with_token, try_par_map_init_with_token, try_par_map_with_token};

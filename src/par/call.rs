@@ -17,7 +17,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::error::Cancelled;
+use crate::error::{CancelReason, Cancelled};
+use crate::item_tokens::ItemTokens;
 use crate::panic::{self, Panics, Payload};
 use crate::token::{CancellationToken, Watch};
 
@@ -34,6 +35,7 @@ pub(super) struct Call<'a, E> {
     skipped: AtomicUsize,
     /// The earliest failure, with its index.
     failure: Mutex<Option<(usize, Fault<E>)>>,
+    tokens: ItemTokens,
 }
 
 /// How an item failed.
@@ -68,6 +70,7 @@ impl<'a, E> Call<'a, E> {
             earliest: AtomicUsize::new(usize::MAX),
             skipped: AtomicUsize::new(usize::MAX),
             failure: Mutex::new(None),
+            tokens: ItemTokens::new(token),
         }
     }
 
@@ -85,6 +88,17 @@ impl<'a, E> Call<'a, E> {
     /// Returns the view of the call that a job looks at before each item.
     pub(super) fn watch(&self) -> CallWatch<'_> {
         CallWatch { earliest: &self.earliest, token: self.token.watch() }
+    }
+
+    /// Makes a token for the items from `index` on of the calling job.
+    pub(super) fn give_token(&self, index: usize) -> CancellationToken {
+        // SeqCst pairs with the store in `fail`.
+        self.tokens.give(0, index as u64, || index > self.earliest.load(Ordering::SeqCst))
+    }
+
+    /// The items whose token began with `index` are done.
+    pub(super) fn forget_token(&self, index: usize) {
+        self.tokens.forget(0, index as u64);
     }
 
     #[cold]
@@ -158,10 +172,12 @@ impl<'a, E> Call<'a, E> {
         {
             let mut kept = self.failure.lock();
             if kept.as_ref().is_none_or(|(earliest, _)| index < *earliest) {
-                self.earliest.store(index, Ordering::Relaxed);
+                // SeqCst pairs with the load in `give_token`.
+                self.earliest.store(index, Ordering::SeqCst);
                 lost = kept.replace((index, lost.take()?.1));
             }
         }
+        self.tokens.cancel_from(0, index as u64 + 1, CancelReason::Failed);
         // The `Drop` of a payload may panic, and so may that of an error.
         panic::discard(lost);
         None

@@ -88,6 +88,51 @@ impl Located<'_> {
         self.0.run_map_init(token, items, init, f).map_err(|stop| self.locate(stop))
     }
 
+    /// Runs [`ParBuilder::try_map_with_token`] with a located error.
+    pub fn try_map_with_token<I, R, E, F>(
+        &self,
+        token: &CancellationToken,
+        items: I,
+        f: F,
+    ) -> Result<Vec<R>, Failure<E>>
+    where
+        I: IntoParallelIterator<Iter: IndexedParallelIterator>,
+        R: Send,
+        E: Send,
+        F: Fn(&CancellationToken, I::Item) -> Result<R, E> + Send + Sync,
+    {
+        self.0.run_map_with_token(token, items, f).map_err(|stop| self.locate(stop))
+    }
+
+    /// Runs [`ParBuilder::try_for_each_with_token`] with a located error.
+    pub fn try_for_each_with_token<I, E, F>(&self, token: &CancellationToken, items: I, f: F) -> Result<(), Failure<E>>
+    where
+        I: IntoParallelIterator<Iter: IndexedParallelIterator>,
+        E: Send,
+        F: Fn(&CancellationToken, I::Item) -> Result<(), E> + Send + Sync,
+    {
+        self.try_map_with_token(token, items, f).map(|_: Vec<()>| ())
+    }
+
+    /// Runs [`ParBuilder::try_map_init_with_token`] with a located error.
+    pub fn try_map_init_with_token<I, S, R, E, N, F>(
+        &self,
+        token: &CancellationToken,
+        items: I,
+        init: N,
+        f: F,
+    ) -> Result<(Vec<R>, Vec<S>), Failure<E>>
+    where
+        I: IntoParallelIterator<Iter: IndexedParallelIterator>,
+        S: Send,
+        R: Send,
+        E: Send,
+        N: Fn() -> S + Send + Sync,
+        F: Fn(&mut S, &CancellationToken, I::Item) -> Result<R, E> + Send + Sync,
+    {
+        self.0.run_map_init_with_token(token, items, init, f).map_err(|stop| self.locate(stop))
+    }
+
     /// Runs [`ParBuilder::try_reduce`] with a located error.
     pub fn try_reduce<I, E, F>(&self, token: &CancellationToken, items: I, op: F) -> Result<Option<I::Item>, Failure<E>>
     where

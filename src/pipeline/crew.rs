@@ -22,7 +22,6 @@ mod behind;
 mod state;
 
 mod held;
-mod tokens;
 
 mod place;
 mod work;

@@ -19,9 +19,11 @@ impl<C: Chain> Pipeline<C> {
     ///
     /// The token is cancelled the moment the outcome of the item is no longer wanted:
     ///
-    /// - when the token of the run is cancelled;
-    /// - when the run ends, because the sink has enough or fails;
-    /// - in an ordered run, when an earlier item fails; in an [unordered](Self::unordered) one, when any fails.
+    /// - when the token of the run is cancelled, for the same reason;
+    /// - when the run ends, because the sink has enough or fails, or a stage wants no more: as
+    ///   [`Finished`](crate::CancelReason::Finished);
+    /// - in an ordered run, when an earlier item fails; in an [unordered](Self::unordered) one, when any fails: as
+    ///   [`Failed`](crate::CancelReason::Failed).
     ///
     /// A failure of a later item never cancels it. Give it to all that may take long: inner runs, waits, child
     /// processes. What such a call returns then counts for nothing, so the error of the run stays the real one. Items

@@ -6,14 +6,15 @@ use std::time::Duration;
 use super::super::Order;
 use super::super::stage::ItemRun;
 use super::signal::{Marks, Signal};
-use super::tokens::Tokens;
+use crate::error::CancelReason;
+use crate::item_tokens::ItemTokens;
 use crate::token::CancellationToken;
 
 /// The place of a section in its run.
 #[derive(Clone, Copy)]
 pub(in super::super) struct Place<'w> {
     pub(super) signal: &'w Signal,
-    pub(super) tokens: &'w Tokens,
+    pub(super) tokens: &'w ItemTokens,
     /// The number of the section: 0 is the one behind the source.
     pub(super) section: usize,
     pub(super) order: Order,
@@ -36,13 +37,13 @@ impl<'w> Place<'w> {
     pub(super) fn void_behind(self, behind: u64) {
         let from = if self.order == Order::Source { behind } else { 0 };
         self.signal.void_from(self.section, from);
-        self.tokens.cancel_from(self.section, from);
+        self.tokens.cancel_from(self.section, from, CancelReason::Failed);
     }
 
     /// The serial stage before this section wants no more.
     pub(super) fn void_before(self) {
         self.signal.void_before(self.section);
-        self.tokens.cancel_from(self.section, u64::MAX);
+        self.tokens.cancel_from(self.section, u64::MAX, CancelReason::Finished);
     }
 
     /// The place of the section behind.
@@ -67,7 +68,7 @@ impl<'w> BatchRun<'w> {
 impl ItemRun for BatchRun<'_> {
     fn token(&self) -> &CancellationToken {
         let Place { tokens, section, .. } = self.place;
-        self.token.get_or_init(|| tokens.give(section, self.first, self.place.marks()))
+        self.token.get_or_init(|| tokens.give(section, self.first, || self.place.marks().is_void(self.first)))
     }
 }
 

@@ -18,8 +18,9 @@ use super::ring::Ring;
 use super::signal::Signal;
 use super::state::State;
 use super::step::{Plan, Worked};
-use super::tokens::Tokens;
 use super::work::{HELD, HELD_FROM_SLEEPER};
+use crate::error::CancelReason;
+use crate::item_tokens::ItemTokens;
 use crate::panic::{Panics, Payload};
 use crate::token::{CancelCallback, CancellationToken};
 
@@ -29,7 +30,7 @@ pub(in super::super) struct Section<'a, F: Feed, W: Stage<F::Item>, N: Onward<W:
     pub(super) next: N,
     pub(super) plan: Plan,
     pub(super) signal: Arc<Signal>,
-    tokens: Tokens,
+    tokens: ItemTokens,
     // Padded, because the members read the fields before it for each item.
     pub(super) inside: CachePadded<Mutex<Inside<F, W, N>>>,
     /// The side of the source that is pulled. Its lock is never asked for while the state is locked, but the reverse.
@@ -121,7 +122,7 @@ impl<'a, F: Feed, W: Stage<F::Item>, N: Onward<W::Output, W::Error>> Section<'a,
             next,
             plan,
             signal,
-            tokens: Tokens::new(token),
+            tokens: ItemTokens::new(token),
             inside: CachePadded::new(Mutex::new(Inside { state, open })),
             inlet: Mutex::new(Pulled { inlet, ended: false, chunk }),
             #[cfg(test)]
@@ -157,7 +158,7 @@ impl<'a, F: Feed, W: Stage<F::Item>, N: Onward<W::Output, W::Error>> Section<'a,
     /// Voids the run: members at work stop at their next item, those that sleep leave.
     pub(in super::super) fn void(&self) {
         self.signal.void_all();
-        self.tokens.cancel_from(usize::MAX, 0);
+        self.tokens.cancel_from(usize::MAX, 0, CancelReason::Finished);
     }
 
     /// A worker is gone by a panic that belongs to no item. Nothing is woken by this but by the mark that follows.

@@ -163,8 +163,8 @@ mod tests {
     use super::super::super::stage::{FlatMap, Identity, Inspect};
     use super::super::roster::Mode;
     use super::super::signal::Signal;
-    use super::super::tokens::Tokens;
     use super::*;
+    use crate::item_tokens::ItemTokens;
     use crate::token::CancellationToken;
 
     const AIM: Duration = Duration::from_micros(100);
@@ -183,7 +183,7 @@ mod tests {
     ) -> Worked<Items<usize>, W::Output, W::Error> {
         let place = Place {
             signal,
-            tokens: &Tokens::new(&CancellationToken::never()),
+            tokens: &ItemTokens::new(&CancellationToken::never()),
             section: 0,
             order: Order::Source,
             aim: AIM,

@@ -12,6 +12,7 @@ mod pool;
 mod progress;
 mod reduce;
 mod source;
+mod with_token;
 
 use brigade::{CancellationToken, ParBuilder};
 use rayon::{ThreadPool, ThreadPoolBuilder};
