@@ -16,15 +16,21 @@ use crate::event::Event;
 use crate::panic::{self, Payload};
 use crate::token::CancellationToken;
 
-/// How many times the driver may put outputs here that the iterator has not taken, and how many outputs it may in any
-/// case, if they come in [`QUICK`].
+/// How many times the driver may put outputs here that the iterator has not taken.
 const HANDFULS: usize = 4;
 
-/// See [`HANDFULS`].
+/// The same while the iterator may be waiting for a core, for [`LATE`]: so many times, or so many outputs.
+///
+/// On two cores that work, a thread that is woken runs a millisecond later or two. A driver that slept meanwhile would
+/// leave its core to it, and both would be woken in turns: 1.11 times as long as `for_each` with items of 1.6 µs, and
+/// now 1.01 times.
+const MORE_HANDFULS: usize = 32;
+
+/// See [`MORE_HANDFULS`].
 const FEW: usize = 1024;
 
-/// See [`HANDFULS`].
-const QUICK: Duration = Duration::from_micros(100);
+/// See [`MORE_HANDFULS`].
+const LATE: Duration = Duration::from_millis(3);
 
 pub(super) struct Outlet<R, E> {
     shelf: Mutex<Shelf<R, E>>,
@@ -123,7 +129,7 @@ impl<R, E> Outlet<R, E> {
             return true;
         }
         let since = *shelf.since.get_or_insert_with(Instant::now);
-        shelf.outputs.len() < FEW && since.elapsed() < QUICK
+        (shelf.handfuls < MORE_HANDFULS || shelf.outputs.len() < FEW) && since.elapsed() < LATE
     }
 
     /// Waits for outputs, which are swapped with those of `taken`, of which there are none, or for the end.
