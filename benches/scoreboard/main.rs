@@ -1,14 +1,16 @@
 //! The scoreboard: what brigade claims of its speed, each claim measured beside its peer in one run.
 //!
-//! `cargo bench --bench scoreboard -- [GROUP [WORDS]] [--check]` prints a line a claim: of all groups, of one, or of
-//! one group the claims with these words in their names. Ours and the peer take turns, so that a machine whose speed
-//! drifts slows both; the ratio is the median of the turns' ratios, and the spread beside it their quartiles. CPU time
-//! over wall time stands beside, because code that spins looks fast. With `--check` the exit status is 1 if a claim
-//! falls short of its target.
+//! `cargo bench --all-features --bench scoreboard -- [GROUP [WORDS]] [--check]` prints a line a claim: of all groups,
+//! of one, or of one group the claims with these words in their names. Ours and the peer take turns, so that a machine
+//! whose speed drifts slows both; the ratio is the median of the turns' ratios, and the spread beside it their
+//! quartiles. CPU time over wall time stands beside, because code that spins looks fast. With `--check` the exit status
+//! is 1 if a claim falls short of its target.
 
 mod board;
 mod cancel;
 mod hand_made;
+#[cfg(all(unix, feature = "io"))]
+mod io;
 mod limit;
 mod par;
 mod pipeline;
@@ -22,7 +24,17 @@ use std::process::ExitCode;
 use board::Board;
 
 /// The groups of claims; each has at least one claim.
-const GROUPS: [&str; 7] = ["cancel", "limit", "pipeline", "sections", "threads", "scope", "par"];
+const GROUPS: &[&str] = &[
+    "cancel",
+    #[cfg(all(unix, feature = "io"))]
+    "io",
+    "limit",
+    "pipeline",
+    "sections",
+    "threads",
+    "scope",
+    "par",
+];
 
 /// How many threads the parallel claims run on.
 const THREADS: usize = 2;
@@ -45,8 +57,10 @@ fn main() -> ExitCode {
     }
     rayon::ThreadPoolBuilder::new().num_threads(THREADS).build_global().expect("nothing has used the pool yet");
 
-    let mut board = Board::new(&GROUPS, group, words);
+    let mut board = Board::new(GROUPS, group, words);
     cancel::claims(&mut board);
+    #[cfg(all(unix, feature = "io"))]
+    io::claims(&mut board);
     limit::claims(&mut board);
     pipeline::claims(&mut board);
     sections::claims(&mut board);

@@ -8,9 +8,9 @@
 //!
 //! 1. A caller joins a flight under the lock of the map, and only while the flight is in the map. When the leader has
 //!    taken it out, the callers that wait are all that there will be.
-//! 2. The leader takes the flight out first, then sets the outcome. Dropping the flight wakes the callers that have
-//!    joined it, and tells them that it is lost if it has no outcome. So no panic leaves a caller waiting, not even one
-//!    of the key's `Hash` that makes the map lose its entries.
+//! 2. The leader takes the flight out first, then sets the outcome. Dropping the flight's [`Promise`] wakes the callers
+//!    that have joined it, and tells them that the flight is lost if it has no outcome. So no panic leaves a caller
+//!    waiting, not even one of the key's `Hash` that makes the map lose its entries.
 //! 3. A forgotten flight is listed until its leader takes it out.
 
 use std::cell::Cell;
@@ -127,20 +127,21 @@ struct Flights<K, V, E> {
     /// How many flights there were.
     count: u64,
     by_key: HashMap<K, Flight<V, E>>,
-    /// Those that callers have joined.
-    forgotten: Vec<Flight<V, E>>,
+    /// The number of each forgotten flight that callers have joined.
+    forgotten: Vec<(u64, Promise<V, E>)>,
 }
 
-/// One computation: dropping it wakes the callers that have joined it.
+/// One computation.
 struct Flight<V, E> {
     number: u64,
     /// The thread that computes.
     leader: u64,
     /// The other callers, if there are any.
-    joined: Option<Joined<V, E>>,
+    joined: Option<Promise<V, E>>,
 }
 
-type Joined<V, E> = Arc<Shared<V, E>>;
+/// The leader's end of what it shares: dropping it wakes the callers that have joined its flight.
+struct Promise<V, E>(Arc<Shared<V, E>>);
 
 /// What a leader shares with the callers that have joined its flight.
 struct Shared<V, E> {
@@ -202,7 +203,7 @@ impl<K: Hash + Eq + Clone, V: Clone, E: Clone> SingleFlight<K, V, E> {
             if flight.leader == me {
                 return Err(SingleFlightError::Reentrant);
             }
-            let joined = Arc::clone(flight.joined.get_or_insert_with(Arc::default));
+            let joined = Arc::clone(&flight.joined.get_or_insert_with(|| Promise(Arc::default())).0);
             drop(flights);
             if let Some(result) = joined.wait(token)? {
                 return result.map_err(SingleFlightError::Failed);
@@ -218,9 +219,7 @@ impl<K: Hash + Eq + Clone, V: Clone, E: Clone> SingleFlight<K, V, E> {
         let entry = flights.by_key.remove_entry(key);
         // The key is the user's, and is dropped outside of the lock.
         let _key = entry.map(|(key, flight)| {
-            if flight.joined.is_some() {
-                flights.forgotten.push(flight);
-            }
+            flights.forgotten.extend(flight.joined.map(|joined| (flight.number, joined)));
             key
         });
         drop(flights);
@@ -249,12 +248,10 @@ impl<V: Clone, E: Clone> Shared<V, E> {
     }
 }
 
-impl<V, E> Drop for Flight<V, E> {
+impl<V, E> Drop for Promise<V, E> {
     fn drop(&mut self) {
-        if let Some(joined) = &self.joined {
-            _ = joined.outcome.set(Outcome::Lost);
-            joined.landed.notify_all();
-        }
+        _ = self.0.outcome.set(Outcome::Lost);
+        self.0.landed.notify_all();
     }
 }
 
@@ -273,9 +270,8 @@ impl<K: Hash + Eq, V: Clone, E: Clone> Lead<'_, K, V, E> {
         compute: impl FnOnce() -> Result<V, E>,
     ) -> Result<V, SingleFlightError<E>> {
         let result = compute();
-        let flight = self.take_out();
         // Without callers that wait there is no need for a clone, which may panic.
-        if let Some(joined) = flight.as_ref().and_then(|flight| flight.joined.as_ref()) {
+        if let Some(Promise(joined)) = &self.take_out() {
             if result.is_ok() || !token.is_cancelled() {
                 _ = joined.outcome.set(Outcome::Landed(result.clone()));
             }
@@ -285,25 +281,23 @@ impl<K: Hash + Eq, V: Clone, E: Clone> Lead<'_, K, V, E> {
 }
 
 impl<K: Hash + Eq, V, E> Lead<'_, K, V, E> {
-    /// Takes the flight out.
-    ///
-    /// Returns `None` if no other caller can have joined it, because it was forgotten.
-    fn take_out(&mut self) -> Option<Flight<V, E>> {
+    /// Takes the flight out; returns the promise to the callers that have joined it, if there are any.
+    fn take_out(&mut self) -> Option<Promise<V, E>> {
         let mut flights = self.of.flights.lock();
-        let (key, flight) = match flights.by_key.remove_entry(&self.key) {
-            Some((key, flight)) if flight.number == self.number => (Some(key), Some(flight)),
+        let (key, joined) = match flights.by_key.remove_entry(&self.key) {
+            Some((key, flight)) if flight.number == self.number => (Some(key), flight.joined),
             other => {
                 // This flight was forgotten, and another caller may lead one of the same key.
                 flights.by_key.extend(other);
-                let at = flights.forgotten.iter().position(|flight| flight.number == self.number);
-                (None, at.map(|at| flights.forgotten.swap_remove(at)))
+                let at = flights.forgotten.iter().position(|(number, _)| *number == self.number);
+                (None, at.map(|at| flights.forgotten.swap_remove(at).1))
             }
         };
         self.is_out = true;
         drop(flights);
         // The key is the user's, and is dropped outside of the lock.
         drop(key);
-        flight
+        joined
     }
 }
 
@@ -313,7 +307,7 @@ impl<K: Hash + Eq, V, E> Drop for Lead<'_, K, V, E> {
             // A panic. The key's `Hash` may be what has panicked, so the flight is looked for by its number.
             let mut flights = self.of.flights.lock();
             flights.by_key.retain(|_, flight| flight.number != self.number);
-            flights.forgotten.retain(|flight| flight.number != self.number);
+            flights.forgotten.retain(|(number, _)| *number != self.number);
         }
     }
 }
