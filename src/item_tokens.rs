@@ -32,8 +32,8 @@ impl ItemTokens {
         ItemTokens { root: root.clone(), any: AtomicBool::new(false), given: Mutex::default() }
     }
 
-    /// Makes a token for consecutive items of a section, of which `first` is the first. `is_void` tells whether they are
-    /// void already.
+    /// Makes a token for consecutive items of a section, of which `first` is the first. `is_void` tells whether they
+    /// are void already.
     #[cold]
     pub(crate) fn give(&self, section: usize, first: u64, is_void: impl FnOnce() -> bool) -> CancellationToken {
         let token = self.root.child_token();

@@ -20,6 +20,9 @@ use crate::token::CancellationToken;
 impl ParBuilder<'_> {
     /// Maps all items and goes on past failures; returns the outputs, or a list of the failures.
     ///
+    /// The outputs beside failures are dropped. A program that wants both takes [`map`](Self::map), with a closure that
+    /// returns a `Result`, and has a vector of results; a panic then ends the call.
+    ///
     /// # Cancellation
     ///
     /// Once `token` is cancelled, no further item is started. The call returns when the items in hand are done.

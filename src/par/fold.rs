@@ -28,28 +28,47 @@ use crate::token::CancellationToken;
 /// If a closure panics, the call resumes the panic of the earliest item, payload intact. A panic of `combine` counts as
 /// that of the first item of its second argument. The panics of the source are those of [`par_map`](super::par_map).
 ///
+/// # Costs
+///
+/// Each of the parts has an accumulator, so this is for small ones: sums, bounds, histograms. For large ones, such as
+/// the counts of words, take a table for each worker by [`par_map_init`](super::par_map_init) and merge the tables at
+/// the end: a fold took 17 to 27 % longer there. Which items a table meets is not specified then, so the merge must not
+/// depend on that.
+///
 /// # Examples
 ///
+/// Number, sum and bounds of some measurements, with the same bits in every run:
+///
 /// ```
-/// use std::collections::BTreeMap;
 /// use brigade::par::par_fold;
 /// use brigade::CancellationToken;
 ///
-/// let words = ["to", "be", "or", "not", "to", "be"];
-/// let counts = par_fold(
+/// #[derive(Debug, PartialEq)]
+/// struct Summary {
+///     count: usize,
+///     sum: f64,
+///     least: f64,
+///     most: f64,
+/// }
+///
+/// let summary = par_fold(
 ///     &CancellationToken::new(),
-///     &words,
-///     BTreeMap::new,
-///     |mut counts, word| {
-///         *counts.entry(*word).or_insert(0) += 1;
-///         counts
+///     &[1.5, 0.25, 4.0],
+///     || Summary { count: 0, sum: 0.0, least: f64::INFINITY, most: f64::NEG_INFINITY },
+///     |Summary { count, sum, least, most }, value| Summary {
+///         count: count + 1,
+///         sum: sum + value,
+///         least: least.min(*value),
+///         most: most.max(*value),
 ///     },
-///     |mut left, right| {
-///         right.into_iter().for_each(|(word, count)| *left.entry(word).or_insert(0) += count);
-///         left
+///     |left, right| Summary {
+///         count: left.count + right.count,
+///         sum: left.sum + right.sum,
+///         least: left.least.min(right.least),
+///         most: left.most.max(right.most),
 ///     },
 /// )?;
-/// assert_eq!(counts["be"], 2);
+/// assert_eq!(summary, Summary { count: 3, sum: 5.75, least: 0.25, most: 4.0 });
 /// # Ok::<(), brigade::Cancelled>(())
 /// ```
 pub fn par_fold<I, A, N, F, C>(

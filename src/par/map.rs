@@ -96,8 +96,8 @@ where
 /// A closure that fails returns its error and need not cancel anything: the call starts no later item, and runs the
 /// earlier ones to their end, because one of them may fail too. If the closure cancels `token` by hand, so that the
 /// waits within other items end, those items fail as well, with an error made from [`Cancelled`]. The call cannot tell
-/// that error from any other, and the earliest failing item counts. If a failure is to end the waits of later items, use
-/// [`try_par_map_with_token`](super::try_par_map_with_token).
+/// that error from any other, and the earliest failing item counts. If a failure is to end the waits of later items,
+/// use [`try_par_map_with_token`](super::try_par_map_with_token).
 ///
 /// # Errors
 ///

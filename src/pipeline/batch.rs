@@ -75,13 +75,13 @@ impl<C: Chain<Output: Send, Error: Send>> Pipeline<C> {
         self.cross(Batched::new(most, weight), None)
     }
 
-    /// Makes vectors of `items` consecutive items, or of fewer, because a batch is handed on at the latest when `time` has
-    /// passed since its first item came.
+    /// Makes vectors of `items` consecutive items, or of fewer, because a batch is handed on at the latest when `time`
+    /// has passed since its first item came.
     ///
     /// Use this where a batch is worth waiting for, but not for long: rows that go into a database, lines that go to a
-    /// server. The batch is handed on as soon as one of the run's [threads](Self::threads) is free. With one thread, and
-    /// inside a rayon job, the only thread may be waiting for the source's next item; then the batch is handed on when
-    /// that has come. How the items fall into batches depends on time; their order does not.
+    /// server. The batch is handed on as soon as one of the run's [threads](Self::threads) is free. With one thread,
+    /// and inside a rayon job, the only thread may be waiting for the source's next item; then the batch is handed on
+    /// when that has come. How the items fall into batches depends on time; their order does not.
     ///
     /// It is flushed as [`batch`](Self::batch) is, too.
     ///

@@ -37,8 +37,8 @@ pub(super) trait Joinable<'scope, T, E>: Runnable<'scope, E> {
     /// Takes the result. Called once, when the task has ended.
     fn take(&self) -> Result<T, NoValue<E>>;
 
-    /// Has `event` notified when the task ends, if it has not ended yet.
-    fn observe(&self, event: Arc<Event>);
+    /// Returns an event that is notified when the task ends, if it has not ended yet: the same for all that ask.
+    fn observe(&self) -> Arc<Event>;
 
     /// Notes that `join` gives up, so that an error that the task returns later is not listed; returns `false` if the
     /// task has ended.
@@ -88,14 +88,21 @@ enum State<G, U, E> {
     Taken,
 }
 
-/// What a `join` does that began before the task ended.
+/// What waits for the task, or did before it ended.
 enum Join {
-    /// It waits for this event.
+    /// They wait for this event.
     Waits(Arc<Event>),
     GaveUp,
 }
 
 impl Join {
+    fn event(&self) -> Option<Arc<Event>> {
+        match self {
+            Join::Waits(event) => Some(Arc::clone(event)),
+            Join::GaveUp => None,
+        }
+    }
+
     /// Why no caller joins a task whose handle is gone.
     fn unjoined(&self) -> Unjoined {
         match self {
@@ -243,13 +250,24 @@ where
         }
     }
 
-    fn observe(&self, event: Arc<Event>) {
+    fn observe(&self) -> Arc<Event> {
         let mut state = self.state.lock();
+        let known = match &*state {
+            State::QueuedAwaited(awaited) => awaited.1.event(),
+            State::RunningAwaited(join) => join.event(),
+            _ => None,
+        };
+        if let Some(event) = known {
+            return event;
+        }
+        let event = Arc::new(Event::default());
+        let join = Join::Waits(Arc::clone(&event));
         *state = match mem::replace(&mut *state, State::Taken) {
-            State::Queued(closure) => State::QueuedAwaited(Box::new((closure, Join::Waits(event)))),
-            State::Running => State::RunningAwaited(Join::Waits(event)),
+            State::Queued(closure) => State::QueuedAwaited(Box::new((closure, join))),
+            State::Running => State::RunningAwaited(join),
             other => other,
         };
+        event
     }
 
     fn give_up(&self) -> bool {

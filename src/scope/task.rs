@@ -9,6 +9,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::id::TaskId;
 use super::job::{Ended, Joinable, Status};
@@ -16,7 +17,6 @@ use super::ledger::NoValue;
 use super::policy::{FailFast, Policy};
 use super::shared::Shared;
 use crate::error::{CancelReason, Cancelled};
-use crate::event::Event;
 use crate::failure::Failure;
 use crate::panic;
 use crate::token::CancellationToken;
@@ -34,10 +34,20 @@ pub struct ScopedTask<'scope, T, E, P = FailFast> {
 /// How long a join waits.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Wait {
-    /// Until the task has ended or the scope is cancelled.
+    /// Until the task has ended or the scope is cancelled; then the join gives up.
     UntilCancelled,
+    /// The same, or up to this time; the handle stays.
+    UntilTime(Option<Instant>),
     /// Until the task has ended.
     UntilEnded,
+}
+
+/// How a wait ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Waited {
+    Ended,
+    Cancelled,
+    TimeIsUp,
 }
 
 impl<'scope, T, E, P> ScopedTask<'scope, T, E, P> {
@@ -92,6 +102,122 @@ impl<T, E: From<Cancelled>, P: Policy> ScopedTask<'_, T, E, P> {
         self.wait_for_value(Wait::UntilCancelled)
     }
 
+    /// Returns the value of the task if it has ended, as [`join`](Self::join) does, and otherwise the handle.
+    ///
+    /// It never waits, and does not look at the token.
+    ///
+    /// # Errors
+    ///
+    /// The handle, if the task has not ended. The inner errors are those of [`join`](Self::join).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use brigade::{CancellationToken, Cancelled, scope};
+    ///
+    /// let value = scope(&CancellationToken::new(), |s| {
+    ///     let mut task = s.spawn(|_| Ok(7))?;
+    ///     loop {
+    ///         match task.try_join() {
+    ///             Ok(value) => return value,
+    ///             // Something else to do meanwhile.
+    ///             Err(handle) => task = handle,
+    ///         }
+    ///     }
+    /// })?;
+    /// assert_eq!(value, 7);
+    /// # Ok::<(), Cancelled>(())
+    /// ```
+    pub fn try_join(self) -> Result<Result<T, P::JoinError<E>>, Self> {
+        if self.is_finished() { Ok(self.wait_for_value(Wait::UntilEnded)) } else { Err(self) }
+    }
+
+    /// Waits for the task to end, up to `timeout`, and returns its value as [`join`](Self::join) does, or the handle.
+    ///
+    /// A timeout too long for the clock to hold is no timeout. A queued task that another task joins runs on the stack
+    /// of that one, and then this call takes as long as the task.
+    ///
+    /// # Cancellation
+    ///
+    /// As [`join`](Self::join).
+    ///
+    /// # Errors
+    ///
+    /// The handle, if the time is up: it can be joined again. The inner errors are those of [`join`](Self::join).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use brigade::{CancellationToken, Cancelled, scope};
+    ///
+    /// let late = scope(&CancellationToken::new(), |s| {
+    ///     let task = s.spawn(|s| s.token().sleep(Duration::from_secs(3600)))?;
+    ///     let late = task.join_timeout(Duration::from_millis(1)).is_err();
+    ///     s.finish();
+    ///     Ok::<_, Cancelled>(late)
+    /// })?;
+    /// assert!(late);
+    /// # Ok::<(), Cancelled>(())
+    /// ```
+    pub fn join_timeout(self, timeout: Duration) -> Result<Result<T, P::JoinError<E>>, Self> {
+        self.join_until(Instant::now().checked_add(timeout))
+    }
+
+    /// Waits for the task to end, up to `deadline`, as [`join_timeout`](Self::join_timeout) does.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`join_timeout`](Self::join_timeout).
+    pub fn join_deadline(self, deadline: Instant) -> Result<Result<T, P::JoinError<E>>, Self> {
+        self.join_until(Some(deadline))
+    }
+
+    fn join_until(self, deadline: Option<Instant>) -> Result<Result<T, P::JoinError<E>>, Self> {
+        match self.wait_for(Wait::UntilTime(deadline)) {
+            Waited::Ended => Ok(self.wait_for_value(Wait::UntilEnded)),
+            // It gives up at once.
+            Waited::Cancelled => Ok(self.wait_for_value(Wait::UntilCancelled)),
+            Waited::TimeIsUp => Err(self),
+        }
+    }
+
+    /// Waits for the task to end, and leaves its value to a later [`join`](Self::join).
+    ///
+    /// Several threads may wait for one task, by references to its handle.
+    ///
+    /// # Cancellation
+    ///
+    /// As [`join`](Self::join), but the task still counts.
+    ///
+    /// # Errors
+    ///
+    /// [`Cancelled`] if the scope was cancelled before the task ended. How the task ended is no matter here.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use brigade::{CancellationToken, Cancelled, scope};
+    ///
+    /// scope(&CancellationToken::new(), |s| {
+    ///     let load = s.spawn(|_| Ok(7))?;
+    ///     std::thread::scope(|threads| {
+    ///         for _ in 0..2 {
+    ///             threads.spawn(|| load.wait());
+    ///         }
+    ///     });
+    ///     assert_eq!(load.join()?, 7);
+    ///     Ok::<_, Cancelled>(())
+    /// })?;
+    /// # Ok::<(), Cancelled>(())
+    /// ```
+    pub fn wait(&self) -> Result<(), Cancelled> {
+        match self.wait_for(Wait::UntilTime(None)) {
+            Waited::Ended => Ok(()),
+            Waited::Cancelled | Waited::TimeIsUp => self.task().link().token.check(),
+        }
+    }
+
     /// Waits for the task to end even if the scope is cancelled, as the scope itself does, and returns its value.
     pub(super) fn join_to_the_end(self) -> Result<T, P::JoinError<E>> {
         self.wait_for_value(Wait::UntilEnded)
@@ -107,12 +233,12 @@ impl<T, E: From<Cancelled>, P: Policy> ScopedTask<'_, T, E, P> {
             }
             unreachable!("it was the only reference");
         }
-        let result = if self.wait(wait) { self.task().take() } else { Err(NoValue::Cancelled) };
+        let result = if self.wait_for(wait) == Waited::Ended { self.task().take() } else { Err(NoValue::Cancelled) };
         result.map_err(|no_value| join_error::<E, P>(no_value, self.task().id(), self.task().link()))
     }
 
-    /// Waits; returns whether the task has ended.
-    fn wait(&self, wait: Wait) -> bool {
+    /// Waits for the task to end, or to be given up.
+    fn wait_for(&self, wait: Wait) -> Waited {
         let task = self.task();
         while task.status() == Status::Queued {
             let Some(limit) = task.link().limit.as_ref().filter(|limit| limit.is_in_task()) else { break };
@@ -120,27 +246,32 @@ impl<T, E: From<Cancelled>, P: Policy> ScopedTask<'_, T, E, P> {
             limit.remove(|queued| Arc::as_ptr(queued).cast() == own || !queued.is_queued());
             Arc::clone(task).run(&mut Some(task.link().clone()));
         }
-        task.status() == Status::Ended || self.wait_asleep(wait)
+        if task.status() == Status::Ended { Waited::Ended } else { self.wait_asleep(wait) }
     }
 
     // A function of its own, because tasks that join tasks keep the frames of `wait` on their stack.
     #[inline(never)]
-    fn wait_asleep(&self, wait: Wait) -> bool {
+    fn wait_asleep(&self, wait: Wait) -> Waited {
         let task = self.task();
         let token = &task.link().token;
-        let observed = (wait == Wait::UntilCancelled).then_some(token);
-        let event = Arc::new(Event::default());
+        let observed = (wait != Wait::UntilEnded).then_some(token);
+        let deadline = if let Wait::UntilTime(deadline) = wait { deadline } else { None };
+        let event = task.observe();
         let _watch = observed.map(|token| event.observe(token));
-        task.observe(Arc::clone(&event));
         loop {
             let ticket = event.ticket();
             if task.status() == Status::Ended {
-                return true;
+                return Waited::Ended;
             }
             if observed.is_some_and(CancellationToken::is_cancelled) {
-                return !task.give_up();
+                let gives_up = wait == Wait::UntilCancelled;
+                return if gives_up && !task.give_up() { Waited::Ended } else { Waited::Cancelled };
             }
-            event.wait_until(ticket, observed.and_then(CancellationToken::look_at));
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Waited::TimeIsUp;
+            }
+            let times = [deadline, observed.and_then(CancellationToken::look_at)];
+            event.wait_until(ticket, times.into_iter().flatten().min());
         }
     }
 }

@@ -22,7 +22,7 @@ use super::super::source::Kind;
 use super::super::source::iter::Items;
 use super::below::{Below, Calls, Coming, Down, InHand, Outcome, OwnStep, Void};
 use super::crossed::Crossed;
-use super::crossing::{Crossing, Done, Input, Task};
+use super::crossing::{Crossing, Done, Flush, Input, Task};
 use super::pace::Pace;
 use super::piece::{End, Piece};
 use super::ring::Ring;
@@ -30,8 +30,6 @@ use super::roster::{Arrival, Roster, Workers};
 use super::signal::Marks;
 use super::step::{PIECES, Plan, Worked};
 use super::supply::{Claimed, Supply};
-
-use boundary::Flush;
 
 /// `I` and `E` are the outputs and the error of the section before; `Q` stands at the boundary; `D` has the ring for
 /// the outputs of this section, and all below.

@@ -43,3 +43,33 @@ pub(in super::super) struct Crossing<T, E> {
     /// When the serial stage wants to be asked for what it holds.
     pub(super) flush_at: Option<Instant>,
 }
+
+/// When the serial stage has to be asked for what it holds, if no items cross before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flush {
+    Never,
+    At(Instant),
+    /// Its time has come.
+    Now,
+}
+
+impl Flush {
+    pub(super) fn time(self) -> Option<Instant> {
+        match self {
+            Flush::At(time) => Some(time),
+            Flush::Never | Flush::Now => None,
+        }
+    }
+
+    pub(super) fn tell_time(&mut self, now: Instant) {
+        if self.time().is_some_and(|time| time <= now) {
+            *self = Flush::Now;
+        }
+    }
+}
+
+impl From<Option<Instant>> for Flush {
+    fn from(time: Option<Instant>) -> Self {
+        time.map_or(Flush::Never, Flush::At)
+    }
+}

@@ -6,6 +6,7 @@ mod collect_all;
 mod edges;
 mod finish;
 mod finish_races;
+mod joins;
 mod limit;
 pub(crate) mod model;
 mod peers;

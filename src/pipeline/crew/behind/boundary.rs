@@ -1,43 +1,11 @@
 //! What crosses the boundary before a section, and when.
 
-use std::time::Instant;
-
 use super::super::super::serial::Serial;
 use super::super::super::source::{Chunk, Stock};
 use super::super::below::{Below, Coming, Void};
-use super::super::crossing::Input;
+use super::super::crossing::{Flush, Input};
 use super::super::piece::Piece;
 use super::Behind;
-
-/// When the serial stage has to be asked for what it holds, if no items cross before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Flush {
-    Never,
-    At(Instant),
-    /// Its time has come.
-    Now,
-}
-
-impl Flush {
-    pub(super) fn time(self) -> Option<Instant> {
-        match self {
-            Flush::At(time) => Some(time),
-            Flush::Never | Flush::Now => None,
-        }
-    }
-
-    pub(super) fn tell_time(&mut self, now: Instant) {
-        if self.time().is_some_and(|time| time <= now) {
-            *self = Flush::Now;
-        }
-    }
-}
-
-impl From<Option<Instant>> for Flush {
-    fn from(time: Option<Instant>) -> Self {
-        time.map_or(Flush::Never, Flush::At)
-    }
-}
 
 impl<I, E, Q, D> Behind<I, E, Q, D>
 where
