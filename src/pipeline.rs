@@ -146,6 +146,14 @@ pub use outputs::{Outputs, OwnedOutputs};
 /// decides which is met first: the returned error may be an echo, that of a sibling whose wait ended. So do not cancel
 /// the token by hand: return the error, and the run stops by itself.
 ///
+/// # Errors
+///
+/// Errors convert towards the end. The error type of a fallible stage must be [`From`] that of the stages before it,
+/// and the error type of a fallible sink, or of the whole, must be able to hold all others, and
+/// [`Cancelled`](crate::Cancelled), which says for which types that is so. Without a fallible stage or sink the error
+/// is [`Cancelled`](crate::Cancelled) itself. If rustc asks for a type (E0283), name it in the last fallible closure:
+/// `anyhow::Ok(value)`, or `Ok::<_, MyError>(value)`.
+///
 /// # Panics
 ///
 /// A panic in the source, a stage or the sink is resumed on the calling thread, payload intact, when every thread has
