@@ -77,12 +77,14 @@ pub use outputs::{Outputs, OwnedOutputs};
 /// # Memory
 ///
 /// Between a pull and its output lie at most a [`window`](Self::window) of items. By default these are four batches a
-/// thread. A batch has up to 1024 items where items cost next to nothing, and one where an item takes 100 µs or more of
-/// the source's, the stages' and the sink's time together. In items:
+/// thread. A batch has up to 4096 items where items cost next to nothing, or 1024 if items or outputs have 256 bytes
+/// and more, and one where an item takes 100 µs or more of the source's, the stages' and the sink's time together. In
+/// items:
 ///
 /// | source, stages and sink of an item take | 2 threads | 16 threads | 64 threads |
 /// |---|---|---|---|
-/// | 100 ns or less | 8,000 | 65,000 | 262,000 |
+/// | 25 ns or less | 33,000 | 262,000 | 1,050,000 |
+/// | 100 ns | 8,000 | 64,000 | 1,020,000 |
 /// | 1 µs | 800 | 6,400 | 102,000 |
 /// | 10 µs | 80 | 640 | 10,200 |
 /// | 100 µs or more | 8 | 64 | 256 to 1,000 |

@@ -61,6 +61,7 @@ where
         let threads = own.unwrap_or(plan.threads);
         // Its items are worked one by one where it has workers of its own.
         let largest = if own.is_some() { std::num::NonZeroUsize::new(1) } else { plan.window };
+        let bytes = size_of::<Q::Output>().max(size_of::<D::In>());
         Behind {
             ring,
             input: Input::Open,
@@ -68,7 +69,7 @@ where
             flush: Flush::Never,
             coming: Coming::More,
             supply: Supply::new(Kind::Ready, Crossed::new(), threads),
-            pace: Pace::new(Kind::Ready, plan.aim, threads, largest),
+            pace: Pace::new(Kind::Ready, plan.aim, threads, largest, bytes),
             threads,
             own: own.map(Roster::new),
             has_changed: false,

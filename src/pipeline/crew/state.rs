@@ -80,7 +80,7 @@ impl<S: Stock, D: Below> State<S, D> {
         State {
             supply: Supply::new(kind, stock, threads),
             down,
-            pace: Pace::new(kind, aim, threads, items),
+            pace: Pace::new(kind, aim, threads, items, bytes),
             window,
             roster: Roster::new(workers),
             threads,

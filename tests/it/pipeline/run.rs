@@ -300,7 +300,7 @@ fn a_batch_of_items_that_turn_out_costly_is_not_output_as_one() {
                     }
                 })
                 .unwrap();
-            // A batch of the size that the free items had would be 1024.
+            // A batch of the size that the free items had would be 4096.
             assert!(most_behind < 600, "{most_behind} items were worked before the first of them was output");
         }
     });
