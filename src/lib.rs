@@ -227,12 +227,16 @@ pub mod io;
 
 pub mod limit;
 
+mod workers;
+
 pub mod hooks;
 pub mod scope;
 
 pub mod par;
 
 pub mod pipeline;
+
+pub mod pool;
 
 #[cfg(all(unix, feature = "signal"))]
 pub mod signal;
@@ -247,6 +251,7 @@ pub use failures::Failures;
 pub use limit::{Rate, RateLimiter, Semaphore};
 pub use par::{ParBuilder, ParallelIteratorExt, par_for_each, par_map, try_par_for_each, try_par_map};
 pub use pipeline::Pipeline;
+pub use pool::{Pool, PoolBuilder};
 pub use scope::{ScopeBuilder, scope, try_join};
 pub use states::States;
 #[cfg(brigade_loom)]
