@@ -6,6 +6,7 @@ mod status;
 
 mod hand;
 mod queue;
+mod stamps;
 
 mod head;
 

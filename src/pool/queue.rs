@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use super::account::{Account, Counts};
 use super::hand::{Hand, Label, Queued};
+use super::stamps::Stamps;
 use super::status::JobStatus;
 use crate::workers::batches::{BATCH, Batch, Batches};
 use crate::workers::calls::{Call, Calls};
@@ -23,6 +24,7 @@ pub(super) struct Queue<J> {
     /// How many jobs may wait, beyond those for which a worker is free.
     capacity: usize,
     accepted: u64,
+    stamps: Stamps,
     pub(super) refused: u64,
     jobs: Batches<J>,
     hands: Vec<Arc<Hand<J>>>,
@@ -56,6 +58,7 @@ impl<J: Queued> Queue<J> {
         Queue {
             capacity,
             accepted: 0,
+            stamps: Stamps::default(),
             refused: 0,
             jobs: Batches::new(),
             hands: Vec::new(),
@@ -106,12 +109,13 @@ impl<J: Queued> Queue<J> {
         }
     }
 
-    /// Accepts a job, which is made of its id.
+    /// Accepts a job, which is made of its id and the time.
     #[inline]
-    pub(super) fn accept(&mut self, job: impl FnOnce(u64) -> J) -> Call {
+    pub(super) fn accept(&mut self, clock: impl FnOnce() -> u64, job: impl FnOnce(u64, u64) -> J) -> Call {
         let id = self.accepted;
         self.accepted += 1;
-        self.jobs.push(job(id));
+        let now = self.stamps.next(clock);
+        self.jobs.push(job(id, now));
         self.call()
     }
 

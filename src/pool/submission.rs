@@ -179,12 +179,12 @@ impl<'p> Submission<'p> {
         if self.name.is_some() || self.deadline.is_some() || self.linked.is_some() {
             return self.throw_tracked(if_full, f);
         }
-        let (accepted_at, f) = (self.shared.now(), Box::new(f));
+        let f = Box::new(f);
         let mut queue = match self.shared.admit(if_full) {
             Ok(queue) => queue,
             Err(refusal) => return Err(SubmitError::new(*f, refusal)),
         };
-        let call = queue.accept(|id| Entry { id, accepted_at, work: Work::Fired(f) });
+        let call = queue.accept(|| self.shared.now(), |id, accepted_at| Entry { id, accepted_at, work: Work::Fired(f) });
         drop(queue);
         self.shared.answer(call);
         Ok(())
@@ -194,7 +194,7 @@ impl<'p> Submission<'p> {
     where
         F: FnOnce(&JobCx<'_>) + Send + 'static,
     {
-        let (accepted_at, head) = (self.shared.now(), self.head());
+        let head = self.head();
         let queue = match self.shared.admit(if_full) {
             Ok(queue) => queue,
             Err(refusal) => return Err(SubmitError::new(f, refusal)),
@@ -203,7 +203,7 @@ impl<'p> Submission<'p> {
             f(job);
             Ok(())
         };
-        self.enter(queue, accepted_at, Arc::new(Core::new(head, never_fails)));
+        self.enter(queue, Arc::new(Core::new(head, never_fails)));
         Ok(())
     }
 
@@ -213,22 +213,21 @@ impl<'p> Submission<'p> {
         T: Send + 'static,
         E: Send + 'static,
     {
-        let accepted_at = self.shared.now();
         let core = Arc::new(Core::new(self.head(), f));
         let queue = match self.shared.admit(if_full) {
             Ok(queue) => queue,
             Err(refusal) => return Err(SubmitError::new(core.into_closure(), refusal)),
         };
         let job = Job::new(Arc::clone(self.shared), Arc::clone(&core) as _);
-        self.enter(queue, accepted_at, core);
+        self.enter(queue, core);
         Ok(job)
     }
 
     /// Adds a job to the queue, which has admitted it.
     #[inline]
-    fn enter(&self, mut queue: MutexGuard<'_, Queue<Entry>>, accepted_at: u64, job: Arc<dyn Tracked>) {
+    fn enter(&self, mut queue: MutexGuard<'_, Queue<Entry>>, job: Arc<dyn Tracked>) {
         let skipped_by_token = (self.deadline.is_some() || self.linked.is_some()).then(|| Arc::clone(&job));
-        let call = queue.accept(|id| {
+        let call = queue.accept(|| self.shared.now(), |id, accepted_at| {
             job.head().set_id(id);
             Entry { id, accepted_at, work: Work::Tracked(job) }
         });
