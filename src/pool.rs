@@ -1,4 +1,89 @@
 //! Pools: long-lived workers that take jobs over time, jobs with a status, and an account that adds up.
+//!
+//! For a program that accepts work while it runs: a server's core, a daemon's background jobs, the heavy lifting of a
+//! window. Where all the work is known, or comes from one source, a [`Pipeline`](crate::Pipeline), a parallel map or a
+//! [`scope`](crate::scope()) is simpler, and may borrow; a pool's jobs own what they use.
+//!
+//! | you want | use |
+//! |---|---|
+//! | a value back | [`Pool::submit`], and [`Job::wait`] |
+//! | work done, and no value | [`Pool::fire`] |
+//! | not to wait for room, or not for long | [`Pool::try_submit`], [`Pool::submit_timeout`], [`Pool::submit_deadline`] |
+//! | a name, a deadline, or the token of a request | [`Pool::named`], [`Pool::deadline`], [`Pool::linked`] |
+//! | some jobs at once, and all their values or the first failure | [`Pool::group`] |
+//! | to be asked for a job by its id, also when it has ended | [`Jobs`] |
+//! | to know what the pool does | [`Pool::account`] |
+//! | to end it | [`Pool::close`] |
+//!
+//! ```
+//! use std::time::Duration;
+//! use brigade::pool::Close;
+//! use brigade::{CancellationToken, PoolBuilder};
+//!
+//! let token = CancellationToken::new();
+//! let pool = PoolBuilder::new(2).queue(100).named("thumbnail").start(&token);
+//!
+//! let jobs = (1..=3_u32).map(|side| pool.submit(&token, move |_job| anyhow::Ok(side * side)));
+//! let jobs = jobs.collect::<Result<Vec<_>, _>>()?;
+//! let sizes = jobs.iter().map(|job| job.wait(&token)).collect::<Result<Vec<_>, _>>()?;
+//! assert_eq!(sizes, [1, 4, 9]);
+//!
+//! let account = pool.close(&token, Close::Drain, Duration::from_secs(10))?;
+//! assert_eq!((account.accepted, account.jobs.completed), (3, 3));
+//! # anyhow::Ok(())
+//! ```
+//!
+//! # A limit within a pool
+//!
+//! A limit on some of the jobs, such as those that use one disk, is a semaphore in their closure. A worker that waits
+//! for it does no other job, so have more workers than permits.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use brigade::{CancellationToken, PoolBuilder, Semaphore};
+//!
+//! let token = CancellationToken::new();
+//! let pool = PoolBuilder::new(4).start(&token);
+//! let disk = Arc::new(Semaphore::new(1));
+//! let mut group = pool.group(&token);
+//! for block in 0..8_u32 {
+//!     let disk = Arc::clone(&disk);
+//!     group.submit(move |job| {
+//!         let _permit = disk.acquire(job.token(), 1)?;
+//!         anyhow::Ok(block)
+//!     })?;
+//! }
+//! assert_eq!(group.join()?.len(), 8);
+//! # anyhow::Ok(())
+//! ```
+//!
+//! # Cancellation
+//!
+//! A pool has a token, a child of the one that it was started with; a job has a child of that, made on first use. Each
+//! call that may wait takes a token of its own, which ends the wait and leaves the job. When the pool's token is
+//! cancelled, the pending jobs are skipped before the `cancel` returns.
+//!
+//! # Panics
+//!
+//! A panic of a job ends the job: its handle has the panic as a value, the hooks are told, and the worker goes on. Or
+//! the process ends, with [`OnPanic::Abort`]. A panic in the `Drop` of a closure, or of a value that no handle takes, is
+//! told to the hooks; it changes no count.
+//!
+//! # The account
+//!
+//! A job that was accepted is always in one of seven counts, from [`Pending`](JobStatus::Pending) to
+//! [`Skipped`](JobStatus::Skipped), and [`Account::accepted`] is their sum whenever it is asked for. A result that a
+//! handle has is counted already.
+//!
+//! # Order
+//!
+//! Jobs start in the order in which they were accepted. Where there are several workers and the jobs are short, a job
+//! may start up to 100 µs of work out of order.
+//!
+//! # Costs
+//!
+//! A fired job costs some 1.5 times as much as a box through a bounded channel of crossbeam's, and a job with a handle
+//! 4 times as much. An idle worker uses no CPU time.
 
 mod account;
 mod error;

@@ -12,6 +12,7 @@ mod hand_made;
 mod limit;
 mod par;
 mod pipeline;
+mod pool;
 mod scope;
 mod sections;
 mod threads;
@@ -22,7 +23,7 @@ use std::process::ExitCode;
 use board::Board;
 
 /// The groups of claims; each has at least one claim.
-const GROUPS: [&str; 7] = ["cancel", "limit", "pipeline", "sections", "threads", "scope", "par"];
+const GROUPS: [&str; 8] = ["cancel", "limit", "pipeline", "sections", "threads", "scope", "par", "pool"];
 
 /// How many threads the parallel claims run on.
 const THREADS: usize = 2;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
     threads::claims(&mut board);
     scope::claims(&mut board);
     par::claims(&mut board);
+    pool::claims(&mut board);
     let claimless = board.claimless();
     if !claimless.is_empty() {
         eprintln!("scoreboard: no claim in {}: take the group out of GROUPS, or measure it", claimless.join(", "));

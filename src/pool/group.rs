@@ -128,42 +128,36 @@ where
     ///
     /// If a job panicked, the panic is resumed when all have ended: the first one in the order of submission. It counts
     /// more than an error.
-    pub fn join(self) -> Result<Vec<T>, Failure<E>> {
-        let (first, token) = (Arc::clone(&self.first), self.first.token.clone());
-        let mut values = Vec::with_capacity(self.jobs.len());
-        let (mut panicked, mut failed) = (None, None::<(bool, Failure<E>)>);
-        for (id, result) in self.results() {
+    pub fn join(mut self) -> Result<Vec<T>, Failure<E>> {
+        let results = self.results();
+        let first = self.first.id.get().copied();
+        let cancelled = self.first.token.check();
+        let mut values = Vec::with_capacity(results.len());
+        let (mut panicked, mut failed) = (None, None);
+        for (id, result) in results {
             match result {
                 Ok(value) => values.push(value),
                 Err(Failure::Panic(panic)) if panicked.is_none() => panicked = Some(panic),
-                Err(failure) => {
-                    let is_first = first.id.get() == Some(&id);
-                    // An echo is beaten by the failure that caused it.
-                    if failed.is_none() || (is_first && failed.as_ref().is_some_and(|(known, _)| !known)) {
-                        panic::discard(failed.replace((is_first, failure)));
-                    } else {
-                        panic::discard(failure);
-                    }
-                }
+                // The first in time beats its echoes.
+                Err(failure) if failed.is_none() || first == Some(id) => panic::discard(failed.replace(failure)),
+                Err(failure) => panic::discard(failure),
             }
         }
-        if panicked.is_none() && failed.is_none() {
-            return match token.check() {
-                Ok(()) => Ok(values),
-                Err(cancelled) => {
-                    panic::discard_all(values);
-                    Err(cancelled.into())
-                }
-            };
-        }
-        panic::discard_all(values);
-        match (panicked, failed) {
-            (Some(panic), failed) => {
+        match (panicked, failed, cancelled) {
+            (None, None, Ok(())) => Ok(values),
+            (Some(panic), failed, _) => {
+                panic::discard_all(values);
                 panic::discard(failed);
                 panic.resume()
             }
-            (None, Some((_, failure))) => Err(failure),
-            (None, None) => unreachable!("looked at before"),
+            (None, Some(failure), _) => {
+                panic::discard_all(values);
+                Err(failure)
+            }
+            (None, None, Err(cancelled)) => {
+                panic::discard_all(values);
+                Err(cancelled.into())
+            }
         }
     }
 
@@ -175,18 +169,17 @@ where
     ///
     /// As [`join`](Self::join).
     #[must_use = "it has the failures"]
-    pub fn join_all(self) -> Vec<Result<T, Failure<E>>> {
-        self.results().map(|(_, result)| result).collect()
+    pub fn join_all(mut self) -> Vec<Result<T, Failure<E>>> {
+        self.results().into_iter().map(|(_, result)| result).collect()
     }
 
-    fn results(mut self) -> impl Iterator<Item = (u64, Result<T, Failure<E>>)> {
-        let jobs = std::mem::take(&mut self.jobs);
-        jobs.into_iter().map(move |job| {
-            // The group, and with it its token, lives until the last job has ended.
-            let _group = &self;
+    fn results(&mut self) -> Vec<(u64, Result<T, Failure<E>>)> {
+        let jobs = std::mem::take(&mut self.jobs).into_iter();
+        jobs.map(|job| {
             let result = job.wait(&CancellationToken::never());
             (job.id(), result.map_err(|error| failure_of(&job, error)))
         })
+        .collect()
     }
 }
 

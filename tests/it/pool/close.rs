@@ -85,7 +85,7 @@ fn the_waiters_token_turns_drain_into_cancel() {
             token.cancel();
             assert!(pending.wait(&live()).is_err());
             gate.open();
-            assert_eq!(closing.join()?.jobs.skipped, 1);
+            assert!(closing.join()?.jobs.skipped >= 1);
             Ok::<_, Cancelled>(())
         })
         .unwrap();

@@ -14,7 +14,7 @@ fn the_last_jobs_that_have_ended_are_kept_with_those_that_have_not() {
         let jobs = Jobs::<_, ()>::new(10);
         for _ in 0..100 {
             let held = census.make(());
-            jobs.submit(&pool, &live(), move |_| Ok(held)).unwrap().status();
+            _ = jobs.submit(&pool, &live(), move |_| Ok(held)).unwrap();
         }
         until(|| jobs.counts().completed == 10 && jobs.counts().sum() == 10);
         until(|| census.alive() == 10);
