@@ -116,6 +116,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use self::admit::IfFull;
 use self::shared::Shared;
 use crate::error::CancelReason;
 use crate::panic;
@@ -269,7 +270,7 @@ impl Pool {
     where
         F: FnOnce(&JobCx<'_>) + Send + 'static,
     {
-        self.job().fire(token, f)
+        submission::fire(&self.shared, IfFull::Wait(token, None), f)
     }
 
     /// Submits work without a handle if there is room in the queue. Never waits.
@@ -282,7 +283,7 @@ impl Pool {
     where
         F: FnOnce(&JobCx<'_>) + Send + 'static,
     {
-        self.job().try_fire(f)
+        submission::fire(&self.shared, IfFull::Refuse, f)
     }
 
     /// Returns a group of jobs, which are awaited together, and are cancelled with `token`.
@@ -357,6 +358,7 @@ impl<'p> From<&'p Pool> for Submission<'p> {
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool").field("name", &self.shared.name).field("account", &self.account()).finish()
+        let account = self.account();
+        f.debug_struct("Pool").field("name", &self.shared.name).field("account", &account).finish_non_exhaustive()
     }
 }

@@ -85,19 +85,13 @@ fn fired(board: &mut Board, token: &CancellationToken) {
             pool.join();
         },
     );
-    board.claim(
-        ("pool", "a million trivial jobs, fired / rusty_pool"),
-        JOBS,
-        Target::Cost(0.8),
-        ours,
-        || {
-            let pool = rusty_pool::ThreadPool::new(THREADS, THREADS, Duration::from_secs(60));
-            for job in 0..JOBS {
-                pool.execute(move || _ = black_box(job));
-            }
-            pool.shutdown_join();
-        },
-    );
+    board.claim(("pool", "a million trivial jobs, fired / rusty_pool"), JOBS, Target::Cost(0.8), ours, || {
+        let pool = rusty_pool::ThreadPool::new(THREADS, THREADS, Duration::from_secs(60));
+        for job in 0..JOBS {
+            pool.execute(move || _ = black_box(job));
+        }
+        pool.shutdown_join();
+    });
 }
 
 fn tracked(board: &mut Board, token: &CancellationToken) {

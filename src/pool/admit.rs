@@ -24,6 +24,13 @@ pub(super) enum IfFull<'a> {
     Wait(&'a CancellationToken, Option<Instant>),
 }
 
+impl IfFull<'_> {
+    #[inline]
+    fn is_cancelled(self) -> bool {
+        matches!(self, IfFull::Wait(token, _) if token.is_cancelled())
+    }
+}
+
 type Admitted<'a> = Result<MutexGuard<'a, Queue<Entry>>, Refusal>;
 
 impl Shared {
@@ -35,24 +42,27 @@ impl Shared {
     /// Returns the queue, which has room for a job, or refuses the job, and counts that.
     #[inline]
     pub(super) fn admit(self: &Arc<Self>, if_full: IfFull<'_>) -> Admitted<'_> {
-        let admitted = match if_full {
-            IfFull::Wait(token, _) if token.is_cancelled() => self.admit_slowly(if_full),
-            // Relaxed: the queue is there before any worker.
-            _ if self.token.is_cancelled() || !self.begun.load(Ordering::Relaxed) => self.admit_slowly(if_full),
-            _ => {
-                let mut queue = self.queue.lock();
-                if queue.is_open() && queue.has_room() {
-                    return Ok(queue);
-                }
-                drop(queue);
-                self.admit_slowly(if_full)
-            }
-        };
-        admitted.inspect_err(|_| self.queue.lock().refused += 1)
+        self.try_admit(if_full).map_or_else(|| self.admit_slowly(if_full), Ok)
+    }
+
+    /// Returns the queue if there is a worker, and room for a job, and nothing is cancelled.
+    // A result that is passed on in memory, as that of `admit`, would cost as much as an atomic operation.
+    #[inline]
+    pub(super) fn try_admit(&self, if_full: IfFull<'_>) -> Option<MutexGuard<'_, Queue<Entry>>> {
+        // Relaxed: the queue is there before any worker.
+        if if_full.is_cancelled() || self.token.is_cancelled() || !self.begun.load(Ordering::Relaxed) {
+            return None;
+        }
+        let mut queue = self.queue.lock();
+        (queue.is_open() && queue.has_room()).then_some(queue)
     }
 
     #[cold]
-    fn admit_slowly(self: &Arc<Self>, if_full: IfFull<'_>) -> Admitted<'_> {
+    pub(super) fn admit_slowly(self: &Arc<Self>, if_full: IfFull<'_>) -> Admitted<'_> {
+        self.admit_or_refuse(if_full).inspect_err(|_| self.queue.lock().refused += 1)
+    }
+
+    fn admit_or_refuse(self: &Arc<Self>, if_full: IfFull<'_>) -> Admitted<'_> {
         if let IfFull::Wait(token, _) = if_full {
             token.check().map_err(Refusal::Cancelled)?;
         }

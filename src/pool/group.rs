@@ -190,7 +190,11 @@ fn failure_of<T, E>(job: &Job<T, E>, error: JobError<E>) -> Failure<E> {
         // The job of the group waits for the job that joins the group.
         _ => {
             let cancelled = Cancelled::new(CancelReason::Other("the job waits for the one that joins its group"));
-            Failure::Cancelled { name: job.name().into(), index: usize::try_from(job.id()).unwrap_or(usize::MAX), cancelled }
+            Failure::Cancelled {
+                name: job.name().into(),
+                index: usize::try_from(job.id()).unwrap_or(usize::MAX),
+                cancelled,
+            }
         }
     }
 }

@@ -238,6 +238,6 @@ impl<T, E> fmt::Debug for Jobs<T, E> {
             .field("keep", &self.keep)
             .field("keep_for", &self.keep_for)
             .field("kept", &self.kept.lock().len())
-            .finish()
+            .finish_non_exhaustive()
     }
 }

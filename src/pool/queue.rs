@@ -263,10 +263,8 @@ impl<J: Queued> Queue<J> {
 
     /// Notes that the pool is drained if no job is left and none can come (4); returns whether this call did so.
     pub(super) fn drain(&mut self) -> bool {
-        let drains = self.phase == Phase::Closed
-            && self.calls.all_sleep()
-            && self.inline.is_empty()
-            && self.jobs.len() == 0;
+        let drains =
+            self.phase == Phase::Closed && self.calls.all_sleep() && self.inline.is_empty() && self.jobs.len() == 0;
         if drains {
             self.phase = Phase::Drained;
         }

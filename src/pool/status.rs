@@ -71,7 +71,7 @@ impl fmt::Display for JobStatus {
 
 const PENDING: u8 = JobStatus::Pending as u8;
 /// A thread has claimed the job, and has not looked at its token yet.
-const CLAIMED: u8 = JobStatus::ALL.len() as u8;
+const CLAIMED: u8 = JobStatus::Skipped as u8 + 1;
 
 /// The status of a job, which any thread reads.
 pub(super) struct StatusCell(AtomicU8);

@@ -179,15 +179,7 @@ impl<'p> Submission<'p> {
         if self.name.is_some() || self.deadline.is_some() || self.linked.is_some() {
             return self.throw_tracked(if_full, f);
         }
-        let f = Box::new(f);
-        let mut queue = match self.shared.admit(if_full) {
-            Ok(queue) => queue,
-            Err(refusal) => return Err(SubmitError::new(*f, refusal)),
-        };
-        let call = queue.accept(|| self.shared.now(), |id, accepted_at| Entry { id, accepted_at, work: Work::Fired(f) });
-        drop(queue);
-        self.shared.answer(call);
-        Ok(())
+        fire(self.shared, if_full, f)
     }
 
     fn throw_tracked<F>(&self, if_full: IfFull<'_>, f: F) -> Result<(), SubmitError<F>>
@@ -227,10 +219,13 @@ impl<'p> Submission<'p> {
     #[inline]
     fn enter(&self, mut queue: MutexGuard<'_, Queue<Entry>>, job: Arc<dyn Tracked>) {
         let skipped_by_token = (self.deadline.is_some() || self.linked.is_some()).then(|| Arc::clone(&job));
-        let call = queue.accept(|| self.shared.now(), |id, accepted_at| {
-            job.head().set_id(id);
-            Entry { id, accepted_at, work: Work::Tracked(job) }
-        });
+        let call = queue.accept(
+            || self.shared.now(),
+            |id, accepted_at| {
+                job.head().set_id(id);
+                Entry { id, accepted_at, work: Work::Tracked(job) }
+            },
+        );
         drop(queue);
         self.shared.answer(call);
         if let Some(job) = skipped_by_token {
@@ -261,6 +256,26 @@ impl<'p> Submission<'p> {
         let (name, watch) = (self.name.clone(), self.watch.clone());
         Some(Box::new(Extras { name, times, watch, ..Extras::default() }))
     }
+}
+
+/// Submits a job without a handle and without settings: a box.
+#[inline]
+pub(super) fn fire<F>(shared: &Arc<Shared>, if_full: IfFull<'_>, f: F) -> Result<(), SubmitError<F>>
+where
+    F: FnOnce(&JobCx<'_>) + Send + 'static,
+{
+    let f = Box::new(f);
+    let mut queue = match shared.try_admit(if_full) {
+        Some(queue) => queue,
+        None => match shared.admit_slowly(if_full) {
+            Ok(queue) => queue,
+            Err(refusal) => return Err(SubmitError::new(*f, refusal)),
+        },
+    };
+    let call = queue.accept(|| shared.now(), |id, accepted_at| Entry { id, accepted_at, work: Work::Fired(f) });
+    drop(queue);
+    shared.answer(call);
+    Ok(())
 }
 
 /// Skips a pending job when its token is cancelled.

@@ -147,7 +147,8 @@ fn a_pending_job_is_skipped_at_its_deadline_and_a_running_one_sees_it() {
         assert_eq!(reason_of(&late), Some(CancelReason::Deadline));
         pool.deadline(Instant::now()).fire(&live(), |_| unreachable!("it is late")).unwrap();
         gate.open();
-        let job = pool.timeout(Duration::from_millis(100)).submit(&live(), |job| Err::<(), _>(job.token().wait())).unwrap();
+        let job =
+            pool.timeout(Duration::from_millis(100)).submit(&live(), |job| Err::<(), _>(job.token().wait())).unwrap();
         // A slow machine may not have started it in time.
         let failure = job.wait(&live()).unwrap_err().into_failure().unwrap();
         let skipped = failure.cancelled().map(|cancelled| cancelled.reason());

@@ -58,4 +58,3 @@ fn occupy(pool: &Pool, workers: usize) -> Gate {
 fn value<T: Send + 'static>(pool: &Pool, value: T) -> Job<T, &'static str> {
     pool.submit(&live(), move |_: &JobCx<'_>| Ok(value)).expect("accepted")
 }
-
