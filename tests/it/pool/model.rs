@@ -211,7 +211,10 @@ pub(crate) fn check(program: &Program, census: &Census) {
         })?;
         let walks = program.threads.iter().map(|steps| {
             let (world, root, blocks) = (&world, &root, &blocks);
-            s.spawn(move |_| Ok(walk(world, steps, root, blocks)))
+            s.spawn(move |_| {
+                walk(world, steps, root, blocks);
+                Ok(())
+            })
         });
         let walks = walks.collect::<Result<Vec<_>, _>>()?;
         let walked = s.join_all(walks);

@@ -54,7 +54,13 @@ fn panicking_drops_of_values_closures_and_payloads_harm_nothing() {
             let held = Bomb;
             pool.fire(&live(), move |_| _ = std::ptr::from_ref(&held)).unwrap();
             let other = Bomb;
-            drop(pool.submit(&live(), move |_| Ok::<_, ()>(std::mem::forget(other))).unwrap());
+            drop(
+                pool.submit(&live(), move |_| {
+                    std::mem::forget(other);
+                    Ok::<_, ()>(())
+                })
+                .unwrap(),
+            );
             drop(pool.submit(&live(), |_| -> Result<(), ()> { std::panic::resume_unwind(Box::new(Bomb)) }).unwrap());
         }
         gate.open();
@@ -71,7 +77,13 @@ fn panicking_drops_of_skipped_closures_harm_nothing() {
         let mut jobs = Vec::new();
         for _ in 0..20 {
             let held = Bomb;
-            jobs.push(pool.submit(&live(), move |_| Ok::<_, ()>(drop(held))).unwrap());
+            jobs.push(
+                pool.submit(&live(), move |_| {
+                    drop(held);
+                    Ok::<_, ()>(())
+                })
+                .unwrap(),
+            );
             let held = Bomb;
             pool.fire(&live(), move |_| drop(held)).unwrap();
         }

@@ -41,13 +41,13 @@ fn of_ten_thousand_submissions_that_race_a_close_each_runs_or_is_refused_or_is_s
                         for number in 0..EACH {
                             let (held, ran) = (census.make(()), Arc::clone(ran));
                             let run = move || {
-                                ran.fetch_add(1, Ordering::SeqCst);
                                 drop(held);
+                                Ok::<_, ()>(ran.fetch_add(1, Ordering::SeqCst))
                             };
                             let is_refused = match (number + thread) % 3 {
-                                0 => pool.fire(&live(), move |_| run()).is_err(),
-                                1 => pool.submit(&live(), move |_| Ok::<_, ()>(run())).map(drop).is_err(),
-                                _ => pool.try_submit(move |_| Ok::<_, ()>(run())).map(drop).is_err(),
+                                0 => pool.fire(&live(), move |_| _ = run()).is_err(),
+                                1 => pool.submit(&live(), move |_| run()).map(drop).is_err(),
+                                _ => pool.try_submit(move |_| run()).map(drop).is_err(),
                             };
                             refused.fetch_add(u64::from(is_refused), Ordering::SeqCst);
                         }

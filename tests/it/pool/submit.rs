@@ -38,7 +38,10 @@ fn a_full_queue_refuses_try_submit_and_gives_the_closure_back() {
             let census = Census::default();
             let jobs: Vec<_> = (0..queue).map(|number| value(&pool, number)).collect();
             let held = census.make(());
-            let job = move |_: &JobCx<'_>| Ok::<_, ()>(drop(held));
+            let job = move |_: &JobCx<'_>| {
+                drop(held);
+                Ok::<_, ()>(())
+            };
             let error = pool.try_submit(job).unwrap_err();
             assert!(error.is_full() && !error.is_closed() && !error.is_timeout());
             assert_eq!((error.to_string().as_str(), census.alive()), ("the queue of the pool is full", 1));
