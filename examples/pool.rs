@@ -41,3 +41,8 @@ fn main() -> anyhow::Result<()> {
     println!("{account:?}");
     Ok(())
 }
+
+#[test]
+fn it_runs_as_it_asserts() -> anyhow::Result<()> {
+    main()
+}

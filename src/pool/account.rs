@@ -97,6 +97,9 @@ pub struct Account {
     /// How many of them run a job.
     pub busy: usize,
     /// For how long the oldest pending job has waited, or `None` if no job is pending.
+    ///
+    /// Where jobs come in less than a microsecond each, up to 32 share a look at the clock, and some may seem older
+    /// than they are.
     pub oldest: Option<Duration>,
 }
 
