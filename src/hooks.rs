@@ -6,7 +6,8 @@ use std::time::Duration;
 use crate::error::CancelReason;
 use crate::failure::Panic;
 
-/// Is told when tasks of a [scope](crate::scope::ScopeBuilder) start, end and panic: for metrics, traces and logs.
+/// Is told when tasks of a [scope](crate::scope::ScopeBuilder), or jobs of a [pool](crate::PoolBuilder), start, end and
+/// panic: for metrics, traces and logs.
 ///
 /// Every method does nothing unless it is written. The methods run on the task's thread, before and after it, so
 /// their time is added to the task's. A panic in one counts as the task's. Where no hooks are set, not even the
@@ -74,6 +75,13 @@ pub trait Hooks: Sync {
     /// value or closure.
     fn panicked(&self, panic: &Panic) {
         _ = panic;
+    }
+
+    /// Is called when a [pool](crate::Pool::close) waits for a job that goes on although its token was cancelled.
+    ///
+    /// It runs on the thread that closes the pool.
+    fn overdue(&self, job: Task<'_>) {
+        _ = job;
     }
 }
 

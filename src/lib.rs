@@ -17,6 +17,7 @@
 //! | some different things to do at once | [`scope()`]; see the module [`scope`](mod@scope) |
 //! | two or some closures at once, and want all their values, or the first | [`try_join`], [`scope::try_join_all`], [`scope::first_ok`] |
 //! | many tasks on a few threads, every failure and not only the first, names, stacks, hooks | [`ScopeBuilder`], [`hooks`] |
+//! | work that comes over time, jobs with a status, an account | [`Pool`]; see [`pool`] |
 //! | a thing that must be able to stop, or to end in time | [`CancellationToken`], which every call above takes; see [`token`] |
 //! | input that may fall silent, output that may be full, a child process | `brigade::io`, with the feature `io` |
 //! | signals, and the exit status of a program | `brigade::signal`, with the feature `signal` |
@@ -71,6 +72,22 @@
 //! })?;
 //! assert_eq!((left, right), (55, 3_628_800));
 //! # Ok::<(), anyhow::Error>(())
+//! ```
+//!
+//! # Pools
+//!
+//! ```
+//! use std::time::Duration;
+//! use brigade::pool::Close;
+//! use brigade::{CancellationToken, PoolBuilder};
+//!
+//! let token = CancellationToken::new();
+//! let pool = PoolBuilder::new(2).queue(100).start(&token);
+//! let job = pool.submit(&token, |_job| "42".parse::<u32>())?;
+//! assert_eq!(job.wait(&token)?, 42);
+//! let account = pool.close(&token, Close::Drain, Duration::from_secs(10))?;
+//! assert_eq!((account.accepted, account.jobs.completed), (1, 1));
+//! # anyhow::Ok(())
 //! ```
 //!
 //! # Channels
@@ -229,12 +246,16 @@ pub mod io;
 
 pub mod limit;
 
+mod workers;
+
 pub mod hooks;
 pub mod scope;
 
 pub mod par;
 
 pub mod pipeline;
+
+pub mod pool;
 
 #[cfg(all(unix, feature = "signal"))]
 pub mod signal;
@@ -249,6 +270,7 @@ pub use failures::Failures;
 pub use limit::{Rate, RateLimiter, Semaphore};
 pub use par::{ParBuilder, ParallelIteratorExt, par_for_each, par_map, try_par_for_each, try_par_map};
 pub use pipeline::Pipeline;
+pub use pool::{Pool, PoolBuilder};
 pub use scope::{ScopeBuilder, scope, try_join};
 pub use states::States;
 #[cfg(brigade_loom)]

@@ -1,7 +1,8 @@
 //! The only module that catches a panic, and the only one that resumes it.
 //!
 //! `AssertUnwindSafe` holds, because each caller either resumes the payload when all threads are joined, or never again
-//! touches the values that the closure worked on.
+//! touches the values that the closure worked on. `Retry::supervise` calls its closure again, and its documentation
+//! says so.
 //!
 //! **Place and backtrace.** Only a panic hook sees the stack before it is unwound. The hook that [`record_origins`]
 //! installs leaves place and backtrace in a thread-local, and [`catch`] takes them along with the payload. The program

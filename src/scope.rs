@@ -31,12 +31,10 @@ mod error;
 mod id;
 mod policy;
 
-mod batches;
 mod counts;
 mod hands;
 mod queue;
 mod threads;
-mod turn;
 
 mod ledger;
 mod limit;

@@ -43,9 +43,10 @@ where
     F: FnOnce() -> T + Send + 'scope,
     T: Send + 'scope,
 {
-    let lineage = lineage();
+    let inherited = (lineage(), job());
     let begin = move || {
-        LINEAGE.set(lineage);
+        LINEAGE.set(inherited.0);
+        JOB.set(inherited.1);
         f()
     };
     #[allow(clippy::disallowed_methods, reason = "this is the one place")]
@@ -73,6 +74,28 @@ pub(crate) fn some_lineage() -> u64 {
 pub(crate) fn begin_lineage() {
     static LAST: AtomicU64 = AtomicU64::new(0);
     LINEAGE.set(1 + LAST.fetch_add(1, Ordering::Relaxed));
+}
+
+/// The job of a pool that a thread works for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct JobMark {
+    /// The number of the pool in this process.
+    pub(crate) pool: u64,
+    pub(crate) id: u64,
+}
+
+thread_local!(static JOB: Cell<Option<JobMark>> = const { Cell::new(None) });
+
+/// Returns the job that this thread works for, if any.
+///
+/// A thread inherits it from the thread that starts it.
+pub(crate) fn job() -> Option<JobMark> {
+    JOB.get()
+}
+
+/// Sets the job that this thread works for; returns the one before.
+pub(crate) fn set_job(mark: Option<JobMark>) -> Option<JobMark> {
+    JOB.replace(mark)
 }
 
 /// A scope of std's in which [`spawn`] starts threads, without the lifetime of the values that they borrow.
@@ -142,9 +165,10 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    let lineage = lineage();
+    let inherited = (lineage(), job());
     let begin = move || {
-        LINEAGE.set(lineage);
+        LINEAGE.set(inherited.0);
+        JOB.set(inherited.1);
         f()
     };
     #[allow(clippy::disallowed_methods, reason = "this is the one place")]

@@ -14,6 +14,7 @@ mod io;
 mod limit;
 mod par;
 mod pipeline;
+mod pool;
 mod scope;
 mod sections;
 mod threads;
@@ -34,6 +35,7 @@ const GROUPS: &[&str] = &[
     "threads",
     "scope",
     "par",
+    "pool",
 ];
 
 /// How many threads the parallel claims run on.
@@ -67,6 +69,7 @@ fn main() -> ExitCode {
     threads::claims(&mut board);
     scope::claims(&mut board);
     par::claims(&mut board);
+    pool::claims(&mut board);
     let claimless = board.claimless();
     if !claimless.is_empty() {
         eprintln!("scoreboard: no claim in {}: take the group out of GROUPS, or measure it", claimless.join(", "));

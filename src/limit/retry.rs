@@ -1,9 +1,12 @@
 //! [`Retry`]: a closure that is run again until it works.
 
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Cancelled;
+use crate::failure::{Failure, Panic};
+use crate::panic;
 use crate::token::CancellationToken;
 
 /// Runs a fallible closure again if it fails, with a pause before each new attempt.
@@ -96,13 +99,76 @@ impl Retry {
     ///
     /// # Panics
     ///
-    /// A panic of `f` is not caught, and ends the attempts.
+    /// A panic of `f` is not caught, and ends the attempts. [`supervise`](Self::supervise) goes on after a panic.
     pub fn run<T, E: From<Cancelled>>(
         &self,
         token: &CancellationToken,
         f: impl FnMut() -> Result<T, E>,
     ) -> Result<T, E> {
         self.run_if(token, |_error| true, f)
+    }
+
+    /// Runs a component until it ends well, or has failed or panicked in all attempts.
+    ///
+    /// It is [`run`](Self::run) for a long-lived part of a program, in a task of a supervised
+    /// [scope](crate::ScopeBuilder::supervise): a panic counts as a failure, after which `f` is called again. So values
+    /// that `f` has captured may be half changed by then; what `f` makes itself is new each time.
+    ///
+    /// # Cancellation
+    ///
+    /// As [`run`](Self::run).
+    ///
+    /// # Errors
+    ///
+    /// The [`Failure`] of the last attempt, with `name` and the number of the attempt, counted from 0; or
+    /// [`Failure::Cancelled`], if there was to be another one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use brigade::limit::Retry;
+    /// use brigade::{CancellationToken, ScopeBuilder};
+    ///
+    /// let restart = Retry::new(3).backoff(Duration::from_millis(1), Duration::from_millis(4));
+    /// let (result, failures) = ScopeBuilder::new().supervise(&CancellationToken::new(), |s| {
+    ///     let reader = s.named("reader").spawn(|s| {
+    ///         let mut start = 0;
+    ///         Ok(restart.supervise(s.token(), "reader", || {
+    ///             start += 1;
+    ///             assert!(start > 1, "a bug at the first start");
+    ///             anyhow::Ok(start)
+    ///         })?)
+    ///     })?;
+    ///     s.named("writer").spawn(|s| {
+    ///         Ok(restart.supervise(s.token(), "writer", || -> anyhow::Result<()> { panic!("a bug") })?)
+    ///     })?;
+    ///     Ok::<_, anyhow::Error>(reader.join()?)
+    /// });
+    /// assert_eq!(result?, 2);
+    /// let shown: Vec<String> = failures.iter().map(ToString::to_string).collect();
+    /// assert_eq!(shown, ["writer#1 failed: writer#2 panicked: a bug"]);
+    /// # Ok::<(), anyhow::Error>(())
+    /// ```
+    pub fn supervise<T, E>(
+        &self,
+        token: &CancellationToken,
+        name: impl AsRef<str>,
+        mut f: impl FnMut() -> Result<T, E>,
+    ) -> Result<T, Failure<E>> {
+        let name: Arc<str> = name.as_ref().into();
+        let mut attempts = 0..;
+        self.run(token, || {
+            let index = attempts.next().unwrap_or(usize::MAX);
+            match panic::catch(&mut f) {
+                Ok(ended) => ended.map_err(|error| Failure::new(Arc::clone(&name), index, error)),
+                Err(payload) => Err(Failure::Panic(Panic::new(Arc::clone(&name), index, payload))),
+            }
+        })
+        .map_err(|failure| match failure {
+            Failure::Cancelled { cancelled, .. } => Failure::Cancelled { name, index: attempts.start, cancelled },
+            failure => failure,
+        })
     }
 
     /// Runs `f` again only after errors of which `is_worth_it` says so; otherwise like [`run`](Self::run).

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::batches::Batch;
+use crate::workers::batches::Batch;
 
 /// The tasks that one thread has taken.
 pub(super) struct Hand<J>(Mutex<Held<J>>);

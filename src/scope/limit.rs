@@ -37,11 +37,12 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::counts::{Counted, Counts};
 use super::id::TASK;
-use super::queue::{Call, Queue};
+use super::queue::Queue;
 use crate::error::Cancelled;
 use crate::event::Event;
 use crate::thread;
 use crate::token::CancellationToken;
+use crate::workers::calls::Call;
 
 /// How many tasks the queue holds for each thread, unless the user sets its length.
 const QUEUED_A_THREAD: usize = 512;

@@ -1,24 +1,20 @@
 //! [`Queue`]: the tasks of a scope with a limit that no thread has begun, and which thread is called for them.
 //!
-//! It is a value behind the lock of the limit. Invariants, which the code cites by number:
+//! It is a value behind the lock of the limit. A task is added to the queue or to a hand under the lock, and
+//! [`Calls`] says which thread is called for it.
 //!
-//! 1. A task is added to the queue or to a hand under the lock, and the thread that adds it then [calls](Queue::call)
-//!    another. So a thread that finds the queue and all hands empty under the lock may fall asleep.
-//! 2. One sleeper is called at a time, and none while a thread is searching or is about to. A searching thread finds
-//!    the tasks there are, and calls the next thread if it leaves any.
-//! 3. The queue is drained when the body has returned and all threads sleep. If a task were left, the thread that
-//!    holds it would be awake.
+//! The queue is drained when the body has returned and all threads sleep. If a task were left, the thread that holds
+//! it would be awake.
 
 use std::mem;
 use std::sync::Arc;
 
-use super::batches::{BATCH, Batch, Batches};
 use super::hands::{Hand, Hands};
+use crate::workers::batches::{BATCH, Batch, Batches};
+use crate::workers::calls::{Call, Calls};
 
 /// The tasks that no thread has started, the number of threads in each state, and the tasks that are spent.
 pub(super) struct Queue<J> {
-    /// The most threads that there may be.
-    limit: usize,
     /// How many tasks may wait, beyond those for which a thread is free.
     capacity: usize,
     /// How many tasks have been spawned, which is the index of the next.
@@ -27,14 +23,7 @@ pub(super) struct Queue<J> {
     hands: Hands<J>,
     /// Tasks that have ended, of which only the memory is left. No batch is empty.
     spent: Vec<Batch<J>>,
-    started: usize,
-    asleep: usize,
-    /// How many threads are looking for a task, or are about to start.
-    searching: usize,
-    /// One of the sleepers has been called, and has not woken yet.
-    calling: bool,
-    /// The system refused to start another thread.
-    refused: bool,
+    calls: Calls,
     phase: Phase,
 }
 
@@ -48,31 +37,15 @@ enum Phase {
     Drained,
 }
 
-/// Which thread is to take a task that waits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Call {
-    /// No thread needs to be called: one will find the task, or all are busy.
-    None,
-    /// A thread that sleeps.
-    Sleeper,
-    /// A thread that is still to be started, with this index.
-    Another(usize),
-}
-
 impl<J> Queue<J> {
     pub(super) fn new(limit: usize, capacity: usize) -> Self {
         Queue {
-            limit,
             capacity,
             spawned: 0,
             tasks: Batches::new(),
             hands: Hands::new(),
             spent: Vec::new(),
-            started: 0,
-            asleep: 0,
-            searching: 0,
-            calling: false,
-            refused: false,
+            calls: Calls::new(limit),
             phase: Phase::Open,
         }
     }
@@ -91,18 +64,13 @@ impl<J> Queue<J> {
     #[inline]
     pub(super) fn has_room(&mut self) -> bool {
         // A free thread is about to take a task each, so these tasks take no room.
-        let most = self.capacity.saturating_add(self.free());
+        let most = self.capacity.saturating_add(self.calls.free());
         self.tasks.len() + self.hands.at_most() < most || self.tasks.len() + self.hands.recount() < most
     }
 
     /// Returns whether more than half of the room is taken, by a count that may be too high.
     pub(super) fn is_half_full(&self) -> bool {
         self.tasks.len() + self.hands.at_most() > self.capacity / 2
-    }
-
-    /// How many threads have nothing to do, or could be started.
-    fn free(&self) -> usize {
-        self.asleep + self.searching + if self.refused { 0 } else { self.limit - self.started }
     }
 
     #[inline]
@@ -151,72 +119,46 @@ impl<J> Queue<J> {
         mem::take(&mut self.spent)
     }
 
-    /// Chooses the thread that is to look for the tasks that wait, if there are any (2).
+    /// Chooses the thread that is to look for the tasks that wait, if there are any.
     #[inline]
-    pub(super) fn call(&mut self) -> Call {
-        let can_start = self.started < self.limit && !self.refused;
-        if self.searching > 0
-            || self.calling
-            || (self.asleep == 0 && !can_start)
-            || (self.tasks.len() == 0 && self.hands.are_empty())
-        {
-            Call::None
-        } else if self.asleep > 0 {
-            self.calling = true;
-            Call::Sleeper
-        } else {
-            self.start()
-        }
+    fn call(&mut self) -> Call {
+        self.calls.call(|| self.tasks.len() > 0 || !self.hands.are_empty())
     }
 
     /// Has the first thread started, if there is none.
     pub(super) fn call_first(&mut self) -> Call {
-        if self.started == 0 { self.start() } else { Call::None }
+        self.calls.call_first()
     }
 
-    fn start(&mut self) -> Call {
-        self.searching += 1;
-        self.started += 1;
-        Call::Another(self.started - 1)
-    }
-
-    /// Notes that the system refused a thread. Another thread may be needed then: while the refused one counted as
-    /// searching, no other was called.
+    /// Notes that the system refused a thread; another thread may be needed then.
     pub(super) fn thread_refused(&mut self) -> Call {
-        self.searching -= 1;
-        self.started -= 1;
-        // Without any thread, the next task tries again.
-        self.refused = self.started > 0;
-        if self.refused { self.call() } else { Call::None }
+        self.calls.thread_refused(|| self.tasks.len() > 0 || !self.hands.are_empty())
     }
 
     /// Notes that a thread searches. A thread that was started has counted as searching since it was called.
     pub(super) fn begin_search(&mut self) {
-        self.searching += 1;
+        self.calls.begin_search();
     }
 
     /// Notes that a search has found a task.
     pub(super) fn end_search(&mut self) -> Call {
-        self.searching -= 1;
+        self.calls.end_search();
         self.call()
     }
 
     /// Notes that a thread falls asleep.
     pub(super) fn fall_asleep(&mut self) {
-        self.searching -= 1;
-        self.asleep += 1;
+        self.calls.fall_asleep();
     }
 
     /// Returns whether a thread that sleeps has been called.
     pub(super) fn is_calling(&self) -> bool {
-        self.calling
+        self.calls.is_calling()
     }
 
     /// Notes that the thread that was called has woken, and searches again.
     pub(super) fn wake(&mut self) {
-        self.calling = false;
-        self.asleep -= 1;
-        self.searching += 1;
+        self.calls.wake();
     }
 
     /// Notes that the body has returned.
@@ -224,9 +166,9 @@ impl<J> Queue<J> {
         self.phase = Phase::Closed;
     }
 
-    /// Notes that the queue is drained if no task is left and none can come (3); returns whether it has done so.
+    /// Notes that the queue is drained if no task is left and none can come; returns whether it has done so.
     pub(super) fn drain(&mut self) -> bool {
-        let drained = self.phase == Phase::Closed && self.asleep == self.started && self.tasks.len() == 0;
+        let drained = self.phase == Phase::Closed && self.calls.all_sleep() && self.tasks.len() == 0;
         if drained {
             self.phase = Phase::Drained;
         }
@@ -315,7 +257,7 @@ mod tests {
         assert_eq!(queue.push(1), Call::None);
         assert_eq!(queue.take(&own, 1), Some(1));
         assert_eq!((queue.end_search(), queue.push(2)), (Call::None, Call::Another(1)));
-        assert_eq!((queue.thread_refused(), queue.push(3), queue.free()), (Call::None, Call::None, 0));
+        assert_eq!((queue.thread_refused(), queue.push(3), queue.calls.free()), (Call::None, Call::None, 0));
         let mut empty: Queue<u32> = Queue::new(1, 512);
         for _ in 0..2 {
             assert_eq!(empty.call_first(), Call::Another(0));

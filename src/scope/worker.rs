@@ -5,13 +5,13 @@ use std::sync::Arc;
 use crossbeam::utils::Backoff;
 use parking_lot::MutexGuard;
 
-use super::batches::{BATCH, Batch};
 use super::counts::Counted;
 use super::hands::Hand;
 use super::limit::{Host, Limit};
 use super::queue::Queue;
-use super::turn::Turn;
 use crate::thread;
+use crate::workers::batches::{BATCH, Batch};
+use crate::workers::turn::Turn;
 
 /// How many steps of a [`Backoff`] a thread makes between two looks at the queue. They take some microseconds, so that
 /// the thread finds several trivial tasks and not each by itself. With one step, trivial tasks cost half as much again.

@@ -12,6 +12,7 @@ mod model;
 mod nested_model;
 mod par;
 mod pipeline;
+mod pool;
 mod refused;
 mod scope;
 #[cfg(all(unix, feature = "signal"))]

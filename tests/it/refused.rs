@@ -8,7 +8,8 @@ use std::sync::{Mutex, mpsc};
 use std::thread::{self, Builder, JoinHandle};
 use std::time::Duration;
 
-use brigade::{CancelReason, CancellationToken, Cancelled, Pipeline, ScopeBuilder, par_map};
+use brigade::pool::Close;
+use brigade::{CancelReason, CancellationToken, Cancelled, Pipeline, PoolBuilder, ScopeBuilder, par_map};
 use crossbeam::channel::unbounded;
 use proptest::prelude::*;
 
@@ -361,6 +362,38 @@ fn an_iterator_that_is_refused_threads_goes_on_with_those_it_has_or_says_so() {
                         assert_eq!(outputs.next(), None);
                     }
                 }
+            }
+        }
+    });
+}
+
+#[test]
+fn a_pool_that_is_refused_threads_works_with_those_it_has_or_says_so_at_the_first_submission() {
+    if !few_threads!(a_pool_that_is_refused_threads_works_with_those_it_has_or_says_so_at_the_first_submission) {
+        return;
+    }
+    watched(|| {
+        for free in 0..4 {
+            for workers in [1, 2, 8] {
+                reached(&format!("{free} free of {workers} threads"));
+                let token = CancellationToken::new();
+                let pool = PoolBuilder::new(workers).queue(3).start(&token);
+                {
+                    let _ballast = Ballast::all_but(free);
+                    for number in 0..200 {
+                        match pool.submit(&token, move |_| Ok::<_, ()>(number)) {
+                            Ok(job) => assert_eq!((job.wait(&token).unwrap(), free > 0), (number, true)),
+                            Err(error) => assert!(error.is_refused_thread() && free == 0, "{error}"),
+                        }
+                        let fired = pool.fire(&token, |_| {});
+                        assert_eq!(fired.is_ok(), free > 0);
+                    }
+                    assert_eq!(pool.account().workers, if free == 0 { 0 } else { pool.account().workers.min(free) });
+                }
+                // The next submission tries again.
+                assert_eq!(pool.submit(&token, |_| Ok::<_, ()>(1)).unwrap().wait(&token).unwrap(), 1);
+                let account = pool.close(&token, Close::Drain, Duration::MAX).unwrap();
+                assert_eq!((account.jobs.completed, account.accepted + account.refused), (account.accepted, 401));
             }
         }
     });

@@ -77,6 +77,7 @@ fn crossbeam_is_named_where_it_is_meant_to_be() {
             "src/scope",
             "src/par/progress",
             "src/pipeline",
+            "src/pool",
             "src/signal",
         ]
         .iter()

@@ -8,16 +8,16 @@ use std::collections::VecDeque;
 use std::mem;
 
 /// The most tasks of a batch.
-pub(super) const BATCH: usize = 64;
+pub(crate) const BATCH: usize = 64;
 
 /// Tasks that were spawned one after the other.
-pub(super) type Batch<J> = VecDeque<J>;
+pub(crate) type Batch<J> = VecDeque<J>;
 
 /// How many empty batches are kept for the tasks to come.
 const SPARE: usize = 8;
 
 /// Tasks in the order in which they were spawned.
-pub(super) struct Batches<J> {
+pub(crate) struct Batches<J> {
     /// No batch is empty.
     list: VecDeque<Batch<J>>,
     spare: Vec<Batch<J>>,
@@ -25,16 +25,21 @@ pub(super) struct Batches<J> {
 }
 
 impl<J> Batches<J> {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Batches { list: VecDeque::new(), spare: Vec::new(), len: 0 }
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len
     }
 
+    /// Returns the tasks, from the first to the last.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &J> {
+        self.list.iter().flatten()
+    }
+
     #[inline]
-    pub(super) fn push(&mut self, task: J) {
+    pub(crate) fn push(&mut self, task: J) {
         self.len += 1;
         match self.list.back_mut() {
             Some(last) if last.len() < BATCH => last.push_back(task),
@@ -47,7 +52,7 @@ impl<J> Batches<J> {
     }
 
     /// Takes the first task, and puts up to `most - 1` tasks behind it into `rest`, which is empty.
-    pub(super) fn take(&mut self, rest: &mut Batch<J>, most: usize) -> Option<J> {
+    pub(crate) fn take(&mut self, rest: &mut Batch<J>, most: usize) -> Option<J> {
         let batch = self.list.front_mut()?;
         let first = batch.pop_front();
         if batch.len() < most {
@@ -61,7 +66,7 @@ impl<J> Batches<J> {
     }
 
     /// Removes the tasks at either end for which `is_out` holds.
-    pub(super) fn remove(&mut self, is_out: impl Fn(&J) -> bool) -> Vec<J> {
+    pub(crate) fn remove(&mut self, is_out: impl Fn(&J) -> bool) -> Vec<J> {
         let mut out = Vec::new();
         while let Some(batch) = self.list.back_mut().filter(|batch| batch.back().is_some_and(&is_out)) {
             out.extend(batch.pop_back());
@@ -80,12 +85,12 @@ impl<J> Batches<J> {
     }
 
     /// Returns an empty batch, used before if there is one.
-    pub(super) fn empty_batch(&mut self) -> Batch<J> {
+    pub(crate) fn empty_batch(&mut self) -> Batch<J> {
         self.spare.pop().unwrap_or_else(|| Batch::with_capacity(BATCH))
     }
 
     /// Keeps an empty batch for later, unless there are enough.
-    pub(super) fn keep_empty(&mut self, batch: Batch<J>) {
+    pub(crate) fn keep_empty(&mut self, batch: Batch<J>) {
         debug_assert!(batch.is_empty());
         if self.spare.len() < SPARE {
             self.spare.push(batch);

@@ -1,4 +1,4 @@
-//! [`Turn`]: how many tasks a thread of a limit takes from the queue at a time.
+//! [`Turn`]: how many tasks a thread takes from the queue at a time.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ const TURN: Duration = Duration::from_micros(100);
 const MEASURED: usize = 32;
 
 /// Measures how long tasks take: a thread takes long tasks one at a time, and several short ones.
-pub(super) struct Turn {
+pub(crate) struct Turn {
     /// How many tasks the thread may take next.
     most: usize,
     /// The time of the last measurement.
@@ -34,7 +34,7 @@ impl Turn {
     ///
     /// The time that it took to find the tasks counts as theirs, because a thread that waits for tasks finds few in
     /// any case.
-    pub(super) fn took(&mut self, tasks: usize) {
+    pub(crate) fn took(&mut self, tasks: usize) {
         if self.tasks >= self.most.min(MEASURED) {
             let now = Instant::now();
             if let Some(since) = self.since.replace(now) {
@@ -48,7 +48,7 @@ impl Turn {
     }
 
     /// Returns how many tasks the thread may take next, at most.
-    pub(super) fn most(&self) -> usize {
+    pub(crate) fn most(&self) -> usize {
         self.most
     }
 }

@@ -1,0 +1,243 @@
+//! [`Jobs`]: a registry of jobs by their id.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::account::Counts;
+use super::cx::JobCx;
+use super::error::SubmitError;
+use super::head::Watch;
+use super::job::Job;
+use super::status::JobStatus;
+use super::submission::Submission;
+use crate::panic;
+use crate::token::CancellationToken;
+
+/// A registry of the jobs of one pool, by their ids: for a server that is asked how a job is.
+///
+/// It keeps the handle of each job that is submitted through it: status, progress, times and result. Of the jobs that
+/// have ended it keeps the last ones, bounded by number and by age. It has a lock of its own, which no worker takes, so
+/// reading it holds up no job.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use brigade::pool::{Jobs, JobStatus};
+/// use brigade::{CancellationToken, PoolBuilder};
+///
+/// let token = CancellationToken::new();
+/// let pool = PoolBuilder::new(2).start(&token);
+/// let jobs = Jobs::new(1_000).keep_for(Duration::from_secs(3_600));
+/// let id = jobs
+///     .submit(pool.named("count"), &token, |job| {
+///         for done in 1..=3_u64 {
+///             job.progress(done, 3);
+///         }
+///         anyhow::Ok("done")
+///     })?
+///     .id();
+///
+/// // Later, when a client asks.
+/// let job = jobs.get(id).expect("it is kept for an hour");
+/// assert_eq!(job.wait(&token)?, "done");
+/// assert_eq!((job.name(), job.progress().done), ("count", 3));
+/// assert_eq!(jobs.list(Some(JobStatus::Completed), None, 10).len(), 1);
+/// # anyhow::Ok(())
+/// ```
+pub struct Jobs<T, E> {
+    keep: usize,
+    keep_for: Option<Duration>,
+    ended: Arc<Ended>,
+    /// The number of the pool whose jobs these are.
+    pool: OnceLock<u64>,
+    /// In the order of their ids.
+    kept: Mutex<VecDeque<Arc<Job<T, E>>>>,
+}
+
+/// How many of the kept jobs have ended.
+#[derive(Default)]
+struct Ended(AtomicUsize);
+
+impl Watch for Ended {
+    // Relaxed: it is a hint, and the status decides.
+    fn ended(&self, _id: u64, _status: JobStatus) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl<T, E> Jobs<T, E>
+where
+    T: Send + 'static,
+    E: Send + 'static,
+{
+    /// Creates a registry that keeps the last `keep` of the jobs that have ended.
+    ///
+    /// Jobs that are pending or run are kept beside them, as many as the pool has.
+    #[must_use]
+    pub fn new(keep: usize) -> Self {
+        Jobs { keep, keep_for: None, ended: Arc::default(), pool: OnceLock::new(), kept: Mutex::default() }
+    }
+
+    /// Forgets jobs that ended longer ago than `age`, with the next call that looks.
+    #[must_use]
+    pub fn keep_for(self, age: Duration) -> Self {
+        Jobs { keep_for: Some(age), ..self }
+    }
+
+    /// Submits a job, and waits for room in the queue of the pool; keeps its handle, and returns it.
+    ///
+    /// # Cancellation
+    ///
+    /// As [`Pool::submit`](crate::Pool::submit).
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::submit`](crate::Pool::submit).
+    ///
+    /// # Panics
+    ///
+    /// If the registry has jobs of another pool, because their ids would be the same.
+    pub fn submit<'p, F>(
+        &self,
+        pool: impl Into<Submission<'p>>,
+        token: &CancellationToken,
+        f: F,
+    ) -> Result<Arc<Job<T, E>>, SubmitError<F>>
+    where
+        F: FnOnce(&JobCx<'_>) -> Result<T, E> + Send + 'static,
+    {
+        let submission = self.watch(pool.into());
+        submission.submit(token, f).map(|job| self.keep(job))
+    }
+
+    /// Submits a job if there is room in the queue of the pool; keeps its handle, and returns it. Never waits.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::try_submit`](crate::Pool::try_submit).
+    ///
+    /// # Panics
+    ///
+    /// As [`submit`](Self::submit).
+    pub fn try_submit<'p, F>(&self, pool: impl Into<Submission<'p>>, f: F) -> Result<Arc<Job<T, E>>, SubmitError<F>>
+    where
+        F: FnOnce(&JobCx<'_>) -> Result<T, E> + Send + 'static,
+    {
+        let submission = self.watch(pool.into());
+        submission.try_submit(f).map(|job| self.keep(job))
+    }
+
+    fn watch<'p>(&self, submission: Submission<'p>) -> Submission<'p> {
+        let pool = submission.shared().number;
+        assert!(*self.pool.get_or_init(|| pool) == pool, "a registry has the jobs of one pool");
+        submission.watched(Arc::clone(&self.ended) as _).timed()
+    }
+
+    fn keep(&self, job: Job<T, E>) -> Arc<Job<T, E>> {
+        let job = Arc::new(job);
+        let mut kept = self.kept.lock();
+        // Another thread may have submitted a later job, and been faster.
+        let at = kept.iter().rposition(|other| other.id() < job.id()).map_or(0, |before| before + 1);
+        kept.insert(at, Arc::clone(&job));
+        let mut forgotten = Vec::new();
+        while self.ended.0.load(Ordering::Relaxed) > self.keep {
+            // Jobs end in about the order in which they started, so it is among the first.
+            let Some(at) = kept.iter().position(|job| job.status().has_ended()) else { break };
+            self.forget(&mut kept, at, &mut forgotten);
+        }
+        if self.keep_for.is_some() && kept.front().is_some_and(|first| self.is_old(first, Instant::now())) {
+            self.forget(&mut kept, 0, &mut forgotten);
+        }
+        drop(kept);
+        panic::drop_each(forgotten);
+        job
+    }
+
+    fn forget(&self, kept: &mut VecDeque<Arc<Job<T, E>>>, at: usize, forgotten: &mut Vec<Arc<Job<T, E>>>) {
+        forgotten.extend(kept.remove(at));
+        self.ended.0.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn is_old(&self, job: &Job<T, E>, now: Instant) -> bool {
+        let ended = job.times().and_then(|times| times.ended).filter(|_| job.status().has_ended());
+        ended.zip(self.keep_for).is_some_and(|(ended, age)| now.saturating_duration_since(ended) > age)
+    }
+
+    /// Forgets the jobs that are too old or too many, and calls `f` with the others.
+    fn look<R>(&self, f: impl FnOnce(&VecDeque<Arc<Job<T, E>>>) -> R) -> R {
+        let now = Instant::now();
+        let mut forgotten = Vec::new();
+        let mut kept = self.kept.lock();
+        let ended = kept.iter().filter(|job| job.status().has_ended()).count();
+        let mut surplus = ended.saturating_sub(self.keep);
+        let mut at = 0;
+        while at < kept.len() {
+            let has_ended = kept[at].status().has_ended();
+            if has_ended && (surplus > 0 || self.is_old(&kept[at], now)) {
+                surplus = surplus.saturating_sub(1);
+                self.forget(&mut kept, at, &mut forgotten);
+            } else {
+                at += 1;
+            }
+        }
+        let seen = f(&kept);
+        drop(kept);
+        panic::drop_each(forgotten);
+        seen
+    }
+
+    /// Returns a job, unless it is not known any more.
+    #[must_use]
+    pub fn get(&self, id: u64) -> Option<Arc<Job<T, E>>> {
+        let kept = self.kept.lock();
+        let at = kept.binary_search_by_key(&id, |job| job.id()).ok()?;
+        Some(Arc::clone(&kept[at])).filter(|job| !self.is_old(job, Instant::now()))
+    }
+
+    /// Cancels a job, as [`Job::cancel`] does; returns whether this call did.
+    ///
+    /// # Panics
+    ///
+    /// As [`Job::cancel`].
+    pub fn cancel(&self, id: u64) -> bool {
+        self.get(id).is_some_and(|job| job.cancel())
+    }
+
+    /// Returns at most `most` jobs with this status, or with any, whose ids are greater than `after`, in their order.
+    ///
+    /// To list all of them page by page, pass the last id of a page with the next call.
+    #[must_use]
+    pub fn list(&self, status: Option<JobStatus>, after: Option<u64>, most: usize) -> Vec<Arc<Job<T, E>>> {
+        self.look(|kept| {
+            let from = after.map_or(0, |after| kept.partition_point(|job| job.id() <= after));
+            let wanted = |job: &&Arc<Job<T, E>>| status.is_none_or(|status| job.status() == status);
+            kept.range(from..).filter(wanted).take(most).cloned().collect()
+        })
+    }
+
+    /// Counts the jobs that are kept, by their status.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.look(|kept| {
+            let mut counts = Counts::default();
+            kept.iter().for_each(|job| counts.count(job.status()));
+            counts
+        })
+    }
+}
+
+impl<T, E> fmt::Debug for Jobs<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Jobs")
+            .field("keep", &self.keep)
+            .field("keep_for", &self.keep_for)
+            .field("kept", &self.kept.lock().len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,116 @@
+//! Groups of jobs.
+
+use brigade::pool::Group;
+use brigade::{CancelReason, Cancelled, Failure};
+
+use super::{drained, occupy, pool};
+use crate::util::{Census, live, payload_of, watched};
+
+#[test]
+fn values_come_in_the_order_of_submission() {
+    watched(|| {
+        let pool = pool(3);
+        let mut group: Group<'_, u32, ()> = pool.group(&live());
+        (0..500).for_each(|number| group.submit(move |_| Ok(number)).unwrap());
+        assert!(group.join().unwrap().into_iter().eq(0..500));
+        assert_eq!(pool.group::<(), ()>(&live()).join().unwrap(), []);
+    });
+}
+
+#[test]
+fn the_first_failure_cancels_the_others_and_beats_their_echoes() {
+    watched(|| {
+        for workers in [1, 2, 4] {
+            let (pool, census) = (pool(workers), Census::default());
+            let gate = occupy(&pool, workers);
+            let mut group = pool.group(&live()).named("part");
+            for number in 0..20 {
+                let held = census.make(number);
+                group
+                    .submit(move |job| {
+                        if held.value == 0 {
+                            return Err(anyhow::anyhow!("disk full"));
+                        }
+                        job.token().wait();
+                        Err(Cancelled::new(CancelReason::Requested).into())
+                    })
+                    .unwrap();
+            }
+            gate.open();
+            let failure: Failure<anyhow::Error> = group.join().map(|_: Vec<()>| ()).unwrap_err();
+            assert_eq!(failure.to_string(), format!("part#{workers} failed: disk full"));
+            let account = drained(&pool);
+            assert_eq!((account.jobs.failed, account.jobs.cancelled + account.jobs.skipped), (1, 19));
+            census.assert_all_dropped_once();
+        }
+    });
+}
+
+#[test]
+fn a_panic_is_resumed_when_all_have_ended() {
+    watched(|| {
+        let pool = pool(2);
+        let mut group: Group<'_, (), ()> = pool.group(&live());
+        group.submit(|_| std::panic::resume_unwind(Box::new(7_u8))).unwrap();
+        group
+            .submit(|job| {
+                job.token().wait();
+                Err(())
+            })
+            .ok();
+        let payload = payload_of(|| _ = group.join());
+        assert_eq!(payload.downcast_ref::<u8>(), Some(&7));
+        assert_eq!(drained(&pool).jobs.panicked, 1);
+    });
+}
+
+#[test]
+fn a_group_that_keeps_going_lists_each_result() {
+    watched(|| {
+        let pool = pool(2);
+        let mut group: Group<'_, u32, &str> = pool.group(&live()).keep_going();
+        group.submit(|_| Ok(1)).unwrap();
+        group.submit(|_| Err("broken")).unwrap();
+        group.submit(|_| std::panic::resume_unwind(Box::new("bug"))).unwrap();
+        group.submit(|_| Ok(4)).unwrap();
+        let results = group.join_all();
+        assert_eq!(results[0].as_ref().unwrap() + results[3].as_ref().unwrap(), 5);
+        assert_eq!(results[1].as_ref().unwrap_err().error(), Some(&"broken"));
+        assert_eq!(results[2].as_ref().unwrap_err().panic().unwrap().message(), "bug");
+    });
+}
+
+#[test]
+fn a_group_is_cancelled_with_its_token_and_when_it_is_dropped() {
+    watched(|| {
+        let pool = pool(1);
+        let token = live();
+        let mut group: Group<'_, (), CancelReason> = pool.group(&token);
+        group.submit(|job| Err(job.token().wait())).unwrap();
+        group.submit(|_| Ok(())).unwrap();
+        token.cancel_with(CancelReason::Signal(2));
+        assert!(group.submit(|_| Ok(())).unwrap_err().cancelled().is_some());
+        let failure = group.join().unwrap_err();
+        assert_eq!(failure.cancelled().map(|c| c.reason()).or(failure.into_error()), Some(CancelReason::Signal(2)));
+        let mut group: Group<'_, (), CancelReason> = pool.group(&live());
+        group.submit(|job| Err(job.token().wait())).unwrap();
+        drop(group);
+        assert_eq!(drained(&pool).jobs.ended(), 3);
+    });
+}
+
+#[test]
+fn a_job_joins_a_group_of_its_own_pool_at_any_size() {
+    watched(|| {
+        for workers in [1, 3] {
+            let pool = std::sync::Arc::new(pool(workers));
+            let inner = std::sync::Arc::clone(&pool);
+            let job = pool.submit(&live(), move |_| {
+                let mut group: Group<'_, u64, ()> = inner.group(&live());
+                (0..100).for_each(|number| group.submit(move |_| Ok(number)).unwrap());
+                group.join().map(|values| values.into_iter().sum::<u64>()).map_err(drop)
+            });
+            assert_eq!(job.unwrap().wait(&live()).unwrap(), 4_950);
+        }
+    });
+}

@@ -1,0 +1,106 @@
+//! The registry.
+
+use std::time::Duration;
+
+use brigade::pool::{JobCx, JobStatus, Jobs};
+
+use super::{HOUR, drained, occupy, pool};
+use crate::util::{Census, Counter, live, message_of, until, watched};
+
+#[test]
+fn the_last_jobs_that_have_ended_are_kept_with_those_that_have_not() {
+    watched(|| {
+        let (pool, census) = (pool(1), Census::default());
+        let jobs = Jobs::<_, ()>::new(10);
+        for _ in 0..100 {
+            let held = census.make(());
+            _ = jobs.submit(&pool, &live(), move |_| Ok(held)).unwrap();
+        }
+        until(|| jobs.counts().completed == 10 && jobs.counts().sum() == 10);
+        until(|| census.alive() == 10);
+        let gate = occupy(&pool, 1);
+        for _ in 0..20 {
+            let held = census.make(());
+            _ = jobs.submit(pool.named("later"), &live(), move |_| Ok(held)).unwrap();
+        }
+        let counts = jobs.counts();
+        assert_eq!((counts.completed, counts.pending), (10, 20));
+        assert!(jobs.get(90).is_some() && jobs.get(89).is_none() && jobs.get(1_000).is_none());
+        assert_eq!(jobs.get(101).unwrap().name(), "later");
+        gate.open();
+        drained(&pool);
+        assert_eq!(jobs.counts().sum(), 10);
+        drop(jobs);
+        census.assert_all_dropped_once();
+    });
+}
+
+#[test]
+fn a_list_is_filtered_and_paged() {
+    watched(|| {
+        let pool = pool(1);
+        let jobs = Jobs::new(100);
+        for number in 0..30_u64 {
+            let job = move |_: &JobCx<'_>| if number % 3 == 0 { Err("third") } else { Ok(number) };
+            jobs.submit(&pool, &live(), job).unwrap().wait(&live()).ok();
+        }
+        let ids = |status, after, most| jobs.list(status, after, most).iter().map(|job| job.id()).collect::<Vec<_>>();
+        assert_eq!(ids(None, None, 3), [0, 1, 2]);
+        assert_eq!(ids(None, Some(27), 10), [28, 29]);
+        assert_eq!(ids(Some(JobStatus::Failed), Some(3), 3), [6, 9, 12]);
+        assert!(ids(Some(JobStatus::Pending), None, 10).is_empty() && ids(None, Some(29), 10).is_empty());
+        assert_eq!((jobs.counts().failed, jobs.counts().completed), (10, 20));
+    });
+}
+
+#[test]
+fn a_job_is_asked_and_cancelled_by_its_id() {
+    watched(|| {
+        let pool = pool(1);
+        let jobs = Jobs::<(), _>::new(1);
+        let started = Counter::default();
+        let told = started.clone();
+        let id = jobs
+            .submit(&pool, &live(), move |job| {
+                job.progress(1, 2);
+                told.add();
+                Err(job.token().wait())
+            })
+            .unwrap()
+            .id();
+        started.wait_for(1);
+        let times = jobs.get(id).unwrap().times().unwrap();
+        assert!(times.started.is_some() && times.ended.is_none());
+        assert_eq!(jobs.get(id).unwrap().progress().done, 1);
+        assert!(jobs.cancel(id) && !jobs.cancel(id) && !jobs.cancel(id + 1));
+        drained(&pool);
+        assert_eq!(jobs.get(id).unwrap().status(), JobStatus::Cancelled);
+        assert!(jobs.try_submit(&pool, |_| Ok(())).unwrap_err().is_closed());
+    });
+}
+
+#[test]
+fn old_jobs_are_forgotten() {
+    watched(|| {
+        let pool = pool(1);
+        let (short, long) = (Jobs::<(), ()>::new(9).keep_for(Duration::ZERO), Jobs::<(), ()>::new(9).keep_for(HOUR));
+        for jobs in [&short, &long] {
+            let job = jobs.submit(&pool, &live(), |_| Ok(())).unwrap();
+            job.wait(&live()).unwrap();
+            _ = live().wait_timeout(Duration::from_millis(1));
+            assert_eq!(jobs.get(job.id()).is_some(), std::ptr::eq(jobs, &raw const long));
+            assert_eq!(jobs.list(None, None, 9).len(), usize::from(std::ptr::eq(jobs, &raw const long)));
+        }
+    });
+}
+
+#[test]
+fn a_registry_has_the_jobs_of_one_pool() {
+    watched(|| {
+        let (one, other) = (pool(1), pool(1));
+        let jobs = Jobs::<(), ()>::new(1);
+        _ = jobs.submit(&one, &live(), |_| Ok(())).unwrap();
+        let message = message_of(|| _ = jobs.submit(&other, &live(), |_| Ok(())));
+        assert_eq!(message, "a registry has the jobs of one pool");
+    });
+}
