@@ -66,8 +66,8 @@
 //! # Panics
 //!
 //! A panic of a job ends the job: its handle has the panic as a value, the hooks are told, and the worker goes on. Or
-//! the process ends, with [`OnPanic::Abort`]. A panic in the `Drop` of a closure, or of a value that no handle takes, is
-//! told to the hooks; it changes no count.
+//! the process ends, with [`OnPanic::Abort`]. A panic in the `Drop` of a closure, or of a value that no handle takes,
+//! is told to the hooks; it changes no count.
 //!
 //! # The account
 //!

@@ -59,8 +59,8 @@ impl PoolBuilder {
     /// The default is 512 jobs a worker. With 0 a job is only handed over: it is accepted when a worker is free for it.
     ///
     /// A job that submits another to its own pool by [`submit`](Pool::submit) or [`fire`](Pool::fire) never waits,
-    /// because the queue may be waiting for that very job. So the number of jobs that jobs submit is not bounded, unless
-    /// they [try](Pool::try_submit).
+    /// because the queue may be waiting for that very job. So the number of jobs that jobs submit is not bounded,
+    /// unless they [try](Pool::try_submit).
     pub fn queue(mut self, jobs: usize) -> Self {
         self.queue = Some(jobs);
         self

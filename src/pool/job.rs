@@ -81,7 +81,8 @@ impl<T, E> Job<T, E> {
     ///
     /// # Cancellation
     ///
-    /// Fails when `token` is cancelled, also if the job has ended by then. The job goes on, and can be waited for again.
+    /// Fails when `token` is cancelled, also if the job has ended by then. The job goes on, and can be waited for
+    /// again.
     ///
     /// # Errors
     ///
