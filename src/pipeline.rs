@@ -1,5 +1,7 @@
 //! [`Pipeline`]: the sequential loop over a source, with its middle in parallel.
 
+mod report;
+
 // In the order of the docs: sources, stages, switches, ends.
 mod source;
 
@@ -37,9 +39,13 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
 
+use self::report::{Bounds, Recording};
+use crate::par::Progress;
+
 pub use chain::Chain;
 pub use init::Init;
 pub use outputs::{Outputs, OwnedOutputs};
+pub use report::{Bottleneck, Figures, Report, SectionFigures, Waits};
 
 /// A loop over a source whose middle runs on several threads: same outputs, same order, same first error, same panic.
 ///
@@ -179,6 +185,8 @@ pub use outputs::{Outputs, OwnedOutputs};
 /// and some 10 ns more from an arbitrary iterator. Starting a thread costs 20 to 80 µs. Threads that have nothing
 /// to do sleep, so a run that its source holds back costs about what the plain loop costs.
 ///
+/// A [`report`](Self::report) tells what bounds a run, and what to change.
+///
 /// The sink is one thread. If it takes `s` for an output and the stages take `c`, no number of threads makes the run
 /// faster than `c / s` times: format in [`map`](Self::map), and write bytes in the sink.
 ///
@@ -214,12 +222,22 @@ struct Settings {
     stack: Option<usize>,
     /// The caller does nothing but output.
     is_caller_reserved: bool,
+    report: Option<Report>,
+    progress: Option<Progress>,
 }
 
 impl Settings {
     /// How many threads the run has in all.
     fn threads(&self) -> usize {
         self.threads.map_or_else(Settings::cores, NonZeroUsize::get)
+    }
+
+    /// Begins what a run tells of itself. `own` is how many threads each section has of its own, and `items` how many
+    /// items the source has, if it knows.
+    fn recording(&self, threads: usize, own: &[Option<NonZeroUsize>], items: Option<usize>) -> Recording {
+        let bounds = || Bounds { threads, own: own.into(), window: self.window };
+        let progress = self.progress.as_ref().map(|progress| progress.begin_run(items));
+        Recording::new(self.report.as_ref().map(|report| report.begin(bounds())), progress)
     }
 
     /// How many threads can run at once.

@@ -109,6 +109,8 @@ impl<S: Source<Error = Cancelled>> Pipeline<Fused<S, Identity<Cancelled>>> {
             name: None,
             stack: None,
             is_caller_reserved: false,
+            report: None,
+            progress: None,
         };
         Pipeline::new(source, Identity(PhantomData), settings)
     }

@@ -128,6 +128,11 @@ pub trait Feed {
         None
     }
 
+    /// How many items it has, if it knows.
+    fn expected(&self) -> Option<usize> {
+        None
+    }
+
     /// For the crew: the stock to claim from, and the inlet that fills it.
     fn split(self) -> (Self::Stock, Self::Inlet);
 

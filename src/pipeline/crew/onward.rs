@@ -15,6 +15,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 
 use super::super::local::MemberLocal;
+use super::super::report::{self, Lack};
 use super::super::serial::Serial;
 use super::super::stage::Stage;
 use super::behind::Behind;
@@ -216,7 +217,10 @@ where
         let mut hands = Deeper(hands);
         match task {
             Task::Behind(task) => Done::Behind(self.next.work(task, behind, place, &mut hands)),
-            Task::Cross { pieces, ends } => Done::Crossed(self.cross(pieces, ends, place)),
+            Task::Cross { pieces, ends } => {
+                let step = report::Step::Serial(place.section);
+                Done::Crossed(report::during(place.times, step, || self.cross(pieces, ends, place)))
+            }
             Task::Work(claim, outputs) => {
                 let work = Work { stage: self.stage, local, place };
                 let mut offers = Offers::default();
@@ -370,7 +374,10 @@ where
         match look {
             Look::Accepted(next) => return ControlFlow::Continue(next),
             Look::Behind(task) => done = Some(next.work(task, local, place, hands)),
-            Look::Wait(sleep) => hands.sleep(ticket, sleep),
+            Look::Wait(sleep) => {
+                let step = report::Step::Wait(place.section, Lack::Output);
+                report::during(place.times, step, || hands.sleep(ticket, sleep));
+            }
             Look::Again => {}
             Look::Void => return ControlFlow::Break(()),
         }

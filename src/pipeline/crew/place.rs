@@ -4,6 +4,7 @@ use std::cell::OnceCell;
 use std::time::Duration;
 
 use super::super::Order;
+use super::super::report::Times;
 use super::super::stage::ItemRun;
 use super::signal::{Marks, Signal};
 use crate::error::CancelReason;
@@ -22,6 +23,8 @@ pub(in super::super) struct Place<'w> {
     pub(super) aim: Duration,
     /// How long outputs are held back that the next member in their way could take.
     pub(super) held: Duration,
+    /// The times of the member, if there is a report.
+    pub(super) times: Option<&'w Times>,
     #[cfg(test)]
     pub(super) counts: Option<&'w super::counts::Counts>,
 }

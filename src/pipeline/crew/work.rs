@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use super::super::Order;
 use super::super::local::MemberLocal;
+use super::super::report::Step;
 use super::super::source::Batch;
 use super::super::stage::{At, Stage};
 use super::held::Held;
@@ -73,6 +74,9 @@ impl<T, W: Stage<T>> Work<'_, '_, T, W> {
         outputs.reserve(items);
         let mut held = Held::new(first, outputs, hand_over, signal);
         let started = held.since;
+        if let Some(times) = place.times {
+            times.begin(Step::Stages(place.section), started);
+        }
         let (mut done, mut last) = (0, started);
         let local = local.get_mut();
         // One catch for the whole batch: outputs of the items before the one that panics have been pushed already, and
@@ -134,6 +138,11 @@ impl<T, W: Stage<T>> Work<'_, '_, T, W> {
             Some(Cut::Failed(End::Panic(payload)))
         });
         let effort = Effort { items: done, elapsed: (last - started).saturating_sub(held.waited) };
+        if let Some(times) = place.times {
+            let spent = if cut.is_some() { started.elapsed().saturating_sub(held.waited) } else { effort.elapsed };
+            times.end(Step::Stages(place.section), spent);
+            times.count(place.section, done);
+        }
         let end = match cut {
             Some(Cut::Void) => {
                 drop(batch);
@@ -192,6 +201,7 @@ mod tests {
             order: Order::Source,
             aim: AIM,
             held: HELD,
+            times: None,
             counts: None,
         };
         Work { stage, local: &mut MemberLocal::new(stage), place }.run(claim, Vec::new(), hand_over)

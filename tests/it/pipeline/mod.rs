@@ -12,6 +12,8 @@ mod model;
 mod outputs;
 mod outputs_stop;
 mod parts;
+mod progress;
+mod report;
 mod run;
 mod sections;
 mod sections_model;
