@@ -10,6 +10,8 @@ mod init;
 mod keep_going;
 mod located;
 
+mod budget;
+
 mod blocking;
 mod with_token;
 
@@ -24,6 +26,7 @@ mod end;
 mod outputs;
 
 mod crew;
+mod gate;
 mod local;
 mod on_demand;
 mod opening;
@@ -234,8 +237,14 @@ impl Settings {
 
     /// Begins what a run tells of itself. `own` is how many threads each section has of its own, and `items` how many
     /// items the source has, if it knows.
-    fn recording(&self, threads: usize, own: &[Option<NonZeroUsize>], items: Option<usize>) -> Recording {
-        let bounds = || Bounds { threads, own: own.into(), window: self.window };
+    fn recording(
+        &self,
+        threads: usize,
+        own: &[Option<NonZeroUsize>],
+        budget: Option<u64>,
+        items: Option<usize>,
+    ) -> Recording {
+        let bounds = || Bounds { threads, own: own.into(), window: self.window, budget };
         let progress = self.progress.as_ref().map(|progress| progress.begin_run(items));
         Recording::new(self.report.as_ref().map(|report| report.begin(bounds())), progress)
     }

@@ -104,7 +104,7 @@ impl<W, N, L> Opening<'_, W, N, L> {
     {
         // It serves all sections on one thread.
         let sections = vec![None; self.own_threads().len()];
-        Meter::new(self.settings.recording(1, &sections, items))
+        Meter::new(self.settings.recording(1, &sections, None, items))
     }
 
     /// How many threads each section has of its own.

@@ -21,6 +21,7 @@ use super::super::serial::Serial;
 use super::super::source::Kind;
 use super::super::source::iter::Items;
 use super::below::{Below, Calls, Coming, Down, InHand, Outcome, OwnStep, Void};
+use super::credits::Release;
 use super::crossed::Crossed;
 use super::crossing::{Crossing, Done, Flush, Input, Task};
 use super::pace::Pace;
@@ -176,12 +177,12 @@ where
         self.down.is_ready()
     }
 
-    fn free(&mut self, items: usize) {
+    fn free(&mut self, items: Release) {
         let closed = self.down.ring_mut().credit(0, items);
         self.down.free(closed);
     }
 
-    fn take_freed(&mut self) -> usize {
+    fn take_freed(&mut self) -> Release {
         self.down.take_freed()
     }
 
@@ -248,7 +249,7 @@ where
                 && let Some(mut piece) = self.cross()
             {
                 let items = std::mem::take(&mut piece.outputs.0).into_iter().map(|item| Q::fuse(0, item)).collect();
-                self.enter(items, piece.closes);
+                self.enter(items, Release { items: piece.closes, bytes: piece.bytes });
                 if piece.end.is_some() {
                     self.input = Input::Closed(piece.end);
                 }

@@ -31,6 +31,8 @@ pub(super) struct Held<'a, R, H> {
     /// The index at which the next part begins, and how many parts were handed over before.
     pub(super) first: u64,
     part: usize,
+    /// How many bytes the items weigh that have ended since the last part.
+    pub(super) bytes: u64,
     pub(super) since: Instant,
     /// How many outputs make a part.
     most: usize,
@@ -62,6 +64,7 @@ impl<'a, R, H> Held<'a, R, H> {
             hand_over,
             first,
             part: 0,
+            bytes: 0,
             since,
             most,
             waited: Duration::ZERO,
@@ -104,7 +107,15 @@ impl<'a, R, H> Held<'a, R, H> {
         // The window counts one output an item.
         let more = outputs.len().saturating_sub(closes);
         let weight = weight::of_some::<R>(more, outputs.len(), now - self.since);
-        Piece { first: self.first, part: self.part, outputs: Unmet(outputs), closes, weight, end }
+        Piece {
+            first: self.first,
+            part: self.part,
+            outputs: Unmet(outputs),
+            closes,
+            bytes: mem::take(&mut self.bytes),
+            weight,
+            end,
+        }
     }
 
     /// Whether to hand over the outputs before a stage that makes many of an item is asked for the next, which may take

@@ -20,6 +20,7 @@ use super::super::serial::Serial;
 use super::super::stage::Stage;
 use super::behind::Behind;
 use super::below::{Below, Down, Last};
+use super::credits::Release;
 use super::crossing::{Crossing, Done, Input, Task};
 use super::hands::{Deeper, Hands};
 use super::piece::{End, Piece, lose};
@@ -287,7 +288,8 @@ impl<W, Q, N> ToSection<'_, W, Q, N> {
     where
         Q: Serial<R>,
     {
-        let mut crossing = Crossing { items: Vec::new(), closes: 0, input: Input::Open, flush_at: None };
+        let mut crossing =
+            Crossing { items: Vec::new(), closes: Release::default(), input: Input::Open, flush_at: None };
         let Crossing { items, closes, input, flush_at } = &mut crossing;
         let mut serial = self.serial.lock();
         let Some(serial) = serial.as_mut() else {
@@ -298,8 +300,8 @@ impl<W, Q, N> ToSection<'_, W, Q, N> {
             *input = Input::Closed(None);
         }
         let marks = place.marks();
-        for Piece { mut outputs, closes: closed, end, .. } in pieces {
-            *closes += closed;
+        for Piece { mut outputs, closes: items_closed, bytes, end, .. } in pieces {
+            *closes += Release { items: items_closed, bytes };
             let mut rest = outputs.0.drain(..);
             // The outputs of the items before the one that panics have been made, and stay.
             let taken = panic::catch(|| {

@@ -13,6 +13,8 @@ pub(in super::super) struct Piece<R, E> {
     /// How many items of its section end in it, a failing one included. The last item may end in a later piece. Once it
     /// has left the ring, the items of the source are meant that it closes.
     pub(super) closes: usize,
+    /// How many bytes these, or items of a batch before them, weigh against the [budget](super::super::gate).
+    pub(super) bytes: u64,
     /// How much of it counts against the bound on parts; see [`weight`](super::weight).
     pub(super) weight: usize,
     /// The failure behind its last output.

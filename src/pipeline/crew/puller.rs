@@ -66,8 +66,11 @@ where
         // Between the look at the state and this, another member may have come to the end.
         let end = panic::catch(|| {
             while !*ended && batch.len() < items && !self.section.signal.void() == 0 {
-                if inlet.pull(1, |item| batch.push(item)).is_none() {
-                    return true;
+                match inlet.pull(1, |item| batch.push(item)) {
+                    None => return true,
+                    // The next one waits at the gate.
+                    Some(0) => break,
+                    Some(_) => {}
                 }
                 let looks = matches!(batch.len(), 1 | 4 | 16) || batch.len() % 64 == 0;
                 if looks && started.elapsed() > BATCH {
@@ -162,8 +165,9 @@ where
             while items < quota.chunk {
                 let push = |load| chunk.push(load, |full, next| self.section.reach(full, next));
                 match inlet.pull(quota.chunk - items, push) {
-                    Some(pulled) => items += pulled,
                     None => return true,
+                    Some(0) => break,
+                    Some(pulled) => items += pulled,
                 }
                 if signal.rung() == quota.number || signal.is_any_void() {
                     break;

@@ -15,7 +15,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::super::Order;
-use super::credits::Credits;
+use super::credits::{Credits, Release};
 use super::piece::Piece;
 use super::weight::{PART, PARTS, PARTS_A_THREAD};
 
@@ -65,7 +65,7 @@ impl<R, E> Ring<R, E> {
     }
 
     /// The section that fills the ring is given `items`; see [`Credits::put`].
-    pub(super) fn credit(&mut self, items: usize, closes: usize) -> usize {
+    pub(super) fn credit(&mut self, items: usize, closes: Release) -> Release {
         self.credits.as_mut().map_or(closes, |credits| credits.put(items, closes))
     }
 
@@ -138,7 +138,7 @@ impl<R, E> Ring<R, E> {
             Order::Arrival => 1,
         };
         if let Some(credits) = &mut self.credits {
-            piece.closes = credits.leave(piece.closes);
+            Release { items: piece.closes, bytes: piece.bytes } = credits.leave(piece.closes);
         }
         Some(piece)
     }
@@ -173,7 +173,7 @@ mod tests {
     use crate::panic::Unmet;
 
     fn piece(first: u64, part: usize, closes: usize) -> Piece<(), ()> {
-        Piece { first, part, outputs: Unmet(Vec::new()), closes, weight: 0, end: None }
+        Piece { first, part, outputs: Unmet(Vec::new()), closes, bytes: 0, weight: 0, end: None }
     }
 
     fn ring() -> Ring<(), ()> {

@@ -89,7 +89,7 @@ impl<'a, F: Feed, W: Stage<F::Item>, N: Onward<W::Output, W::Error>> Section<'a,
         token: &CancellationToken,
         feed: F,
     ) -> Self {
-        let expected = feed.expected();
+        let (expected, gate) = (feed.expected(), feed.gate());
         let (stock, inlet) = feed.split();
         let threads = settings.threads();
         let mut own = vec![None];
@@ -119,14 +119,16 @@ impl<'a, F: Feed, W: Stage<F::Item>, N: Onward<W::Output, W::Error>> Section<'a,
         if let Some(section) = next.wants_none(1) {
             signal.void_before(section);
         }
-        let state = State::new(&plan, stock, next.state(&plan, Ring::new(plan.order, threads)));
+        let budget = gate.as_ref().map(|gate| gate.budget());
+        let mut state = State::new(&plan, stock, next.state(&plan, Ring::new(plan.order, threads)));
+        state.gate = gate;
         Section {
             stage,
             next,
             plan,
             signal,
             tokens: ItemTokens::new(token),
-            recording: settings.recording(threads, &own, plan.expected(expected)),
+            recording: settings.recording(threads, &own, budget, plan.expected(expected)),
             inside: CachePadded::new(Mutex::new(Inside { state, open })),
             inlet: Mutex::new(Pulled { inlet, ended: false, chunk }),
             #[cfg(test)]

@@ -18,12 +18,15 @@ mod wakes;
 
 use std::collections::VecDeque;
 use std::mem::{self, size_of};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::Order;
+use super::super::gate::Gate;
 use super::super::source::Stock;
 use super::below::{Below, Down, Void};
 use super::chunk::OpenChunk;
+use super::credits::Release;
 use super::pace::Pace;
 use super::piece::Piece;
 use super::roster::{Guard, Mode, Roster, Sleep};
@@ -49,6 +52,8 @@ pub(super) struct State<S: Stock, D: Below> {
     chunk: OpenChunk,
     /// How many items have come to their end without an output, since the last look.
     pub(super) freed: usize,
+    /// The bound in bytes on the items that are pulled and not yet output.
+    pub(super) gate: Option<Arc<Gate>>,
 }
 
 #[cfg(test)]
@@ -92,6 +97,7 @@ impl<S: Stock, D: Below> State<S, D> {
             is_asked: false,
             chunk: OpenChunk::default(),
             freed: 0,
+            gate: None,
         }
     }
 
@@ -99,9 +105,9 @@ impl<S: Stock, D: Below> State<S, D> {
         &mut self.roster
     }
 
-    /// How many items are pulled and not yet output.
-    pub(super) fn ahead(&self) -> usize {
-        self.window.ahead()
+    /// How many items are pulled and not yet output, and how many bytes of the budget they hold.
+    pub(super) fn ahead(&self) -> (u64, u64) {
+        (self.window.ahead() as u64, self.gate.as_ref().map_or(0, |gate| gate.held()))
     }
 
     /// The index that is due at the sink.
@@ -127,7 +133,7 @@ impl<S: Stock, D: Below> State<S, D> {
     /// Takes back a piece that the sink has taken, in `elapsed`.
     pub(super) fn close(&mut self, (piece, elapsed): (Piece<D::Out, D::OutError>, Duration)) {
         self.is_asked = false;
-        self.window.close(piece.closes, self.pace.ahead());
+        self.release(Release { items: piece.closes, bytes: piece.bytes });
         self.pace.learn_sink(piece.closes, elapsed);
         if D::SECTIONS > 0 && piece.closes > 0 {
             self.pace.learn_later(piece.closes, self.down.take_spent());
@@ -246,6 +252,24 @@ impl<S: Stock, D: Below> State<S, D> {
         self.roster.set_most(if is_free { self.threads } else { (self.threads - 1).max(1) });
     }
 
+    /// Items of the source are closed.
+    fn release(&mut self, Release { items, bytes }: Release) {
+        self.window.close(items, self.pace.ahead());
+        if let Some(gate) = &self.gate {
+            gate.release(bytes);
+        }
+    }
+
+    /// Whether the next item has to wait for room in the budget.
+    fn is_gated(&self) -> bool {
+        self.gate.as_ref().is_some_and(|gate| !gate.is_open())
+    }
+
+    /// How many more items may be pulled.
+    fn room(&self) -> usize {
+        if self.is_gated() { 0 } else { self.window.room(self.pace.ahead()) }
+    }
+
     /// Takes pieces that are due, and have no more weight than one part.
     fn take_due(&mut self, due: &mut VecDeque<Piece<D::Out, D::OutError>>) -> bool {
         let mut room = self.window.share_of_caller(self.pace.ahead());
@@ -293,8 +317,7 @@ impl<S: Stock, D: Below> State<S, D> {
     }
 
     fn may_pull(&self, void: Void<'_>) -> Option<Quota> {
-        let room = self.window.room(self.pace.ahead());
-        let items = self.supply.may_pull(self.pace.batch(), room, void.own)?;
+        let items = self.supply.may_pull(self.pace.batch(), self.room(), void.own)?;
         Some(Quota { items, chunk: self.pace.batch().min(items), number: self.chunk.number() })
     }
 
@@ -303,8 +326,7 @@ impl<S: Stock, D: Below> State<S, D> {
         if self.roster.is_caller_alone() {
             return None;
         }
-        let room = self.window.room(self.pace.ahead());
-        let items = self.supply.may_go_on(self.pace.batch(), room, void.own)?;
+        let items = self.supply.may_go_on(self.pace.batch(), self.room(), void.own)?;
         Some(Quota { items, chunk: self.pace.batch().min(items), number: self.chunk.number() })
     }
 
@@ -327,6 +349,7 @@ impl<S: Stock, D: Below> State<S, D> {
     fn widens(&mut self, void: Void<'_>) -> bool {
         let batch = self.pace.ahead();
         self.window.room(batch) == 0
+            && !self.is_gated()
             && (self.is_caller_busy || self.roster.caller == Mode::Coming || !self.down.is_ready())
             && !self.down.ring().is_full()
             && self.supply.in_hand() < self.threads

@@ -111,6 +111,7 @@ impl<T, W: Stage<T>> Work<'_, '_, T, W> {
                         Err(error) => ControlFlow::Break(Cut::Failed(End::Error(error))),
                     }
                 });
+                held.bytes += batch.take_weight();
                 if let ControlFlow::Break(cut) = run {
                     return Some(cut);
                 }
@@ -128,6 +129,7 @@ impl<T, W: Stage<T>> Work<'_, '_, T, W> {
             }
             None
         });
+        held.bytes += batch.take_weight();
         let cut = worked.unwrap_or_else(|payload| {
             // The plain loop would not have met a panic of values that are dropped when an item is left in its midst,
             // such as the rest of an iterator.

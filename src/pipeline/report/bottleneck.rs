@@ -153,7 +153,7 @@ impl Figures {
         let waits = self.sections.iter().flat_map(|section| {
             let share = |wait| self.share(wait, self.threads_of(section));
             let window = Bottleneck::Window { window: self.window, threads: all, share: share(section.waits.window) };
-            let budget = Bottleneck::Budget { bytes: 0, share: share(section.waits.budget) };
+            let budget = Bottleneck::Budget { bytes: self.budget.unwrap_or(0), share: share(section.waits.budget) };
             [window, budget]
         });
         waits.max_by(|a, b| a.share().total_cmp(&b.share())).filter(|bound| bound.share() >= WAITING)

@@ -32,6 +32,10 @@ pub struct Figures {
     pub window: Option<usize>,
     /// How many items were pulled, or claimed from data, and not yet output, at most.
     pub most_ahead: u64,
+    /// The [budget](crate::Pipeline::budget) in bytes, if one was set.
+    pub budget: Option<u64>,
+    /// How many bytes of it were held, at most.
+    pub most_held: u64,
 }
 
 /// The figures of a section.
@@ -63,7 +67,7 @@ pub struct Waits {
     pub output: Duration,
     /// For room in the [window](crate::Pipeline::window).
     pub window: Duration,
-    /// For room in the budget of bytes.
+    /// For room in the [budget](crate::Pipeline::budget) of bytes.
     pub budget: Duration,
 }
 

@@ -21,6 +21,7 @@ pub(in super::super) struct Bounds {
     /// How many threads each section has of its own.
     pub(in super::super) own: Vec<Option<NonZeroUsize>>,
     pub(in super::super) window: Option<NonZeroUsize>,
+    pub(in super::super) budget: Option<u64>,
 }
 
 /// What one run has told so far.
@@ -49,6 +50,7 @@ struct Seen {
     /// The items that came to their end without an output.
     freed: AtomicU64,
     most_ahead: AtomicU64,
+    most_held: AtomicU64,
 }
 
 impl Record {
@@ -98,6 +100,8 @@ impl Record {
             sink: spent(Step::Sink),
             window: self.bounds.window.map(NonZeroUsize::get),
             most_ahead: self.seen.most_ahead.load(Ordering::Relaxed),
+            budget: self.bounds.budget,
+            most_held: self.seen.most_held.load(Ordering::Relaxed),
         }
     }
 }
@@ -139,15 +143,15 @@ impl Recording {
         }
     }
 
-    /// A member has seen that `freed` more items came to their end without an output, and how many are `ahead` of the
-    /// sink. It is called under the state's lock.
+    /// A member has seen that `freed` more items came to their end without an output, and how many items are `ahead` of
+    /// the sink, and how many bytes of the budget these hold. It is called under the state's lock.
     #[inline]
-    pub(in super::super) fn saw(&self, freed: usize, ahead: impl FnOnce() -> usize) {
+    pub(in super::super) fn saw(&self, freed: usize, ahead: impl FnOnce() -> (u64, u64)) {
         if let Some(progress) = self.progress.as_ref().filter(|_| freed > 0) {
             progress.freed(freed);
         }
         if let Some(record) = &self.record {
-            record.seen.saw(freed, ahead() as u64);
+            record.seen.saw(freed, ahead());
         }
     }
 }
@@ -158,13 +162,15 @@ fn add(counter: &AtomicU64, more: usize) {
 }
 
 impl Seen {
-    fn saw(&self, freed: usize, ahead: u64) {
+    fn saw(&self, freed: usize, (ahead, held): (u64, u64)) {
         if freed > 0 {
             add(&self.freed, freed);
         }
         // A store that changes nothing would cost the members that read the line.
-        if self.most_ahead.load(Ordering::Relaxed) < ahead {
-            self.most_ahead.store(ahead, Ordering::Relaxed);
+        for (most, now) in [(&self.most_ahead, ahead), (&self.most_held, held)] {
+            if most.load(Ordering::Relaxed) < now {
+                most.store(now, Ordering::Relaxed);
+            }
         }
     }
 }
@@ -195,7 +201,7 @@ pub(in super::super) struct Meter {
 
 impl Meter {
     pub(in super::super) fn new(recording: Recording) -> Self {
-        recording.saw(0, || 1);
+        recording.saw(0, || (1, 0));
         Meter { times: recording.member(), recording, at: Cell::new((Step::Source, Instant::now())) }
     }
 

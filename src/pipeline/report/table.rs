@@ -11,7 +11,11 @@ impl fmt::Display for Figures {
         let Figures { elapsed, items, outputs, started, most_ahead, .. } = self;
         let (items, outputs, ahead) = (Grouped(*items), Grouped(*outputs), Grouped(*most_ahead));
         writeln!(f, "{state} after {elapsed:.2?}: {items} items, {outputs} outputs; {started} threads took part")?;
-        writeln!(f, "at most {ahead} items ahead of the sink")?;
+        write!(f, "at most {ahead} items ahead of the sink")?;
+        if let Some(budget) = self.budget {
+            write!(f, ", and {} of {} bytes", Grouped(self.most_held), Grouped(budget))?;
+        }
+        writeln!(f)?;
         writeln!(
             f,
             "{:<24} {:>6} {:>6} {:>6} {:>6} {:>6} {:>14} {:>10}",

@@ -1,5 +1,6 @@
 //! Pipelines: the sequential loop, in parallel.
 
+mod budget;
 mod cancel_model;
 mod cancel_program;
 mod drops;

@@ -3,6 +3,7 @@
 use super::super::super::serial::Serial;
 use super::super::super::source::{Chunk, Stock};
 use super::super::below::{Below, Coming, Void};
+use super::super::credits::Release;
 use super::super::crossing::{Flush, Input};
 use super::super::piece::Piece;
 use super::Behind;
@@ -43,7 +44,7 @@ where
             && self.ring.is_empty()
     }
 
-    pub(super) fn enter(&mut self, items: Vec<Q::Output>, closes: usize) {
+    pub(super) fn enter(&mut self, items: Vec<Q::Output>, closes: Release) {
         let closed = self.down.ring_mut().credit(items.len(), closes);
         self.down.free(closed);
         self.supply.put(Chunk::List(items));

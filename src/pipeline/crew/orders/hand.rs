@@ -26,7 +26,7 @@ impl Sim {
         });
         assert_eq!((taken.len(), taken[0]), (worked, first), "a claim has the items it says");
         let rest = (items > worked).then_some((batch, items - worked));
-        let piece = Piece { first, part: 0, outputs: Unmet(Vec::new()), closes: 0, weight: 0, end: None };
+        let piece = Piece { first, part: 0, outputs: Unmet(Vec::new()), closes: 0, bytes: 0, weight: 0, end: None };
         let offers = Offers::default();
         let hand = Hand { items: taken, done: 0, rest, piece, part: None, is_offering: false, offers };
         self.members[me].hand = Some(hand);
@@ -109,5 +109,5 @@ impl Sim {
 }
 
 fn empty() -> Piece<u64, ()> {
-    Piece { first: 0, part: 0, outputs: Unmet(Vec::new()), closes: 0, weight: 0, end: None }
+    Piece { first: 0, part: 0, outputs: Unmet(Vec::new()), closes: 0, bytes: 0, weight: 0, end: None }
 }

@@ -230,7 +230,7 @@ impl<const PASSES: bool> Sim<PASSES> {
 
     fn work(&mut self, me: usize, section: usize, claim: Claim<Items<u64>>) -> Worked<Items<u64>, u64, ()> {
         let Claim { first, mut batch, .. } = claim;
-        let mut piece = Piece { first, part: 0, outputs: Unmet(Vec::new()), closes: 0, weight: 0, end: None };
+        let mut piece = Piece { first, part: 0, outputs: Unmet(Vec::new()), closes: 0, bytes: 0, weight: 0, end: None };
         let mut items = Vec::new();
         let _ = batch.run(usize::MAX, |item| {
             items.push(item);
@@ -258,9 +258,9 @@ impl<const PASSES: bool> Sim<PASSES> {
 
     fn cross(&mut self, me: usize, pieces: Vec<Piece<u64, ()>>, ends: bool) {
         let input = if ends { Input::Closed(None) } else { Input::Open };
-        let mut crossing = Crossing { items: Vec::new(), closes: 0, input, flush_at: None };
+        let mut crossing = Crossing { items: Vec::new(), closes: Release::default(), input, flush_at: None };
         for Piece { mut outputs, closes, end, .. } in pieces {
-            crossing.closes += closes;
+            crossing.closes.items += closes;
             for item in std::mem::take(&mut outputs.0) {
                 if self.crossed < self.scene.wants {
                     self.crossed += 1;

@@ -11,6 +11,8 @@ impl<S: Stock, D: Below> State<S, D> {
         let batch = self.pace.ahead();
         if self.down.ring().is_full() {
             Lack::Output
+        } else if self.is_gated() {
+            Lack::Budget
         } else if self.window.is_full(batch) && self.supply.wants_room(batch, void.own) {
             Lack::Window
         } else {
@@ -25,6 +27,9 @@ impl<S: Stock, D: Below> State<S, D> {
 
     /// What a worker lacks that serves a section behind the first, if that has nothing for it.
     pub(in super::super) fn own_lack(&self) -> Lack {
+        if self.is_gated() {
+            return Lack::Budget;
+        }
         let is_full = self.window.is_full(self.pace.ahead());
         if is_full && !self.supply.is_exhausted() { Lack::Window } else { Lack::Input }
     }
