@@ -59,7 +59,9 @@ impl<S: PulledSource> Pipeline<Fused<S, Identity<Cancelled>>> {
     /// If there is no room, it waits, and no other is pulled meanwhile; it is admitted when the sink has taken the
     /// outputs of enough earlier items. An item that is larger than the whole budget is admitted when no other is held.
     /// So the memory is bounded by the budget and one item, if an item's outputs are no larger than the item. What a
-    /// [`batch`](Self::batch) or another serial stage keeps is not counted.
+    /// [`batch`](Self::batch) or another serial stage keeps is not counted, nor is freed memory that the allocator keeps:
+    /// with items of 1 MiB, a budget of 64 MiB and 64 threads the resident memory was 66 MiB, and with glibc's defaults
+    /// 140 to 160 MiB.
     ///
     /// It is set before all stages. Data cannot be weighed before a thread has them, so there is no budget for
     /// [`from_data`](Pipeline::from_data):

@@ -89,7 +89,7 @@ fn one_byte_lets_every_chain_of_sections_come_to_its_end() {
                 *sum += len;
                 Some(*sum)
             });
-            let last = items.fold(&live(), 0, |_, sum| sum);
+            let last = items.fold(&live(), 0, usize::max);
             assert_eq!(last, Ok(40 * 20));
             let items = set(Pipeline::from_ready(0..60_usize).budget(1, |_| 5), setting);
             assert_eq!(items.iter(&live(), |outputs| outputs.map(Result::unwrap).sum::<usize>()), 59 * 30);
@@ -239,12 +239,13 @@ fn blocks(blocks: usize) -> impl Iterator<Item = Vec<u8>> + Send {
 
 #[test]
 fn resident_memory_stays_by_the_budget_under_a_slow_sink_a_slow_item_a_panic_and_a_fan() {
-    // Each block is mapped by itself, so that what is freed is gone at once: the allocator's own hoard is not tested here.
+    // Not tested here: the memory that the allocator keeps when it is freed (glibc's up to 90 MiB more at 64 threads), and
+    // the 50 MB of debug information that a backtrace reads.
     let test = concat!(
         module_path!(),
         "::resident_memory_stays_by_the_budget_under_a_slow_sink_a_slow_item_a_panic_and_a_fan"
     );
-    if !run_alone_by(test, "exec env MALLOC_MMAP_THRESHOLD_=131072") {
+    if !run_alone_by(test, "exec env MALLOC_MMAP_THRESHOLD_=131072 RUST_BACKTRACE=0") {
         return;
     }
     watched(|| {

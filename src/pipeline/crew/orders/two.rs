@@ -15,13 +15,13 @@ use super::super::super::source::iter::{Items, Pulled};
 use super::super::super::source::{Batch, Chunk, Stock};
 use super::super::behind::Behind;
 use super::super::below::{Below, Down, Last, OwnStep, Void};
+use super::super::credits::Release;
 use super::super::crossing::{Crossing, Done, Input, Task};
 use super::super::piece::{End, Piece};
 use super::super::ring::Ring;
 use super::super::roster::{Arrival, Sleep, Workers};
 use super::super::signal::Signal;
 use super::super::state::State;
-
 use super::super::step::{CallerStep, Effort, Step, Worked};
 use super::super::supply::Claim;
 use member::{Event, ITEMS, Member, PLAIN, Place, Scene, Shared};
