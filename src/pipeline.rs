@@ -11,6 +11,7 @@ mod keep_going;
 mod located;
 
 mod budget;
+mod weigh_output;
 
 mod blocking;
 mod with_token;
@@ -25,6 +26,7 @@ mod switches;
 mod end;
 mod outputs;
 
+mod at;
 mod crew;
 mod gate;
 mod local;
@@ -101,7 +103,8 @@ pub use report::{Bottleneck, Figures, Report, SectionFigures, Waits};
 /// While one item takes much longer than the others, or the system keeps its thread from running, the window widens up
 /// to 16 times, but to no more than 65,536 items if it holds less by the table. (On more than 16 cores a batch takes
 /// longer than 100 µs, in proportion.) These are items, not bytes: a source of buffers of 1 MB holds 128 MB behind an
-/// item that takes long, on two threads, and up to 4 GB on 64. Set a [`window`](Self::window) there. The outputs of a
+/// item that takes long, on two threads, and up to 4 GB on 64. Set a [`budget`](Self::budget) there, or for data a bound
+/// on the [outputs](Self::weigh_output). The outputs of a
 /// [`flat_map`](Self::flat_map) beyond one an item are bounded for the whole run, as its page says.
 ///
 /// # Blocking sources

@@ -109,8 +109,8 @@ pub(in super::super) trait Below {
     /// Takes the piece that is due at the sink. It closes items of the source.
     fn take_due(&mut self) -> Option<Piece<Self::Out, Self::OutError>>;
 
-    /// Takes back an emptied vector of the outputs that the sink has taken.
-    fn recycle(&mut self, outputs: Vec<Self::Out>);
+    /// Takes back an emptied vector of the outputs that the sink has taken, which weighed so many bytes.
+    fn recycle(&mut self, outputs: Vec<Self::Out>, output_bytes: u64);
 
     /// Whether a piece is due at the sink.
     fn is_ready(&self) -> bool;
@@ -231,7 +231,8 @@ impl<R, E> Below for Last<R, E> {
         self.ring.take()
     }
 
-    fn recycle(&mut self, outputs: Vec<R>) {
+    fn recycle(&mut self, outputs: Vec<R>, output_bytes: u64) {
+        self.ring.release(output_bytes);
         self.ring.recycle(outputs);
     }
 

@@ -187,7 +187,7 @@ where
 
     fn state(&self, plan: &Plan, ring: Ring<R, E>) -> Self::State {
         let threads = self.own.map_or(plan.threads, NonZeroUsize::get);
-        let down = self.next.state(plan, Ring::behind(plan.order, threads));
+        let down = self.next.state(plan, Ring::behind(plan.order, threads).bounded(self.stage.output_budget()));
         let mut state = Behind::new(plan, ring, self.own.map(NonZeroUsize::get), down);
         if Onward::<R, E>::limit(self) == Some(0) {
             state.end_input();

@@ -1,6 +1,6 @@
 //! [`Place`]: where in its run a section is, for the members that work there.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::time::Duration;
 
 use super::super::Order;
@@ -60,11 +60,17 @@ pub(super) struct BatchRun<'w> {
     place: Place<'w>,
     first: u64,
     token: OnceCell<CancellationToken>,
+    weighed: Cell<u64>,
 }
 
 impl<'w> BatchRun<'w> {
     pub(super) fn new(place: Place<'w>, first: u64) -> Self {
-        BatchRun { place, first, token: OnceCell::new() }
+        BatchRun { place, first, token: OnceCell::new(), weighed: Cell::new(0) }
+    }
+
+    /// How many bytes the outputs weigh that have been made.
+    pub(super) fn weighed(&self) -> &Cell<u64> {
+        &self.weighed
     }
 }
 
@@ -72,6 +78,10 @@ impl ItemRun for BatchRun<'_> {
     fn token(&self) -> &CancellationToken {
         let Place { tokens, section, .. } = self.place;
         self.token.get_or_init(|| tokens.give(section, self.first, || self.place.marks().is_void(self.first)))
+    }
+
+    fn weigh(&self, bytes: u64) {
+        self.weighed.set(self.weighed.get().saturating_add(bytes));
     }
 }
 

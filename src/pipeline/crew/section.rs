@@ -119,8 +119,9 @@ impl<'a, F: Feed, W: Stage<F::Item>, N: Onward<W::Output, W::Error>> Section<'a,
         if let Some(section) = next.wants_none(1) {
             signal.void_before(section);
         }
-        let budget = gate.as_ref().map(|gate| gate.budget());
-        let mut state = State::new(&plan, stock, next.state(&plan, Ring::new(plan.order, threads)));
+        let budget = gate.as_ref().map(|gate| gate.budget()).or(stage.output_budget());
+        let ring = Ring::new(plan.order, threads).bounded(stage.output_budget());
+        let mut state = State::new(&plan, stock, next.state(&plan, ring));
         state.gate = gate;
         Section {
             stage,

@@ -72,7 +72,7 @@ impl<T, W: Stage<T>> Work<'_, '_, T, W> {
         let Claim { first, mut batch, items } = claim;
         let run = BatchRun::new(place, first);
         outputs.reserve(items);
-        let mut held = Held::new(first, outputs, hand_over, signal);
+        let mut held = Held::new(first, outputs, hand_over, signal, run.weighed());
         let started = held.since;
         if let Some(times) = place.times {
             times.begin(Step::Stages(place.section), started);

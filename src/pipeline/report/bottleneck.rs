@@ -71,8 +71,13 @@ pub enum Bottleneck {
     Balanced,
 }
 
-/// How busy a part is that one thread at a time is in, if it bounds the run; and a group of threads.
+/// How busy a part is that one thread at a time is in, if it bounds the run: in any case, if no group of threads is
+/// busier, and if nothing else does.
 const BUSY: f64 = 0.9;
+const QUITE_BUSY: f64 = 0.75;
+const RATHER_BUSY: f64 = 0.6;
+
+/// How busy a group of threads is, if it bounds the run.
 const BUSY_THREADS: f64 = 0.8;
 
 /// How long threads wait for room, if that bounds the run.
@@ -85,8 +90,13 @@ impl Figures {
         if self.threads <= 1 && self.own_threads() == 0 {
             return self.bottleneck_of_one_thread();
         }
-        let one = self.busiest_of_one(BUSY);
-        one.or_else(|| self.busiest_threads()).or_else(|| self.narrowest()).unwrap_or(Bottleneck::Balanced)
+        // Threads that the system keeps from running make all shares smaller.
+        self.busiest_of_one(BUSY)
+            .or_else(|| self.busiest_threads())
+            .or_else(|| self.busiest_of_one(QUITE_BUSY))
+            .or_else(|| self.narrowest())
+            .or_else(|| self.busiest_of_one(RATHER_BUSY))
+            .unwrap_or(Bottleneck::Balanced)
     }
 
     /// The plain loop is in one part at a time: the one that it is in longest.

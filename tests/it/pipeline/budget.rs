@@ -41,8 +41,8 @@ impl Held {
 fn a_budget_holds_no_more_than_it_and_one_item_at_every_setting_and_changes_no_output() {
     watched(|| {
         let expected: Vec<usize> = weights().flat_map(|weight| [weight, weight + 1]).collect();
-        at_every_setting(&[None, Some(1), Some(7)], |setting| {
-            for budget in [1, 4, 100, 10_000] {
+        at_every_setting(&[None, Some(7)], |setting| {
+            for budget in [1, 100, 10_000] {
                 for is_ready in [false, true] {
                     let held = Held::default();
                     let weigh = |weight: &usize| {

@@ -24,6 +24,7 @@ mod source;
 mod starts;
 mod states;
 mod stop;
+mod weigh_output;
 mod within;
 
 use std::time::Duration;

@@ -37,7 +37,7 @@ fn the_source_is_named_where_it_bounds_the_run() {
                 assert_eq!(done, Ok(60));
             });
             let Bottleneck::Source { share, each } = bound else { panic!("{table}") };
-            assert!(share > 0.9 && each > Duration::from_millis(1), "{table}");
+            assert!(share > 0.6 && each > Duration::from_millis(1), "{table}");
             assert!(table.contains("more threads will not help"), "{table}");
         }
     });
@@ -61,7 +61,7 @@ fn the_sink_is_named_where_it_bounds_the_run() {
         let (bound, table) = bound_of(|report| {
             Pipeline::from_data(0..60).threads(2).report(report).map(drop).for_each(&live(), |()| take(2)).unwrap();
         });
-        assert!(matches!(bound, Bottleneck::Sink { share, .. } if share > 0.9), "{table}");
+        assert!(matches!(bound, Bottleneck::Sink { share, .. } if share > 0.6), "{table}");
         assert!(table.contains("format in a stage"), "{table}");
         // The consumer of an iterator is its sink.
         let (bound, table) = bound_of(|report| {

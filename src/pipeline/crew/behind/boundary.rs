@@ -52,6 +52,22 @@ where
 
     pub(super) fn cross(&mut self) -> Option<Piece<I, E>> {
         self.has_changed = true;
-        self.ring.take()
+        let piece = self.ring.take()?;
+        if Q::PASSES {
+            self.crossed += Release { items: piece.outputs.0.len(), bytes: piece.output_bytes };
+        } else {
+            self.ring.release(piece.output_bytes);
+        }
+        Some(piece)
+    }
+
+    /// So many items that have crossed are worked. The outputs of the section before that they were weigh no more.
+    pub(super) fn release_crossed(&mut self, items: usize) {
+        let Release { items: all, bytes } = self.crossed;
+        let items = items.min(all);
+        // By their mean, as each was weighed before it crossed.
+        let part = if items == all { bytes } else { bytes / all as u64 * items as u64 };
+        self.crossed = Release { items: all - items, bytes: bytes - part };
+        self.ring.release(part);
     }
 }

@@ -26,8 +26,6 @@ use super::super::step::{CallerStep, Effort, Step, Worked};
 use super::super::supply::Claim;
 use member::{Event, ITEMS, Member, PLAIN, Place, Scene, Shared};
 
-use crate::panic::Unmet;
-
 struct Sim<const PASSES: bool> {
     scene: Scene,
     state: Shared<PASSES>,
@@ -230,7 +228,7 @@ impl<const PASSES: bool> Sim<PASSES> {
 
     fn work(&mut self, me: usize, section: usize, claim: Claim<Items<u64>>) -> Worked<Items<u64>, u64, ()> {
         let Claim { first, mut batch, .. } = claim;
-        let mut piece = Piece { first, part: 0, outputs: Unmet(Vec::new()), closes: 0, bytes: 0, weight: 0, end: None };
+        let mut piece = Piece::empty(first, 0, 0);
         let mut items = Vec::new();
         let _ = batch.run(usize::MAX, |item| {
             items.push(item);

@@ -9,10 +9,10 @@ impl<S: Stock, D: Below> State<S, D> {
     /// What a member lacks that serves all sections and has nothing to do.
     pub(in super::super) fn lack(&self, void: Void<'_>) -> Lack {
         let batch = self.pace.ahead();
-        if self.down.ring().is_full() {
-            Lack::Output
-        } else if self.is_gated() {
+        if self.is_gated() || self.down.ring().is_heavy() {
             Lack::Budget
+        } else if self.down.ring().is_full() {
+            Lack::Output
         } else if self.window.is_full(batch) && self.supply.wants_room(batch, void.own) {
             Lack::Window
         } else {
