@@ -59,6 +59,7 @@ pub use located::Located;
 pub use map::{par_map, try_par_map};
 pub use map_init::{par_map_init, try_par_map_init};
 pub use or_cancelled::OrCancelled;
+pub(crate) use progress::Count;
 pub use progress::Progress;
 pub use reduce::{par_reduce, try_par_reduce};
 pub use until_cancelled::UntilCancelled;

@@ -1,5 +1,7 @@
 //! [`Pipeline`]: the sequential loop over a source, with its middle in parallel.
 
+mod report;
+
 // In the order of the docs: sources, stages, switches, ends.
 mod source;
 
@@ -7,6 +9,9 @@ mod chain;
 mod init;
 mod keep_going;
 mod located;
+
+mod budget;
+mod weigh_output;
 
 mod blocking;
 mod with_token;
@@ -21,7 +26,9 @@ mod switches;
 mod end;
 mod outputs;
 
+mod at;
 mod crew;
+mod gate;
 mod local;
 mod on_demand;
 mod opening;
@@ -37,9 +44,13 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
 
+use self::report::{Bounds, Recording};
+use crate::par::Progress;
+
 pub use chain::Chain;
 pub use init::Init;
 pub use outputs::{Outputs, OwnedOutputs};
+pub use report::{Bottleneck, Figures, Report, SectionFigures, Waits};
 
 /// A loop over a source whose middle runs on several threads: same outputs, same order, same first error, same panic.
 ///
@@ -92,7 +103,8 @@ pub use outputs::{Outputs, OwnedOutputs};
 /// While one item takes much longer than the others, or the system keeps its thread from running, the window widens up
 /// to 16 times, but to no more than 65,536 items if it holds less by the table. (On more than 16 cores a batch takes
 /// longer than 100 µs, in proportion.) These are items, not bytes: a source of buffers of 1 MB holds 128 MB behind an
-/// item that takes long, on two threads, and up to 4 GB on 64. Set a [`window`](Self::window) there. The outputs of a
+/// item that takes long, on two threads, and up to 4 GB on 64. Set a [`budget`](Self::budget) there, or for data a bound
+/// on the [outputs](Self::weigh_output). The outputs of a
 /// [`flat_map`](Self::flat_map) beyond one an item are bounded for the whole run, as its page says.
 ///
 /// # Blocking sources
@@ -179,6 +191,8 @@ pub use outputs::{Outputs, OwnedOutputs};
 /// and some 10 ns more from an arbitrary iterator. Starting a thread costs 20 to 80 µs. Threads that have nothing
 /// to do sleep, so a run that its source holds back costs about what the plain loop costs.
 ///
+/// A [`report`](Self::report) tells what bounds a run, and what to change.
+///
 /// The sink is one thread. If it takes `s` for an output and the stages take `c`, no number of threads makes the run
 /// faster than `c / s` times: format in [`map`](Self::map), and write bytes in the sink.
 ///
@@ -214,12 +228,28 @@ struct Settings {
     stack: Option<usize>,
     /// The caller does nothing but output.
     is_caller_reserved: bool,
+    report: Option<Report>,
+    progress: Option<Progress>,
 }
 
 impl Settings {
     /// How many threads the run has in all.
     fn threads(&self) -> usize {
         self.threads.map_or_else(Settings::cores, NonZeroUsize::get)
+    }
+
+    /// Begins what a run tells of itself. `own` is how many threads each section has of its own, and `items` how many
+    /// items the source has, if it knows.
+    fn recording(
+        &self,
+        threads: usize,
+        own: &[Option<NonZeroUsize>],
+        budget: Option<u64>,
+        items: Option<usize>,
+    ) -> Recording {
+        let bounds = || Bounds { threads, own: own.into(), window: self.window, budget };
+        let progress = self.progress.as_ref().map(|progress| progress.begin_run(items));
+        Recording::new(self.report.as_ref().map(|report| report.begin(bounds())), progress)
     }
 
     /// How many threads can run at once.

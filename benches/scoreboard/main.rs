@@ -7,6 +7,7 @@
 //! is 1 if a claim falls short of its target.
 
 mod board;
+mod bounds;
 mod cancel;
 mod hand_made;
 #[cfg(all(unix, feature = "io"))]
@@ -26,6 +27,7 @@ use board::Board;
 
 /// The groups of claims; each has at least one claim.
 const GROUPS: &[&str] = &[
+    "bounds",
     "cancel",
     #[cfg(all(unix, feature = "io"))]
     "io",
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
     rayon::ThreadPoolBuilder::new().num_threads(THREADS).build_global().expect("nothing has used the pool yet");
 
     let mut board = Board::new(GROUPS, group, words);
+    bounds::claims(&mut board);
     cancel::claims(&mut board);
     #[cfg(all(unix, feature = "io"))]
     io::claims(&mut board);

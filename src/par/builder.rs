@@ -163,7 +163,7 @@ impl<'a> ParBuilder<'a> {
     }
 
     /// Begins to count a call of this many items, if there is a progress count.
-    pub(super) fn counted(&self, items: usize) -> Option<Count<'_>> {
+    pub(super) fn counted(&self, items: usize) -> Option<Count> {
         self.progress.map(|progress| progress.begin(items))
     }
 }

@@ -8,7 +8,7 @@ use super::progress::{Count, count};
 /// The closure of a call, and everything that a job needs to apply it to an item.
 pub(super) struct Mapper<'a, E, M, F> {
     pub(super) call: &'a Call<'a, E>,
-    pub(super) count: Option<&'a Count<'a>>,
+    pub(super) count: Option<&'a Count>,
     /// Makes the value that each job has of its own.
     pub(super) local: M,
     pub(super) f: F,

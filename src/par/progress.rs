@@ -11,7 +11,8 @@ use super::pool;
 
 /// A count of the items that are done, for another thread to watch while a map runs.
 ///
-/// One `Progress` may count several calls, one after the other or at once: their items add up.
+/// One `Progress` may count several calls, one after the other or at once: their items add up. It is a handle, and its
+/// clones count together. A [pipeline](crate::Pipeline::progress) is counted, too.
 ///
 /// # Costs
 ///
@@ -38,9 +39,9 @@ use super::pool;
 /// assert_eq!((progress.done(), progress.total()), (2, 2));
 /// # Ok::<(), Cancelled>(())
 /// ```
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Progress {
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
 }
 
 #[derive(Default)]
@@ -48,8 +49,8 @@ struct State {
     total: usize,
     /// The items that are done of the calls that have ended.
     done: usize,
-    /// The counters of the calls that run.
-    running: Vec<Arc<[Shard]>>,
+    /// The counters of the calls that run, and whether their items that are done count as the total.
+    running: Vec<(Arc<[Shard]>, bool)>,
 }
 
 /// The counter of one worker.
@@ -68,22 +69,35 @@ impl Progress {
     #[must_use]
     pub fn done(&self) -> usize {
         let state = self.state.lock();
-        state.done + state.running.iter().map(|shards| sum(shards)).sum::<usize>()
+        state.done + state.running.iter().map(|(shards, _)| sum(shards)).sum::<usize>()
     }
 
     /// Returns how many items all calls have that have begun.
+    ///
+    /// A pipeline whose source does not know its length has those that are done.
     #[must_use]
     pub fn total(&self) -> usize {
-        self.state.lock().total
+        let state = self.state.lock();
+        let unknown = state.running.iter().filter(|(_, is_unknown)| *is_unknown);
+        unknown.fold(state.total, |total, (shards, _)| total.saturating_add(sum(shards)))
     }
 
     /// Begins to count a call.
-    pub(super) fn begin(&self, items: usize) -> Count<'_> {
-        let shards: Arc<[Shard]> = (0..pool::threads()).map(|_| Shard::default()).collect();
+    pub(super) fn begin(&self, items: usize) -> Count {
+        self.begin_with(pool::threads(), Some(items))
+    }
+
+    /// Begins to count a run of a pipeline. `None` if the source does not know its length.
+    pub(crate) fn begin_run(&self, items: Option<usize>) -> Count {
+        self.begin_with(2, items)
+    }
+
+    fn begin_with(&self, shards: usize, items: Option<usize>) -> Count {
+        let shards: Arc<[Shard]> = (0..shards).map(|_| Shard::default()).collect();
         let mut state = self.state.lock();
-        state.total = state.total.saturating_add(items);
-        state.running.push(Arc::clone(&shards));
-        Count { progress: self, shards }
+        state.total = state.total.saturating_add(items.unwrap_or(0));
+        state.running.push((Arc::clone(&shards), items.is_none()));
+        Count { progress: self.clone(), shards }
     }
 }
 
@@ -104,12 +118,23 @@ impl fmt::Debug for Progress {
 }
 
 /// The count of one call.
-pub(super) struct Count<'a> {
-    progress: &'a Progress,
+pub(crate) struct Count {
+    progress: Progress,
     shards: Arc<[Shard]>,
 }
 
-impl Count<'_> {
+impl Count {
+    /// Counts items whose outputs the sink of a [run](Progress::begin_run) has taken, on the calling thread.
+    #[inline]
+    pub(crate) fn took(&self, items: usize) {
+        count(self.shards.first().map(|shard| &**shard), items);
+    }
+
+    /// Counts items of a run that came to their end without an output, on one thread at a time.
+    pub(crate) fn freed(&self, items: usize) {
+        count(self.shards.get(1).map(|shard| &**shard), items);
+    }
+
     /// Returns the counter of this worker.
     pub(super) fn shard(&self) -> &AtomicUsize {
         // The worker belongs to the pool in which the call began. Two workers at one counter would lose counts.
@@ -117,11 +142,15 @@ impl Count<'_> {
     }
 }
 
-impl Drop for Count<'_> {
+impl Drop for Count {
     fn drop(&mut self) {
         let mut state = self.progress.state.lock();
-        state.done += sum(&self.shards);
-        state.running.retain(|shards| !Arc::ptr_eq(shards, &self.shards));
+        let done = sum(&self.shards);
+        state.done += done;
+        let own = state.running.iter().position(|(shards, _)| Arc::ptr_eq(shards, &self.shards));
+        if let Some((_, true)) = own.map(|own| state.running.swap_remove(own)) {
+            state.total = state.total.saturating_add(done);
+        }
     }
 }
 

@@ -32,7 +32,7 @@ const LEAVES: usize = 1_024;
 /// The closures of a fold, and everything that a job needs to run a part of it.
 pub(super) struct Tree<'a, E, N, F, C> {
     pub(super) call: &'a Call<'a, E>,
-    pub(super) count: Option<&'a Count<'a>>,
+    pub(super) count: Option<&'a Count>,
     /// Makes an accumulator.
     pub(super) identity: N,
     /// Folds an item into an accumulator.

@@ -101,6 +101,12 @@ impl<S, W> Pipeline<Fused<S, W>> {
 }
 
 impl<S: Source<Error = Cancelled>> Pipeline<Fused<S, Identity<Cancelled>>> {
+    /// Makes another source of the one that has no stages yet.
+    pub(super) fn replace_source<R>(self, replace: impl FnOnce(S) -> R) -> Pipeline<Fused<R, Identity<Cancelled>>> {
+        let Fused { source, stage } = self.chain;
+        Pipeline::new(replace(source), stage, self.settings)
+    }
+
     pub(super) fn from_source(source: S) -> Self {
         let settings = Settings {
             threads: None,
@@ -109,6 +115,8 @@ impl<S: Source<Error = Cancelled>> Pipeline<Fused<S, Identity<Cancelled>>> {
             name: None,
             stack: None,
             is_caller_reserved: false,
+            report: None,
+            progress: None,
         };
         Pipeline::new(source, Identity(PhantomData), settings)
     }

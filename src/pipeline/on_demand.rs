@@ -19,6 +19,7 @@ use super::crew::{Caller, Exit, Members, Onward, Section, Worker};
 use super::opening::{Launch, Opening};
 use super::plain::{self, Beyond, Plain, PlainItems, Way};
 use super::refill::{self, Consume, Ended, LEFT, Refill};
+use super::report::Step;
 use super::run;
 use super::source::Feed;
 use super::stage::Stage;
@@ -56,10 +57,11 @@ impl<R: Send, E: Send> Launch<R, E> for OnDemand<'_, R, E> {
         // One thread of its own is worth its start only if it is the only one to work.
         let is_lone = opening.run.role == Role::Works && !fans && opening.is_for_one_thread();
         let is_plain = is_lone || opening.must_be_plain();
+        let meter = is_plain.then(|| opening.meter(feed.expected()));
         let Opening { stage, next, mut settings, token, run: OnDemand { role, consume } } = opening;
-        if is_plain {
+        if let Some(meter) = meter {
             let plain = Some(Plain::new(stage, &next));
-            let mut inline = Inline { plain, items: feed.plain(), all_items: PlainItems::new(token), token };
+            let mut inline = Inline { plain, items: feed.plain(), all_items: PlainItems::new(token, meter), token };
             let consumed = panic::catch(|| consume(&mut inline));
             let mut dropped = inline.leave();
             dropped.drop(inline.items);
@@ -148,9 +150,12 @@ where
 {
     fn refill(&mut self, outputs: &mut VecDeque<N::Output>) -> Option<Ended<N::Error>> {
         let mut ended = None;
+        self.all_items.meter.switch(Step::Source);
         while ended.is_none() && outputs.is_empty() {
             ended = self.step(outputs);
         }
+        // The consumer takes over.
+        self.all_items.meter.switch(Step::Sink);
         let token = self.token;
         ended.map(|ended| ended.and(token, || self.leave()))
     }
@@ -243,7 +248,9 @@ where
         };
         // The consumer may cancel behind the end, too, while it is at the outputs before that.
         self.section.enter_consumer();
-        self.since = Some(Instant::now());
+        let now = Instant::now();
+        self.members.enter_consumer(now);
+        self.since = Some(now);
         ended
     }
 

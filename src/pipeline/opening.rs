@@ -3,9 +3,12 @@
 //! A pipeline of several sections is nested: the source of the last section is the pipeline before it. So the sections
 //! are built from the last to the first, and then the source of the first is opened for the run.
 
+use std::num::NonZeroUsize;
+
 use super::Settings;
 use super::crew::ToSection;
 use super::plain::Beyond;
+use super::report::Meter;
 use super::serial::Serial;
 use super::source::{Before, Feed, Source, Visit};
 use super::stage::Stage;
@@ -91,8 +94,26 @@ impl<W, N, L> Opening<'_, W, N, L> {
     where
         N: Beyond<R, E>,
     {
-        let mut own = Vec::new();
+        self.settings.threads() == 1 && self.own_threads().iter().all(Option::is_none)
+    }
+
+    /// Begins what the plain loop tells of itself. `items` is how many the source has, if it knows.
+    pub(super) fn meter<R, E>(&self, items: Option<usize>) -> Meter
+    where
+        N: Beyond<R, E>,
+    {
+        // It serves all sections on one thread.
+        let sections = vec![None; self.own_threads().len()];
+        Meter::new(self.settings.recording(1, &sections, None, items))
+    }
+
+    /// How many threads each section has of its own.
+    fn own_threads<R, E>(&self) -> Vec<Option<NonZeroUsize>>
+    where
+        N: Beyond<R, E>,
+    {
+        let mut own = vec![None];
         self.next.count_own(&mut own);
-        self.settings.threads() == 1 && own.iter().all(Option::is_none)
+        own
     }
 }

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 
 use super::crew::{Onward, ToSection, ToSink};
 use super::local::MemberLocal;
+use super::report::{Meter, Step};
 use super::serial::Serial;
 use super::stage::{At, ItemRun, Stage};
 use super::stop::{Refused, Stop};
@@ -23,7 +24,8 @@ pub(super) trait Beyond<R, E>: Onward<R, E> {
     /// The stages behind, with their states.
     type Plain;
 
-    fn plain(&self) -> Self::Plain;
+    /// `section` is the number of the section behind.
+    fn plain(&self, section: usize) -> Self::Plain;
 
     /// Takes the next output. Breaks off where the loop ends, which `way` then knows.
     fn take<X, K>(&self, plain: &mut Self::Plain, output: R, way: &mut Way<'_, K, Self::Error, X>) -> ControlFlow<()>
@@ -48,15 +50,16 @@ pub(super) struct Way<'a, K, S, E> {
 }
 
 /// For the token of the items: one child of the run's token for all, because an item's outcome is wanted as long as the
-/// run goes on.
+/// run goes on. And what the loop tells of itself.
 pub(super) struct PlainItems<'a> {
     token: &'a CancellationToken,
     child: OnceCell<CancellationToken>,
+    pub(super) meter: Meter,
 }
 
 impl<'a> PlainItems<'a> {
-    pub(super) fn new(token: &'a CancellationToken) -> Self {
-        PlainItems { token, child: OnceCell::new() }
+    pub(super) fn new(token: &'a CancellationToken, meter: Meter) -> Self {
+        PlainItems { token, child: OnceCell::new(), meter }
     }
 }
 
@@ -88,7 +91,7 @@ impl<'a, K, S, E> Way<'a, K, S, E> {
     /// Applies the stages to one item, and hands their outputs on.
     fn feed<R, T, W, N>(
         &mut self,
-        stage: &W,
+        (stage, section): (&W, usize),
         local: &mut W::Local,
         index: &mut u64,
         (next, plain): (&N, &mut N::Plain),
@@ -102,6 +105,8 @@ impl<'a, K, S, E> Way<'a, K, S, E> {
         let items = self.items;
         let at = At::new(*index, items);
         *index += 1;
+        let before = items.meter.switch(Step::Stages(section));
+        items.meter.count(section);
         let fed = stage.feed(local, at, item, |output| match output {
             output if self.token.is_cancelled() => {
                 panic::discard(output);
@@ -110,6 +115,7 @@ impl<'a, K, S, E> Way<'a, K, S, E> {
             Some(output) => next.take(plain, output, self),
             None => ControlFlow::Continue(()),
         });
+        items.meter.switch(before);
         match fed {
             Ok(flow) => flow,
             // An error of a stage while the run is cancelled may be an echo, but the loop ends with it.
@@ -128,15 +134,21 @@ impl<'a, K, S, E> Way<'a, K, S, E> {
 impl<R, E> Beyond<R, E> for ToSink {
     type Plain = ();
 
-    fn plain(&self) {}
+    fn plain(&self, _section: usize) {}
 
     #[inline]
     fn take<X, K>(&self, _plain: &mut (), output: R, way: &mut Way<'_, K, E, X>) -> ControlFlow<()>
     where
         K: FnMut(R) -> Result<(), Refused<X>>,
     {
-        match (way.sink)(output) {
-            Ok(()) => ControlFlow::Continue(()),
+        let before = way.items.meter.switch(Step::Sink);
+        let taken = (way.sink)(output);
+        way.items.meter.switch(before);
+        match taken {
+            Ok(()) => {
+                way.items.meter.recording().took_outputs(1);
+                ControlFlow::Continue(())
+            }
             Err(refused) => way.end(Ended::Early(refused.into())),
         }
     }
@@ -153,6 +165,8 @@ impl<R, E> Beyond<R, E> for ToSink {
 
 /// A boundary and the section behind it.
 pub(super) struct PlainSection<'a, T, W: Stage<T>, Q, P> {
+    /// Its number.
+    section: usize,
     serial: Option<Q>,
     local: MemberLocal<'a, T, W>,
     index: u64,
@@ -167,24 +181,29 @@ where
 {
     type Plain = PlainSection<'a, Q::Output, W, Q, N::Plain>;
 
-    fn plain(&self) -> Self::Plain {
+    fn plain(&self, section: usize) -> Self::Plain {
         let local = MemberLocal::new(self.stage());
-        PlainSection { serial: self.take_serial(), local, index: 0, behind: self.next().plain() }
+        PlainSection { section, serial: self.take_serial(), local, index: 0, behind: self.next().plain(section + 1) }
     }
 
     fn take<X, K>(&self, plain: &mut Self::Plain, output: R, way: &mut Way<'_, K, N::Error, X>) -> ControlFlow<()>
     where
         K: FnMut(N::Output) -> Result<(), Refused<X>>,
     {
-        let PlainSection { serial: Some(serial), local, index, behind } = plain else { return ControlFlow::Break(()) };
+        let PlainSection { section, serial: Some(serial), local, index, behind } = plain else {
+            return ControlFlow::Break(());
+        };
         let mut flow = ControlFlow::Continue(());
+        let items = way.items;
+        let before = items.meter.switch(Step::Serial(*section));
         let wants_more = serial.take(output, |item| {
             if flow.is_continue() {
-                flow = way.feed(self.stage(), local.get_mut(), index, (self.next(), behind), item);
+                flow = way.feed((self.stage(), *section), local.get_mut(), index, (self.next(), behind), item);
             } else {
                 panic::discard(item);
             }
         });
+        items.meter.switch(before);
         flow?;
         if wants_more.is_break() {
             self.finish(plain, way)?;
@@ -197,15 +216,20 @@ where
     where
         K: FnMut(N::Output) -> Result<(), Refused<X>>,
     {
-        let PlainSection { serial: Some(serial), local, index, behind } = plain else { return ControlFlow::Break(()) };
+        let PlainSection { section, serial: Some(serial), local, index, behind } = plain else {
+            return ControlFlow::Break(());
+        };
         let mut flow = ControlFlow::Continue(());
+        let items = way.items;
+        let before = items.meter.switch(Step::Serial(*section));
         serial.finish(|item| {
             if flow.is_continue() {
-                flow = way.feed(self.stage(), local.get_mut(), index, (self.next(), behind), item);
+                flow = way.feed((self.stage(), *section), local.get_mut(), index, (self.next(), behind), item);
             } else {
                 panic::discard(item);
             }
         });
+        items.meter.switch(before);
         flow?;
         self.next().finish(behind, way)
     }
@@ -241,7 +265,7 @@ where
 {
     pub(super) fn new(stage: &'a W, next: &'a N) -> Self {
         let wants_none = next.wants_none(1).is_some();
-        Plain { stage, next, local: MemberLocal::new(stage), behind: next.plain(), index: 0, wants_none }
+        Plain { stage, next, local: MemberLocal::new(stage), behind: next.plain(1), index: 0, wants_none }
     }
 
     /// Takes the next item through the loop. Breaks off at the end of the loop, whose reason `way` then knows.
@@ -261,7 +285,8 @@ where
         {
             if !token.is_cancelled() {
                 let Plain { stage, next, local, behind, index, .. } = self;
-                way.feed(*stage, local.get_mut(), index, (*next, behind), item)?;
+                way.feed((*stage, 0), local.get_mut(), index, (*next, behind), item)?;
+                way.items.meter.recording().took_items(1);
                 return ControlFlow::Continue(());
             }
             panic::discard(item);
@@ -284,7 +309,7 @@ where
 pub(super) fn run<T, W, N, A, K, X>(
     stage: &W,
     next: &N,
-    token: &CancellationToken,
+    all_items: &PlainItems<'_>,
     mut items: impl Iterator<Item = T>,
     mut state: A,
     mut sink: K,
@@ -295,8 +320,7 @@ where
     K: FnMut(&mut A, N::Output) -> Result<(), Refused<X>>,
 {
     let mut plain = Plain::new(stage, next);
-    let all_items = PlainItems::new(token);
-    let mut way = Way::new(token, &all_items, |output| sink(&mut state, output));
+    let mut way = Way::new(all_items.token, all_items, |output| sink(&mut state, output));
     let looped = panic::catch(|| while plain.step(&mut items, &mut way).is_continue() {});
     let ended = way.into_end(looped.is_ok());
     let mut panics = Panics::default();

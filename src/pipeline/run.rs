@@ -18,7 +18,7 @@ use std::vec::Drain;
 
 use super::crew::{Caller, End, Exit, Members, Remains, Section, Worker, lose};
 use super::opening::{Launch, Opening};
-use super::plain::{self, Beyond};
+use super::plain::{self, Beyond, PlainItems};
 use super::source::Feed;
 use super::stage::Stage;
 use super::stop::{Refused, Stop};
@@ -47,9 +47,10 @@ where
         N: Beyond<W::Output, W::Error, Output = R, Error = S, State: Send>,
     {
         let is_plain = opening.must_be_plain() || opening.is_for_one_thread();
+        let meter = is_plain.then(|| opening.meter(feed.expected()));
         let Opening { stage, next, settings, token, run: Run { mut state, mut sink } } = opening;
-        if is_plain {
-            return plain::run(stage, &next, token, feed.plain(), state, sink);
+        if let Some(meter) = meter {
+            return plain::run(stage, &next, &PlainItems::new(token, meter), feed.plain(), state, sink);
         }
         let waits_for = feed.waits_for();
         let name = settings.name.as_deref().unwrap_or("pipeline");

@@ -31,8 +31,10 @@ pub(super) mod receiver;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use self::queue::Queues;
+use super::gate::Gate;
 use super::serial::Serial;
 use super::stage::Stage;
 use crate::token::CancellationToken;
@@ -128,6 +130,16 @@ pub trait Feed {
         None
     }
 
+    /// How many items it has, if it knows.
+    fn expected(&self) -> Option<usize> {
+        None
+    }
+
+    /// The bound in bytes on its items, which its inlet observes.
+    fn gate(&self) -> Option<Arc<Gate>> {
+        None
+    }
+
     /// For the crew: the stock to claim from, and the inlet that fills it.
     fn split(self) -> (Self::Stock, Self::Inlet);
 
@@ -143,7 +155,8 @@ pub trait Pull: Send {
 
     /// Gives the items that can be had without waiting more than once, `most` at most, to `put`.
     ///
-    /// Returns how many they are, which is not 0, or `None` at the end of the source.
+    /// Returns how many they are, or `None` at the end of the source. They are 0 only where the next item waits for room
+    /// in the budget.
     fn pull(&mut self, most: usize, put: impl FnMut(Self::Load)) -> Option<usize>;
 }
 
@@ -207,4 +220,9 @@ pub trait Batch: Send {
 
     /// Takes the next items, at most `most` of them.
     fn split(&mut self, most: usize) -> Self;
+
+    /// How many bytes the items weigh against the budget that were handed on since the last call.
+    fn take_weight(&mut self) -> u64 {
+        0
+    }
 }

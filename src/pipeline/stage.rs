@@ -5,12 +5,12 @@
 //! [`ControlFlow::Break`] when nothing more is wanted. For the compiler the stages are one expression,
 //! as a chain of iterator adaptors is, so 1:1 stages cost as much as if each returned its output.
 
-use std::fmt;
 use std::marker::PhantomData;
 use std::ops::ControlFlow;
 
 use crate::panic::Panics;
-use crate::token::CancellationToken;
+
+pub(super) use super::at::{At, ItemRun};
 
 /// The stages of a [`Pipeline`](super::Pipeline), fused into one call an item.
 ///
@@ -40,6 +40,11 @@ pub trait Stage<T>: Sync {
     /// Makes an error of the source one of the stages, by the conversions of each.
     fn convert(cause: Self::Cause) -> Self::Error;
 
+    /// How many bytes of outputs may wait for their turn, if they are [weighed](At::weigh).
+    fn output_budget(&self) -> Option<u64> {
+        None
+    }
+
     /// A member calls this once, on its own thread. A state is built later, at its first item.
     fn local(&self) -> Self::Local;
 
@@ -64,40 +69,6 @@ pub trait Stage<T>: Sync {
         item: T,
         emit: impl FnMut(Option<Self::Output>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, Self::Error>;
-}
-
-/// The place of an item in the run.
-///
-/// By value, because behind a reference it would cost a third of a nanosecond an item.
-#[doc(hidden)]
-#[derive(Clone, Copy)]
-pub struct At<'a> {
-    /// The index among the items of the section, which for the first section are those of the source.
-    pub(super) index: u64,
-    run: &'a dyn ItemRun,
-}
-
-/// The part of a run that an item belongs to.
-pub(super) trait ItemRun {
-    /// The token of the item, which is made now if it is the first to ask.
-    fn token(&self) -> &CancellationToken;
-}
-
-impl<'a> At<'a> {
-    #[inline]
-    pub(super) fn new(index: u64, run: &'a dyn ItemRun) -> Self {
-        At { index, run }
-    }
-
-    pub(super) fn token(self) -> &'a CancellationToken {
-        self.run.token()
-    }
-}
-
-impl fmt::Debug for At<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("At").field("index", &self.index).finish_non_exhaustive()
-    }
 }
 
 /// No stage yet: items pass as they are. `E` is the error of the source.

@@ -2,7 +2,9 @@
 
 use std::num::NonZeroUsize;
 
+use super::report::Report;
 use super::{Order, Pipeline};
+use crate::par::Progress;
 
 /// Switches.
 impl<C> Pipeline<C> {
@@ -91,6 +93,57 @@ impl<C> Pipeline<C> {
     /// ```
     pub fn dedicated_caller(mut self) -> Self {
         self.settings.is_caller_reserved = true;
+        self
+    }
+
+    /// Has the run tell `report` what it does with its time: what bounds it, and so what to change.
+    ///
+    /// # Examples
+    ///
+    /// Another thread prints the report while the run goes:
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use brigade::pipeline::Report;
+    /// use brigade::{CancellationToken, Cancelled, Pipeline, scope};
+    ///
+    /// let report = Report::new();
+    /// let sum = scope(&CancellationToken::new(), |s| {
+    ///     let numbers = Pipeline::from_data(0..10_000_u64 as usize).report(&report);
+    ///     let sum = s.spawn(move |s| numbers.map(|number| number % 7).fold(s.token(), 0, |sum, next| sum + next))?;
+    ///     while !sum.is_finished() {
+    ///         eprintln!("{report}");
+    ///         s.token().sleep(Duration::from_millis(5))?;
+    ///     }
+    ///     Ok::<_, Cancelled>(sum.join()?)
+    /// })?;
+    /// assert_eq!((sum, report.figures().items), (29_997, 10_000));
+    /// # Ok::<(), Cancelled>(())
+    /// ```
+    pub fn report(mut self, report: &Report) -> Self {
+        self.settings.report = Some(report.clone());
+        self
+    }
+
+    /// Has `progress` count the items of the source whose outputs the sink has taken.
+    ///
+    /// Its total is the length of the source, if that knows one: data do, and iterators whose `size_hint` is exact. If
+    /// not, as with lines or a channel, the items that are done count as the total.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use brigade::par::Progress;
+    /// use brigade::{CancellationToken, Pipeline};
+    ///
+    /// let progress = Progress::new();
+    /// let words = Pipeline::from_data(["three", "little", "words"]).progress(&progress);
+    /// words.map(str::len).for_each(&CancellationToken::new(), |_| eprint!("\r{progress}"))?;
+    /// assert_eq!(progress.to_string(), "3 of 3");
+    /// # Ok::<(), brigade::Cancelled>(())
+    /// ```
+    pub fn progress(mut self, progress: &Progress) -> Self {
+        self.settings.progress = Some(progress.clone());
         self
     }
 

@@ -41,6 +41,10 @@ where
         W::convert(V::convert(cause))
     }
 
+    fn output_budget(&self) -> Option<u64> {
+        self.before.output_budget()
+    }
+
     #[inline]
     fn local(&self) -> Self::Local {
         (self.before.local(), self.behind.local())

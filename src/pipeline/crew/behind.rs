@@ -21,6 +21,7 @@ use super::super::serial::Serial;
 use super::super::source::Kind;
 use super::super::source::iter::Items;
 use super::below::{Below, Calls, Coming, Down, InHand, Outcome, OwnStep, Void};
+use super::credits::Release;
 use super::crossed::Crossed;
 use super::crossing::{Crossing, Done, Flush, Input, Task};
 use super::pace::Pace;
@@ -37,6 +38,8 @@ pub(in super::super) struct Behind<I, E, Q: Serial<I, Output: Send>, D> {
     ring: Ring<I, E>,
     input: Input<E>,
     is_crossing: bool,
+    /// The items that have crossed as they are and are not worked yet, and how many bytes they weigh.
+    crossed: Release,
     flush: Flush,
     /// What else comes into the ring.
     coming: Coming,
@@ -66,6 +69,7 @@ where
             ring,
             input: Input::Open,
             is_crossing: false,
+            crossed: Release::default(),
             flush: Flush::Never,
             coming: Coming::More,
             supply: Supply::new(Kind::Ready, Crossed::new(), threads),
@@ -168,20 +172,20 @@ where
         due
     }
 
-    fn recycle(&mut self, outputs: Vec<D::Out>) {
-        self.down.recycle(outputs);
+    fn recycle(&mut self, outputs: Vec<D::Out>, output_bytes: u64) {
+        self.down.recycle(outputs, output_bytes);
     }
 
     fn is_ready(&self) -> bool {
         self.down.is_ready()
     }
 
-    fn free(&mut self, items: usize) {
+    fn free(&mut self, items: Release) {
         let closed = self.down.ring_mut().credit(0, items);
         self.down.free(closed);
     }
 
-    fn take_freed(&mut self) -> usize {
+    fn take_freed(&mut self) -> Release {
         self.down.take_freed()
     }
 
@@ -197,12 +201,16 @@ where
             }
             Done::Worked(Worked { piece: None, .. }) => self.supply.put_back(0, None),
             Done::Worked(Worked { piece: Some(piece), effort, rest }) => {
+                if let Some(share) = self.down.ring().share_of_batch(self.threads) {
+                    self.pace.learn_weight(piece.closes, piece.output_bytes, share);
+                }
                 if piece.end.is_none() {
                     self.pace.learn_work(effort.items, effort.elapsed);
                 }
                 if self.own.is_none() {
                     self.spent += effort.elapsed;
                 }
+                self.release_crossed(effort.items);
                 self.supply.put_back(piece.first + piece.closes as u64, rest);
                 self.down.ring_mut().put(piece);
             }
@@ -248,7 +256,7 @@ where
                 && let Some(mut piece) = self.cross()
             {
                 let items = std::mem::take(&mut piece.outputs.0).into_iter().map(|item| Q::fuse(0, item)).collect();
-                self.enter(items, piece.closes);
+                self.enter(items, Release { items: piece.closes, bytes: piece.bytes });
                 if piece.end.is_some() {
                     self.input = Input::Closed(piece.end);
                 }

@@ -8,6 +8,7 @@ use std::convert::Infallible;
 use std::mem;
 use std::time::{Duration, Instant};
 
+use super::credits::Release;
 use super::piece::Piece;
 use super::ring::Ring;
 use super::roster::{Arrival, Workers};
@@ -108,17 +109,17 @@ pub(in super::super) trait Below {
     /// Takes the piece that is due at the sink. It closes items of the source.
     fn take_due(&mut self) -> Option<Piece<Self::Out, Self::OutError>>;
 
-    /// Takes back an emptied vector of the outputs that the sink has taken.
-    fn recycle(&mut self, outputs: Vec<Self::Out>);
+    /// Takes back an emptied vector of the outputs that the sink has taken, which weighed so many bytes.
+    fn recycle(&mut self, outputs: Vec<Self::Out>, output_bytes: u64);
 
     /// Whether a piece is due at the sink.
     fn is_ready(&self) -> bool;
 
     /// Items of the source are closed, without an output that would carry that.
-    fn free(&mut self, items: usize);
+    fn free(&mut self, items: Release);
 
-    /// How many of them have come to the end, since the last call.
-    fn take_freed(&mut self) -> usize;
+    /// Those of them that have come to the end, since the last call.
+    fn take_freed(&mut self) -> Release;
 
     fn commit(&mut self, done: Self::Done);
 
@@ -193,12 +194,12 @@ pub(in super::super) trait Down {
 #[cfg_attr(test, derive(Debug))]
 pub(in super::super) struct Last<R, E> {
     ring: Ring<R, E>,
-    freed: usize,
+    freed: Release,
 }
 
 impl<R, E> Last<R, E> {
     pub(super) fn new(ring: Ring<R, E>) -> Self {
-        Last { ring, freed: 0 }
+        Last { ring, freed: Release::default() }
     }
 
     /// The pieces that are left.
@@ -230,7 +231,8 @@ impl<R, E> Below for Last<R, E> {
         self.ring.take()
     }
 
-    fn recycle(&mut self, outputs: Vec<R>) {
+    fn recycle(&mut self, outputs: Vec<R>, output_bytes: u64) {
+        self.ring.release(output_bytes);
         self.ring.recycle(outputs);
     }
 
@@ -238,11 +240,11 @@ impl<R, E> Below for Last<R, E> {
         self.ring.is_ready()
     }
 
-    fn free(&mut self, items: usize) {
+    fn free(&mut self, items: Release) {
         self.freed += items;
     }
 
-    fn take_freed(&mut self) -> usize {
+    fn take_freed(&mut self) -> Release {
         mem::take(&mut self.freed)
     }
 

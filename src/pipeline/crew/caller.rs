@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use std::vec::Drain;
 
 use super::super::local::MemberLocal;
+use super::super::report;
 use super::super::source::Feed;
 use super::super::stage::Stage;
 use super::super::stop::Refused;
@@ -91,18 +92,19 @@ where
         let signal = &members.section.signal;
         let ticket = signal.caller.ticket();
         let is_cancelled = self.outlet.token.is_cancelled();
-        let step = members.enter(|state, void| {
+        let (step, lack) = members.enter(|state, void| {
             state.commit(self.worked.take());
             if let Some(done) = self.done.take() {
                 state.down.commit(done);
             }
             self.outlet.taken.drain(..).for_each(|taken| state.close(taken));
             if is_cancelled {
-                return CallerStep::Abandon;
+                return (CallerStep::Abandon, None);
             }
             let step = state.caller_step(self.outlet.due, void);
             signal.marks(0).set_due(state.due());
-            step
+            let sleeps = matches!(step, CallerStep::As(Step::Sleep(_)));
+            (step, if sleeps { state.caller_lack(void) } else { None })
         });
         match step {
             CallerStep::Output => self.outlet.output_due(),
@@ -113,7 +115,9 @@ where
                     self.work(claim, outputs);
                 }
             }
-            CallerStep::As(Step::Sleep(sleep)) => members.sleep(&signal.caller, ticket, sleep),
+            CallerStep::As(Step::Sleep(sleep)) => {
+                members.idle(&signal.caller, ticket, sleep, lack.map(|lack| (0, lack)));
+            }
             CallerStep::As(Step::Leave) => return Some(Exit::Complete),
             CallerStep::Abandon => return Some(self.outlet.abandon()),
             CallerStep::Fail => return Some(Exit::Before),
@@ -130,6 +134,9 @@ where
     pub(in super::super) fn leave_consumer(&mut self, elapsed: Duration) {
         let Outlet { members, taken, .. } = &mut self.outlet;
         members.section.signal.leave_sink();
+        if let Some(times) = members.times() {
+            times.end(report::Step::Sink, elapsed);
+        }
         let items = taken.iter().map(|(piece, _)| piece.closes).sum::<usize>().max(1);
         let each = elapsed / u32::try_from(items).unwrap_or(u32::MAX);
         for (piece, time) in taken {
@@ -157,15 +164,16 @@ where
     fn work(&mut self, claim: Claim<BatchOf<F>>, outputs: Vec<W::Output>) {
         let Caller { local, behind, outlet, .. } = self;
         let section = outlet.members.section;
-        let (place, mut offers) = (section.place(), Offers::default());
+        let (place, mut offers) = (outlet.members.place(), Offers::default());
         let work = Work { stage: section.stage, local, place };
         let hand_over = |part| hand_over(part, &mut offers, &section.next, behind, place, outlet);
         self.worked = Some(work.run(claim, outputs, hand_over));
     }
 
     fn work_behind(&mut self, task: TaskOf<F, W, N>) {
-        let section = self.outlet.members.section;
-        self.done = Some(section.next.work(task, &mut self.behind, section.place(), &mut self.outlet));
+        let members = self.outlet.members;
+        let place = members.place();
+        self.done = Some(members.section.next.work(task, &mut self.behind, place, &mut self.outlet));
     }
 }
 
@@ -241,13 +249,24 @@ where
     /// If the token is cancelled meanwhile, a failure in this piece still counts, because the cancellation may be its
     /// echo. It does not count if the sink itself cancelled, because there the plain loop ends.
     fn output(&mut self, mut piece: PieceOf<F, W, N>) {
-        let signal = &self.members.section.signal;
+        let Section { signal, recording, .. } = self.members.section;
         let started = Instant::now();
+        if let Some(times) = self.members.times() {
+            times.begin(report::Step::Sink, started);
+        }
         let mut rest = piece.outputs.0.drain(..);
+        let outputs = rest.len();
         signal.enter_sink();
         // Caught, because the rest has to be dropped one by one, and not while the panic unwinds.
         let taken = panic::catch(|| (self.sink)(&mut rest));
         signal.leave_sink();
+        let elapsed = started.elapsed();
+        if let Some(times) = self.members.times() {
+            times.end(report::Step::Sink, elapsed);
+        }
+        // It has not taken the output at which it failed, or found the token cancelled.
+        let refused = usize::from(!matches!(taken, Ok(Ok(()))));
+        recording.took_outputs((outputs - rest.len()).saturating_sub(refused));
         panic::discard_all(&mut rest);
         drop(rest);
         // An error in the piece beats a cancellation that arrives while the piece is being output.
@@ -256,11 +275,18 @@ where
             Ok(Err(Refused::Failed(error))) => Exit::Sink(error),
             Ok(_) if signal.is_cancelled_by_sink() => Exit::CancelledBySink,
             Ok(taken) => match (piece.end.take(), taken) {
-                (Some(End::Error(error)), _) => Exit::Stage(error),
-                (Some(End::Panic(payload)), _) => Exit::Panicked(payload),
+                (Some(end), _) => {
+                    // Its last item has failed.
+                    recording.took_items(piece.closes.saturating_sub(1));
+                    match end {
+                        End::Error(error) => Exit::Stage(error),
+                        End::Panic(payload) => Exit::Panicked(payload),
+                    }
+                }
                 (None, Err(_)) => Exit::Cancelled,
                 (None, Ok(())) => {
-                    self.taken.push((piece, started.elapsed()));
+                    recording.took_items(piece.closes);
+                    self.taken.push((piece, elapsed));
                     return;
                 }
             },

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::super::source::iter::Items;
+use super::credits::Release;
 use super::piece::{End, Piece};
 use super::supply::Claim;
 
@@ -36,8 +37,8 @@ pub(in super::super) enum Done<E, T, W, B> {
 /// Outputs of a serial stage.
 pub(in super::super) struct Crossing<T, E> {
     pub(super) items: Vec<T>,
-    /// How many items of the source they close.
-    pub(super) closes: usize,
+    /// The items of the source that they close.
+    pub(super) closes: Release,
     /// Whether more will cross.
     pub(super) input: Input<E>,
     /// When the serial stage wants to be asked for what it holds.

@@ -13,10 +13,12 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use super::super::report::{self, Lack, Times};
 use super::super::source::{Chunk, Feed};
 use super::super::stage::Stage;
 use super::below::{Below, Calls, Void};
 use super::onward::Onward;
+use super::place::Place;
 use super::roster::{Sleep, Wakes, Workers};
 use super::section::{BelowOf, Inside, Section, StateOf};
 use crate::event::{Event, Ticket};
@@ -43,11 +45,13 @@ pub(in super::super) struct Members<'scope, 'env, F: Feed, W: Stage<F::Item>, N:
     /// The loop of a worker.
     work: fn(Self, Serves),
     handles: Arc<Mutex<Vec<ScopedJoinHandle<'scope, ()>>>>,
+    /// The times of this one, if there is a report.
+    times: Option<Arc<Times>>,
 }
 
 impl<F: Feed, W: Stage<F::Item>, N: Onward<W::Output, W::Error>> Clone for Members<'_, '_, F, W, N> {
     fn clone(&self) -> Self {
-        Members { handles: Arc::clone(&self.handles), ..*self }
+        Members { handles: Arc::clone(&self.handles), times: None, ..*self }
     }
 }
 
@@ -64,7 +68,28 @@ where
         spec: Spec<'env>,
         work: fn(Self, Serves),
     ) -> Self {
-        Members { section, scope, spec, work, handles: Arc::default() }
+        Members { section, scope, spec, work, handles: Arc::default(), times: section.recording.member() }
+    }
+
+    /// For the thread that has begun with it.
+    pub(super) fn begun(self) -> Self {
+        Members { times: self.section.recording.member(), ..self }
+    }
+
+    pub(super) fn times(&self) -> Option<&Times> {
+        self.times.as_deref()
+    }
+
+    /// The consumer of the outputs takes over on the calling thread.
+    pub(in super::super) fn enter_consumer(&self, now: Instant) {
+        if let Some(times) = self.times() {
+            times.begin(report::Step::Sink, now);
+        }
+    }
+
+    /// The first section, as this member works there.
+    pub(super) fn place(&self) -> Place<'_> {
+        self.section.place(self.times())
     }
 
     /// Enters the state, which nothing else does, and on leaving wakes and starts the members that can go on.
@@ -86,6 +111,7 @@ where
         signal.set_idle(state.is_idle());
         let wakes = state.wakes(Void::new(signal.all_marks()));
         let own = state.own_calls(Void::new(signal.all_marks()));
+        self.section.recording.saw(mem::take(&mut inside.state.freed), || inside.state.ahead());
         #[cfg(test)]
         self.count(&wakes);
         drop(inside);
@@ -148,6 +174,17 @@ where
                 return;
             }
             thread::join_all(handles).into_iter().for_each(|payload| panics.add(payload));
+        }
+    }
+
+    /// Sleeps as [`sleep`](Self::sleep) does, because there is nothing to do for the section.
+    pub(super) fn idle(&self, event: &Event, ticket: Ticket, sleep: Sleep, lacks: Option<(usize, Lack)>) {
+        let times = self.times().zip(lacks);
+        let step = times.map(|(_, (section, lack))| report::Step::Wait(section, lack));
+        let sleeps = || self.sleep(event, ticket, sleep);
+        match step {
+            Some(step) => report::during(self.times(), step, sleeps),
+            None => sleeps(),
         }
     }
 

@@ -15,10 +15,12 @@ use std::time::Instant;
 use parking_lot::Mutex;
 
 use super::super::local::MemberLocal;
+use super::super::report::{self, Lack};
 use super::super::serial::Serial;
 use super::super::stage::Stage;
 use super::behind::Behind;
 use super::below::{Below, Down, Last};
+use super::credits::Release;
 use super::crossing::{Crossing, Done, Input, Task};
 use super::hands::{Deeper, Hands};
 use super::piece::{End, Piece, lose};
@@ -185,7 +187,7 @@ where
 
     fn state(&self, plan: &Plan, ring: Ring<R, E>) -> Self::State {
         let threads = self.own.map_or(plan.threads, NonZeroUsize::get);
-        let down = self.next.state(plan, Ring::behind(plan.order, threads));
+        let down = self.next.state(plan, Ring::behind(plan.order, threads).bounded(self.stage.output_budget()));
         let mut state = Behind::new(plan, ring, self.own.map(NonZeroUsize::get), down);
         if Onward::<R, E>::limit(self) == Some(0) {
             state.end_input();
@@ -216,7 +218,10 @@ where
         let mut hands = Deeper(hands);
         match task {
             Task::Behind(task) => Done::Behind(self.next.work(task, behind, place, &mut hands)),
-            Task::Cross { pieces, ends } => Done::Crossed(self.cross(pieces, ends, place)),
+            Task::Cross { pieces, ends } => {
+                let step = report::Step::Serial(place.section);
+                Done::Crossed(report::during(place.times, step, || self.cross(pieces, ends, place)))
+            }
             Task::Work(claim, outputs) => {
                 let work = Work { stage: self.stage, local, place };
                 let mut offers = Offers::default();
@@ -283,7 +288,8 @@ impl<W, Q, N> ToSection<'_, W, Q, N> {
     where
         Q: Serial<R>,
     {
-        let mut crossing = Crossing { items: Vec::new(), closes: 0, input: Input::Open, flush_at: None };
+        let mut crossing =
+            Crossing { items: Vec::new(), closes: Release::default(), input: Input::Open, flush_at: None };
         let Crossing { items, closes, input, flush_at } = &mut crossing;
         let mut serial = self.serial.lock();
         let Some(serial) = serial.as_mut() else {
@@ -294,8 +300,8 @@ impl<W, Q, N> ToSection<'_, W, Q, N> {
             *input = Input::Closed(None);
         }
         let marks = place.marks();
-        for Piece { mut outputs, closes: closed, end, .. } in pieces {
-            *closes += closed;
+        for Piece { mut outputs, closes: items_closed, bytes, end, .. } in pieces {
+            *closes += Release { items: items_closed, bytes };
             let mut rest = outputs.0.drain(..);
             // The outputs of the items before the one that panics have been made, and stay.
             let taken = panic::catch(|| {
@@ -370,7 +376,10 @@ where
         match look {
             Look::Accepted(next) => return ControlFlow::Continue(next),
             Look::Behind(task) => done = Some(next.work(task, local, place, hands)),
-            Look::Wait(sleep) => hands.sleep(ticket, sleep),
+            Look::Wait(sleep) => {
+                let step = report::Step::Wait(place.section, Lack::Output);
+                report::during(place.times, step, || hands.sleep(ticket, sleep));
+            }
             Look::Again => {}
             Look::Void => return ControlFlow::Break(()),
         }

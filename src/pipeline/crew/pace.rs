@@ -51,6 +51,9 @@ pub(in super::super) struct Pace {
     /// Of the sections behind, per item of the source.
     later: f64,
     are_items_long: bool,
+    /// How many bytes the outputs of an item weigh, and the largest batch by that.
+    bytes: f64,
+    by_weight: usize,
 }
 
 impl Pace {
@@ -60,7 +63,21 @@ impl Pace {
         let most = (MEMORY / bytes.max(1)).clamp(LARGEST_OF_LARGE, LARGEST);
         let largest = window.map_or(most, |items| (items.get() / batches).clamp(1, most));
         let (work, pull, sink, later) = (0.0, 0.0, 0.0, 0.0);
-        Pace { kind, aim, batch: 1, ahead: 1, ahead_most: 1, largest, work, pull, sink, later, are_items_long: false }
+        Pace {
+            kind,
+            aim,
+            batch: 1,
+            ahead: 1,
+            ahead_most: 1,
+            largest,
+            work,
+            pull,
+            sink,
+            later,
+            are_items_long: false,
+            bytes: 0.0,
+            by_weight: usize::MAX,
+        }
     }
 
     /// How many items the next batch should have.
@@ -100,13 +117,29 @@ impl Pace {
         self.pull > (self.work + self.sink) / 16.0
     }
 
+    /// Learns how many `bytes` the outputs of `items` weigh. Those of a batch should weigh `share`.
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "an estimate"
+    )]
+    pub(super) fn learn_weight(&mut self, items: usize, bytes: u64, share: u64) {
+        if items > 0 {
+            let mean = bytes as f64 / items as f64;
+            // It shrinks the batch at once, and lets it grow slowly.
+            self.bytes = if mean > self.bytes { mean } else { self.bytes + (mean - self.bytes) / 4.0 };
+            self.by_weight = ((share as f64 / self.bytes.max(f64::MIN_POSITIVE)) as usize).max(1);
+        }
+    }
+
     /// Learns the stages' cost from `items` that were worked, and sets the next batch.
     pub(super) fn learn_work(&mut self, items: usize, elapsed: Duration) {
         learn(&mut self.work, items, elapsed);
         self.are_items_long = self.work > if self.are_items_long { SHORT } else { LONG };
         // A batch that was cut short by a slow source says little about the right size.
         let grown = |batch: usize| if items * 2 >= batch { batch * 2 } else { batch };
-        let most = grown(self.batch).min(self.largest);
+        let most = grown(self.batch).min(self.largest).min(self.by_weight);
         let pull = if self.kind == Kind::Blocking { 0.0 } else { self.pull };
         self.batch = self.fitting(self.work + self.sink + pull).clamp(1, most);
         self.set_ahead();

@@ -13,6 +13,10 @@ pub(in super::super) struct Piece<R, E> {
     /// How many items of its section end in it, a failing one included. The last item may end in a later piece. Once it
     /// has left the ring, the items of the source are meant that it closes.
     pub(super) closes: usize,
+    /// How many bytes these, or items of a batch before them, weigh against the [budget](super::super::gate).
+    pub(super) bytes: u64,
+    /// How many bytes its outputs weigh, if they are weighed.
+    pub(super) output_bytes: u64,
     /// How much of it counts against the bound on parts; see [`weight`](super::weight).
     pub(super) weight: usize,
     /// The failure behind its last output.
@@ -23,6 +27,14 @@ pub(in super::super) struct Piece<R, E> {
 pub(in super::super) enum End<E> {
     Error(E),
     Panic(Payload),
+}
+
+#[cfg(test)]
+impl<R, E> Piece<R, E> {
+    /// Without outputs.
+    pub(super) fn empty(first: u64, part: usize, closes: usize) -> Self {
+        Piece { first, part, outputs: Unmet(Vec::new()), closes, bytes: 0, output_bytes: 0, weight: 0, end: None }
+    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! [`Place`]: where in its run a section is, for the members that work there.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::time::Duration;
 
 use super::super::Order;
+use super::super::report::Times;
 use super::super::stage::ItemRun;
 use super::signal::{Marks, Signal};
 use crate::error::CancelReason;
@@ -22,6 +23,8 @@ pub(in super::super) struct Place<'w> {
     pub(super) aim: Duration,
     /// How long outputs are held back that the next member in their way could take.
     pub(super) held: Duration,
+    /// The times of the member, if there is a report.
+    pub(super) times: Option<&'w Times>,
     #[cfg(test)]
     pub(super) counts: Option<&'w super::counts::Counts>,
 }
@@ -57,11 +60,17 @@ pub(super) struct BatchRun<'w> {
     place: Place<'w>,
     first: u64,
     token: OnceCell<CancellationToken>,
+    weighed: Cell<u64>,
 }
 
 impl<'w> BatchRun<'w> {
     pub(super) fn new(place: Place<'w>, first: u64) -> Self {
-        BatchRun { place, first, token: OnceCell::new() }
+        BatchRun { place, first, token: OnceCell::new(), weighed: Cell::new(0) }
+    }
+
+    /// How many bytes the outputs weigh that have been made.
+    pub(super) fn weighed(&self) -> &Cell<u64> {
+        &self.weighed
     }
 }
 
@@ -69,6 +78,10 @@ impl ItemRun for BatchRun<'_> {
     fn token(&self) -> &CancellationToken {
         let Place { tokens, section, .. } = self.place;
         self.token.get_or_init(|| tokens.give(section, self.first, || self.place.marks().is_void(self.first)))
+    }
+
+    fn weigh(&self, bytes: u64) {
+        self.weighed.set(self.weighed.get().saturating_add(bytes));
     }
 }
 

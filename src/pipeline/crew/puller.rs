@@ -16,6 +16,7 @@ use crossbeam::deque;
 use crossbeam::utils::Backoff;
 use parking_lot::MutexGuard;
 
+use super::super::report::{self, Lack};
 use super::super::source::{Chunk, Feed, Kind, Pull};
 use super::super::stage::Stage;
 use super::members::Members;
@@ -57,15 +58,19 @@ where
     ///
     /// The member pulls fewer items if the source ends or takes long.
     fn pull_batch(&self, items: usize) -> Option<Claimed<BatchOf<F>, W::Output>> {
-        let mut guard = self.section.lock_inlet();
+        let mut guard = self.lock_inlet();
         let Pulled { inlet, ended, .. } = &mut *guard;
         let started = Instant::now();
+        self.begin_pull(started);
         let mut batch = Vec::with_capacity(items);
         // Between the look at the state and this, another member may have come to the end.
         let end = panic::catch(|| {
             while !*ended && batch.len() < items && !self.section.signal.void() == 0 {
-                if inlet.pull(1, |item| batch.push(item)).is_none() {
-                    return true;
+                match inlet.pull(1, |item| batch.push(item)) {
+                    None => return true,
+                    // The next one waits at the gate.
+                    Some(0) => break,
+                    Some(_) => {}
                 }
                 let looks = matches!(batch.len(), 1 | 4 | 16) || batch.len() % 64 == 0;
                 if looks && started.elapsed() > BATCH {
@@ -76,6 +81,7 @@ where
         });
         *ended = !matches!(end, Ok(false));
         let elapsed = started.elapsed();
+        self.end_pull(elapsed);
         // The inlet is still locked, so that batches come into the stock in the order in which they were pulled.
         self.enter(|state, void| {
             state.put_batch(batch, items, elapsed);
@@ -88,7 +94,7 @@ where
     ///
     /// The member pulls fewer items than its quota if the source or the run ends.
     fn pull_chunks(&self, mut quota: Quota) {
-        let mut guard = self.section.lock_inlet();
+        let mut guard = self.lock_inlet();
         let mut cautious = 0;
         loop {
             if cautious > 0 {
@@ -96,8 +102,10 @@ where
                 quota.chunk = 1;
             }
             let started = Instant::now();
+            self.begin_pull(started);
             let filled = self.fill(&mut guard, quota, started);
             let elapsed = started.elapsed();
+            self.end_pull(elapsed);
             if self.section.signal.rung() == quota.number {
                 cautious = CAUTIOUS;
             }
@@ -123,6 +131,26 @@ where
         }
     }
 
+    fn begin_pull(&self, at: Instant) {
+        if let Some(times) = self.times() {
+            times.begin(report::Step::Source, at);
+        }
+    }
+
+    fn end_pull(&self, elapsed: Duration) {
+        if let Some(times) = self.times() {
+            times.end(report::Step::Source, elapsed);
+        }
+    }
+
+    fn lock_inlet(&self) -> MutexGuard<'_, Pulled<F::Inlet, LoadOf<F>>> {
+        let section = self.section;
+        if let Some(inlet) = section.inlet.try_lock() {
+            return inlet;
+        }
+        report::during(self.times(), report::Step::Wait(0, Lack::Input), || section.lock_inlet())
+    }
+
     /// Fills a chunk; returns whether the source has ended.
     fn fill(
         &self,
@@ -137,8 +165,9 @@ where
             while items < quota.chunk {
                 let push = |load| chunk.push(load, |full, next| self.section.reach(full, next));
                 match inlet.pull(quota.chunk - items, push) {
-                    Some(pulled) => items += pulled,
                     None => return true,
+                    Some(0) => break,
+                    Some(pulled) => items += pulled,
                 }
                 if signal.rung() == quota.number || signal.is_any_void() {
                     break;

@@ -10,12 +10,14 @@
 //! 2. `weight` is the sum of the weights that lie here.
 //! 3. Beyond the due batch the weight is at most `most`, or there is one piece that is heavier than `most` alone. Last
 //!    pieces of batches come in as they are; to keep that in bounds, no batch is claimed while the ring is full.
-//! 4. Of the due batch up to [`PARTS`] parts lie here; room that other batches have taken is never refused to it.
+//! 4. Outputs that are weighed count until the sink has taken them, or the next section has worked them. No batch is claimed while their
+//!    bytes reach the bound. The due batch has been claimed before all that lie here, or is a rest, and goes on.
+//! 5. Of the due batch up to [`PARTS`] parts lie here; room that other batches have taken is never refused to it.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use super::super::Order;
-use super::credits::Credits;
+use super::credits::{Credits, Release};
 use super::piece::Piece;
 use super::weight::{PART, PARTS, PARTS_A_THREAD};
 
@@ -27,6 +29,9 @@ pub(in super::super) struct Ring<R, E> {
     pieces: BTreeMap<Place, Piece<R, E>>,
     weight: usize,
     most: usize,
+    /// How many bytes the outputs weigh that lie here or are with the sink, and how many they may.
+    output_bytes: u64,
+    output_budget: u64,
     /// Where the section that fills the ring has others before it.
     credits: Option<Credits>,
     /// How many failures lie here.
@@ -56,7 +61,20 @@ impl<R, E> Ring<R, E> {
         let most = threads.saturating_mul(PARTS_A_THREAD).saturating_add(PARTS).saturating_mul(PART);
         let pieces = BTreeMap::new();
         let (credits, spare, most_spare) = (None, Vec::new(), threads.saturating_mul(2));
-        Ring { order, due: 0, arrivals: 0, pieces, weight: 0, most, credits, failures: 0, spare, most_spare }
+        Ring {
+            order,
+            due: 0,
+            arrivals: 0,
+            pieces,
+            weight: 0,
+            most,
+            output_bytes: 0,
+            output_budget: u64::MAX,
+            credits,
+            failures: 0,
+            spare,
+            most_spare,
+        }
     }
 
     /// A ring whose section has others before it.
@@ -64,8 +82,29 @@ impl<R, E> Ring<R, E> {
         Ring { credits: Some(Credits::default()), ..Ring::new(order, threads) }
     }
 
+    /// The same ring, in which outputs of so many bytes may wait.
+    pub(super) fn bounded(self, output_budget: Option<u64>) -> Self {
+        Ring { output_budget: output_budget.unwrap_or(u64::MAX), ..self }
+    }
+
+    /// Outputs that weigh so many bytes have left it for good.
+    pub(super) fn release(&mut self, output_bytes: u64) {
+        self.output_bytes -= output_bytes;
+    }
+
+    /// Whether the outputs weigh as much as they may.
+    pub(super) fn is_heavy(&self) -> bool {
+        self.output_bytes >= self.output_budget
+    }
+
+    /// How many bytes the outputs of a batch should weigh, where `threads` make some: those of all take a quarter.
+    pub(super) fn share_of_batch(&self, threads: usize) -> Option<u64> {
+        let share = || self.output_budget / 4 / threads.max(1) as u64;
+        (self.output_budget < u64::MAX).then(share)
+    }
+
     /// The section that fills the ring is given `items`; see [`Credits::put`].
-    pub(super) fn credit(&mut self, items: usize, closes: usize) -> usize {
+    pub(super) fn credit(&mut self, items: usize, closes: Release) -> Release {
         self.credits.as_mut().map_or(closes, |credits| credits.put(items, closes))
     }
 
@@ -103,9 +142,9 @@ impl<R, E> Ring<R, E> {
         self.due
     }
 
-    /// Whether no batch may be claimed, because the parts of others fill the ring.
+    /// Whether no batch may be claimed, because the parts of others fill the ring, or their outputs are heavy.
     pub(super) fn is_full(&self) -> bool {
-        self.weight >= self.most
+        self.weight >= self.most || self.is_heavy()
     }
 
     /// Whether the piece that is due lies here.
@@ -121,6 +160,7 @@ impl<R, E> Ring<R, E> {
         };
         self.arrivals += 1;
         self.weight += piece.weight;
+        self.output_bytes += piece.output_bytes;
         self.failures += usize::from(piece.end.is_some());
         let before = self.pieces.insert(place, piece);
         debug_assert!(before.is_none(), "a place is taken once");
@@ -138,7 +178,7 @@ impl<R, E> Ring<R, E> {
             Order::Arrival => 1,
         };
         if let Some(credits) = &mut self.credits {
-            piece.closes = credits.leave(piece.closes);
+            Release { items: piece.closes, bytes: piece.bytes } = credits.leave(piece.closes);
         }
         Some(piece)
     }
@@ -170,10 +210,9 @@ impl<R, E> Ring<R, E> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::panic::Unmet;
 
     fn piece(first: u64, part: usize, closes: usize) -> Piece<(), ()> {
-        Piece { first, part, outputs: Unmet(Vec::new()), closes, weight: 0, end: None }
+        Piece::empty(first, part, closes)
     }
 
     fn ring() -> Ring<(), ()> {

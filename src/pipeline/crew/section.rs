@@ -6,6 +6,7 @@ use crossbeam::utils::CachePadded;
 use parking_lot::Mutex;
 
 use super::super::Settings;
+use super::super::report::{Recording, Times};
 use super::super::source::queue::{Filling, Reachable};
 use super::super::source::{Chunk, Feed, Kind, Stock};
 use super::super::stage::Stage;
@@ -31,6 +32,7 @@ pub(in super::super) struct Section<'a, F: Feed, W: Stage<F::Item>, N: Onward<W:
     pub(super) plan: Plan,
     pub(super) signal: Arc<Signal>,
     tokens: ItemTokens,
+    pub(super) recording: Recording,
     // Padded, because the members read the fields before it for each item.
     pub(super) inside: CachePadded<Mutex<Inside<F, W, N>>>,
     /// The side of the source that is pulled. Its lock is never asked for while the state is locked, but the reverse.
@@ -87,6 +89,7 @@ impl<'a, F: Feed, W: Stage<F::Item>, N: Onward<W::Output, W::Error>> Section<'a,
         token: &CancellationToken,
         feed: F,
     ) -> Self {
+        let (expected, gate) = (feed.expected(), feed.gate());
         let (stock, inlet) = feed.split();
         let threads = settings.threads();
         let mut own = vec![None];
@@ -116,13 +119,17 @@ impl<'a, F: Feed, W: Stage<F::Item>, N: Onward<W::Output, W::Error>> Section<'a,
         if let Some(section) = next.wants_none(1) {
             signal.void_before(section);
         }
-        let state = State::new(&plan, stock, next.state(&plan, Ring::new(plan.order, threads)));
+        let budget = gate.as_ref().map(|gate| gate.budget()).or(stage.output_budget());
+        let ring = Ring::new(plan.order, threads).bounded(stage.output_budget());
+        let mut state = State::new(&plan, stock, next.state(&plan, ring));
+        state.gate = gate;
         Section {
             stage,
             next,
             plan,
             signal,
             tokens: ItemTokens::new(token),
+            recording: settings.recording(threads, &own, budget, plan.expected(expected)),
             inside: CachePadded::new(Mutex::new(Inside { state, open })),
             inlet: Mutex::new(Pulled { inlet, ended: false, chunk }),
             #[cfg(test)]
@@ -130,8 +137,8 @@ impl<'a, F: Feed, W: Stage<F::Item>, N: Onward<W::Output, W::Error>> Section<'a,
         }
     }
 
-    /// The place of the first section.
-    pub(super) fn place(&self) -> Place<'_> {
+    /// The place of the first section, for a member with these times.
+    pub(super) fn place<'w>(&'w self, times: Option<&'w Times>) -> Place<'w> {
         Place {
             signal: &self.signal,
             tokens: &self.tokens,
@@ -139,6 +146,7 @@ impl<'a, F: Feed, W: Stage<F::Item>, N: Onward<W::Output, W::Error>> Section<'a,
             order: self.plan.order,
             aim: self.plan.aim,
             held: if self.plan.is_caller_reserved { HELD_FROM_SLEEPER } else { HELD },
+            times,
             #[cfg(test)]
             counts: self.counts.as_deref(),
         }

@@ -32,6 +32,14 @@ pub(in super::super) struct Plan {
     pub(super) blocking: usize,
 }
 
+impl Plan {
+    /// How many items a run will have of a source that has so many.
+    pub(super) fn expected(&self, items: Option<usize>) -> Option<usize> {
+        let limit = self.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+        items.map(|items| items.min(limit))
+    }
+}
+
 /// The next step of a member. `T` is what there is to do in a section behind the first.
 pub(in super::super) enum Step<B, R, T> {
     /// Works the batch, into the vector.

@@ -80,12 +80,21 @@ impl Window {
 
     /// How many more items may be pulled, where a batch has `batch`.
     pub(super) fn room(&self, batch: usize) -> usize {
-        let most = match &self.width {
+        let wanted = usize::try_from(self.limit - self.pulled).unwrap_or(usize::MAX);
+        self.items(batch).saturating_sub(self.ahead()).min(wanted)
+    }
+
+    /// Whether there is no room for a wanted item.
+    pub(super) fn is_full(&self, batch: usize) -> bool {
+        self.ahead() >= self.items(batch) && self.pulled < self.limit
+    }
+
+    /// The width in items.
+    fn items(&self, batch: usize) -> usize {
+        match &self.width {
             Width::Items(items) => *items,
             Width::Batches(batches) => batches.items(batch),
-        };
-        let wanted = usize::try_from(self.limit - self.pulled).unwrap_or(usize::MAX);
-        most.saturating_sub(self.ahead()).min(wanted)
+        }
     }
 
     /// How many items the caller may take at a time and give their room back together: one piece, if this is 0.

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use super::super::Order;
 use super::super::local::MemberLocal;
+use super::super::report::Step;
 use super::super::source::Batch;
 use super::super::stage::{At, Stage};
 use super::held::Held;
@@ -71,8 +72,11 @@ impl<T, W: Stage<T>> Work<'_, '_, T, W> {
         let Claim { first, mut batch, items } = claim;
         let run = BatchRun::new(place, first);
         outputs.reserve(items);
-        let mut held = Held::new(first, outputs, hand_over, signal);
+        let mut held = Held::new(first, outputs, hand_over, signal, run.weighed());
         let started = held.since;
+        if let Some(times) = place.times {
+            times.begin(Step::Stages(place.section), started);
+        }
         let (mut done, mut last) = (0, started);
         let local = local.get_mut();
         // One catch for the whole batch: outputs of the items before the one that panics have been pushed already, and
@@ -107,6 +111,7 @@ impl<T, W: Stage<T>> Work<'_, '_, T, W> {
                         Err(error) => ControlFlow::Break(Cut::Failed(End::Error(error))),
                     }
                 });
+                held.bytes += batch.take_weight();
                 if let ControlFlow::Break(cut) = run {
                     return Some(cut);
                 }
@@ -124,6 +129,7 @@ impl<T, W: Stage<T>> Work<'_, '_, T, W> {
             }
             None
         });
+        held.bytes += batch.take_weight();
         let cut = worked.unwrap_or_else(|payload| {
             // The plain loop would not have met a panic of values that are dropped when an item is left in its midst,
             // such as the rest of an iterator.
@@ -134,6 +140,11 @@ impl<T, W: Stage<T>> Work<'_, '_, T, W> {
             Some(Cut::Failed(End::Panic(payload)))
         });
         let effort = Effort { items: done, elapsed: (last - started).saturating_sub(held.waited) };
+        if let Some(times) = place.times {
+            let spent = if cut.is_some() { started.elapsed().saturating_sub(held.waited) } else { effort.elapsed };
+            times.end(Step::Stages(place.section), spent);
+            times.count(place.section, done);
+        }
         let end = match cut {
             Some(Cut::Void) => {
                 drop(batch);
@@ -192,6 +203,7 @@ mod tests {
             order: Order::Source,
             aim: AIM,
             held: HELD,
+            times: None,
             counts: None,
         };
         Work { stage, local: &mut MemberLocal::new(stage), place }.run(claim, Vec::new(), hand_over)

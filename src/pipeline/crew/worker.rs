@@ -35,6 +35,7 @@ where
 {
     /// Works until nothing is left to do.
     pub(in super::super) fn run(members: Members<'scope, 'env, F, W, N>, serves: Serves) {
+        let members = members.begun();
         let Section { stage, next, .. } = members.section;
         let (local, behind) = (MemberLocal::new(*stage), Some(next.local()));
         let mut worker = Worker { members, local, behind, worked: None, done: None, arrival: Some(Arrival::Started) };
@@ -51,7 +52,7 @@ where
         let signal = &self.members.section.signal;
         loop {
             let ticket = signal.workers.ticket();
-            let step = self.members.enter(|state, void| {
+            let (step, lack) = self.members.enter(|state, void| {
                 if let Some(arrival) = self.arrival.take() {
                     state.roster().worker_arrives(arrival);
                 }
@@ -59,7 +60,9 @@ where
                 if let Some(done) = self.done.take() {
                     state.down.commit(done);
                 }
-                state.worker_step(void)
+                let step = state.worker_step(void);
+                let lack = matches!(step, Step::Sleep(_)).then(|| state.lack(void));
+                (step, lack)
             });
             match step {
                 Step::Work(claim, outputs) => self.work(claim, outputs),
@@ -70,7 +73,7 @@ where
                     }
                 }
                 Step::Sleep(sleep) => {
-                    self.members.sleep(&signal.workers, ticket, sleep);
+                    self.members.idle(&signal.workers, ticket, sleep, lack.map(|lack| (0, lack)));
                     self.arrival = Some(Arrival::Slept(sleep));
                 }
                 Step::Leave => break,
@@ -83,16 +86,16 @@ where
         let event = &self.members.section.signal.blocking[section];
         loop {
             let ticket = event.ticket();
-            let step = self.members.enter(|state, void| {
+            let (step, lack) = self.members.enter(|state, void| {
                 if let Some(done) = self.done.take() {
                     state.down.commit(done);
                 }
-                state.own_step(section, self.arrival.take(), void)
+                (state.own_step(section, self.arrival.take(), void), state.own_lack())
             });
             match step {
                 OwnStep::Work(task) => self.work_behind(task),
                 OwnStep::Sleep => {
-                    event.wait(ticket);
+                    self.members.idle(event, ticket, Sleep::Long, Some((section, lack)));
                     self.arrival = Some(Arrival::Slept(Sleep::Long));
                 }
                 OwnStep::Leave => break,
@@ -103,7 +106,7 @@ where
     fn work(&mut self, claim: Claim<BatchOf<F>>, outputs: Vec<W::Output>) {
         let Worker { members, local, behind: Some(behind), .. } = self else { return };
         let section = members.section;
-        let (place, mut offers) = (section.place(), Offers::default());
+        let (place, mut offers) = (members.place(), Offers::default());
         let work = Work { stage: section.stage, local, place };
         let hand_over = |part| hand_over(part, &mut offers, &section.next, behind, place, &mut AtWork(members));
         self.worked = Some(work.run(claim, outputs, hand_over));
@@ -112,7 +115,7 @@ where
     fn work_behind(&mut self, task: TaskOf<F, W, N>) {
         let Worker { members, behind: Some(behind), .. } = self else { return };
         let section = members.section;
-        self.done = Some(section.next.work(task, behind, section.place(), &mut AtWork(members)));
+        self.done = Some(section.next.work(task, behind, members.place(), &mut AtWork(members)));
     }
 
     /// A panic of a state's `Drop` ends this thread, and counts when it is joined.

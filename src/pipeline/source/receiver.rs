@@ -48,13 +48,19 @@ impl<T: Send> Source for FromReceiver<T> {
     type Error = Cancelled;
 
     fn open<V: Visit<T, Cancelled>>(self, token: &CancellationToken, visit: V) -> V::Output {
-        visit.visit(Messages { receiver: self.0, token: token.child_token() })
+        visit.visit(self.messages(token))
+    }
+}
+
+impl<T> FromReceiver<T> {
+    pub(in super::super) fn messages(self, token: &CancellationToken) -> Messages<T> {
+        Messages { receiver: self.0, token: token.child_token() }
     }
 }
 
 /// An opened channel.
 #[derive(Debug)]
-pub(super) struct Messages<T> {
+pub struct Messages<T> {
     receiver: Receiver<T>,
     /// A child of the run's token. The run cancels it when it wants no more messages.
     token: CancellationToken,
@@ -93,7 +99,7 @@ impl<T> Iterator for Messages<T> {
 
 /// For the crew: several messages at a time.
 #[derive(Debug)]
-pub(super) struct Bulk<T>(Messages<T>);
+pub struct Bulk<T>(Messages<T>);
 
 impl<T: Send> Pull for Bulk<T> {
     type Load = T;

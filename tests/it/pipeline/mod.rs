@@ -1,5 +1,6 @@
 //! Pipelines: the sequential loop, in parallel.
 
+mod budget;
 mod cancel_model;
 mod cancel_program;
 mod drops;
@@ -12,6 +13,8 @@ mod model;
 mod outputs;
 mod outputs_stop;
 mod parts;
+mod progress;
+mod report;
 mod run;
 mod sections;
 mod sections_model;
@@ -21,6 +24,7 @@ mod source;
 mod starts;
 mod states;
 mod stop;
+mod weigh_output;
 mod within;
 
 use std::time::Duration;

@@ -1,7 +1,8 @@
-//! Random pipelines of several sections against the plain loop.
+//! Random pipelines of several sections, with bounds in bytes and a report, against the plain loop.
 
 use std::time::Duration;
 
+use brigade::pipeline::Report;
 use brigade::{CancellationToken, Pipeline};
 use proptest::prelude::*;
 
@@ -16,6 +17,7 @@ struct Program {
     shape: usize,
     threads: usize,
     window: Option<usize>,
+    budget: usize,
     fans: [usize; 3],
     filters: [usize; 3],
     fails: Option<(usize, usize)>,
@@ -23,6 +25,7 @@ struct Program {
     sink_fails: Option<usize>,
     own: usize,
     most: usize,
+    report: Report,
 }
 
 impl Program {
@@ -54,11 +57,13 @@ impl Program {
             Ok(())
         };
         let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let source = Pipeline::from_iter(0..self.items).threads(threads);
+            let source = Pipeline::from_iter(0..self.items).budget(self.budget, |item| item % 50);
+            let source = source.threads(threads).report(&self.report);
             let source = if let Some(items) = self.window { source.window(items) } else { source };
             let first = source.filter(kept(0)).try_map(tried(0)).flat_map(fanned(0));
             match self.shape {
                 0 => first
+                    .weigh_output(self.budget, |item| item % 50)
                     .try_blocking(self.own, waits)
                     .filter(kept(1))
                     .try_map(tried(1))
@@ -95,9 +100,11 @@ impl Program {
                     .try_map(tried(1))
                     .chunk_by(|item, next| item < next)
                     .map(|run| run.len())
+                    .weigh_output(self.budget, |len| *len)
                     .try_for_each(&live(), sink),
             }
         }));
+        assert!(!self.report.figures().is_running, "{}", self.report);
         let said = match ended {
             Ok(Ok(())) => String::from("done"),
             Ok(Err(error)) => error.to_string(),
@@ -109,25 +116,30 @@ impl Program {
 
 fn programs() -> impl Strategy<Value = Program> {
     let place = || proptest::option::weighted(0.3, (0..3_usize, 0..300_usize));
-    let switches = (1..=8_usize, proptest::option::of(prop_oneof![Just(1), Just(2), 3..60_usize]));
+    let windows = proptest::option::of(prop_oneof![Just(1), Just(2), 3..60_usize]);
+    let switches = (1..=8_usize, windows, prop_oneof![Just(1), 2..500_usize, Just(1_000_000)]);
     let stages = (
         proptest::array::uniform3(prop_oneof![Just(1), Just(0), Just(3), Just(400)]),
         proptest::array::uniform3(1..6_usize),
     );
     let ends = (place(), place(), proptest::option::weighted(0.2, 1..200_usize));
     (0..200_usize, 0..4_usize, switches, stages, ends, (1..9_usize, 1..8_usize)).prop_map(
-        |(items, shape, (threads, window), (fans, filters), (fails, panics, sink_fails), (own, most))| Program {
-            items,
-            shape,
-            threads,
-            window,
-            fans,
-            filters,
-            fails,
-            panics,
-            sink_fails,
-            own,
-            most,
+        |(items, shape, (threads, window, budget), (fans, filters), (fails, panics, sink_fails), (own, most))| {
+            Program {
+                items,
+                shape,
+                threads,
+                window,
+                budget,
+                fans,
+                filters,
+                fails,
+                panics,
+                sink_fails,
+                own,
+                most,
+                report: Report::new(),
+            }
         },
     )
 }

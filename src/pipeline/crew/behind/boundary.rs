@@ -3,6 +3,7 @@
 use super::super::super::serial::Serial;
 use super::super::super::source::{Chunk, Stock};
 use super::super::below::{Below, Coming, Void};
+use super::super::credits::Release;
 use super::super::crossing::{Flush, Input};
 use super::super::piece::Piece;
 use super::Behind;
@@ -43,7 +44,7 @@ where
             && self.ring.is_empty()
     }
 
-    pub(super) fn enter(&mut self, items: Vec<Q::Output>, closes: usize) {
+    pub(super) fn enter(&mut self, items: Vec<Q::Output>, closes: Release) {
         let closed = self.down.ring_mut().credit(items.len(), closes);
         self.down.free(closed);
         self.supply.put(Chunk::List(items));
@@ -51,6 +52,22 @@ where
 
     pub(super) fn cross(&mut self) -> Option<Piece<I, E>> {
         self.has_changed = true;
-        self.ring.take()
+        let piece = self.ring.take()?;
+        if Q::PASSES {
+            self.crossed += Release { items: piece.outputs.0.len(), bytes: piece.output_bytes };
+        } else {
+            self.ring.release(piece.output_bytes);
+        }
+        Some(piece)
+    }
+
+    /// So many items that have crossed are worked. The outputs of the section before that they were weigh no more.
+    pub(super) fn release_crossed(&mut self, items: usize) {
+        let Release { items: all, bytes } = self.crossed;
+        let items = items.min(all);
+        // By their mean, as each was weighed before it crossed.
+        let part = if items == all { bytes } else { bytes / all as u64 * items as u64 };
+        self.crossed = Release { items: all - items, bytes: bytes - part };
+        self.ring.release(part);
     }
 }

@@ -13,7 +13,6 @@ use super::super::step::{Effort, Look, Offer, Worked, offer};
 use super::super::supply::Claim;
 use super::scene::{Hand, Place};
 use super::sim::{CALLER, Sim};
-use crate::panic::Unmet;
 
 impl Sim {
     pub(super) fn take_in_hand(&mut self, me: usize, claim: Claim<Items<u64>>) {
@@ -26,7 +25,7 @@ impl Sim {
         });
         assert_eq!((taken.len(), taken[0]), (worked, first), "a claim has the items it says");
         let rest = (items > worked).then_some((batch, items - worked));
-        let piece = Piece { first, part: 0, outputs: Unmet(Vec::new()), closes: 0, weight: 0, end: None };
+        let piece = Piece::empty(first, 0, 0);
         let offers = Offers::default();
         let hand = Hand { items: taken, done: 0, rest, piece, part: None, is_offering: false, offers };
         self.members[me].hand = Some(hand);
@@ -109,5 +108,5 @@ impl Sim {
 }
 
 fn empty() -> Piece<u64, ()> {
-    Piece { first: 0, part: 0, outputs: Unmet(Vec::new()), closes: 0, weight: 0, end: None }
+    Piece::empty(0, 0, 0)
 }

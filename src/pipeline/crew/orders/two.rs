@@ -15,18 +15,16 @@ use super::super::super::source::iter::{Items, Pulled};
 use super::super::super::source::{Batch, Chunk, Stock};
 use super::super::behind::Behind;
 use super::super::below::{Below, Down, Last, OwnStep, Void};
+use super::super::credits::Release;
 use super::super::crossing::{Crossing, Done, Input, Task};
 use super::super::piece::{End, Piece};
 use super::super::ring::Ring;
 use super::super::roster::{Arrival, Sleep, Workers};
 use super::super::signal::Signal;
 use super::super::state::State;
-
 use super::super::step::{CallerStep, Effort, Step, Worked};
 use super::super::supply::Claim;
 use member::{Event, ITEMS, Member, PLAIN, Place, Scene, Shared};
-
-use crate::panic::Unmet;
 
 struct Sim<const PASSES: bool> {
     scene: Scene,
@@ -230,7 +228,7 @@ impl<const PASSES: bool> Sim<PASSES> {
 
     fn work(&mut self, me: usize, section: usize, claim: Claim<Items<u64>>) -> Worked<Items<u64>, u64, ()> {
         let Claim { first, mut batch, .. } = claim;
-        let mut piece = Piece { first, part: 0, outputs: Unmet(Vec::new()), closes: 0, weight: 0, end: None };
+        let mut piece = Piece::empty(first, 0, 0);
         let mut items = Vec::new();
         let _ = batch.run(usize::MAX, |item| {
             items.push(item);
@@ -258,9 +256,9 @@ impl<const PASSES: bool> Sim<PASSES> {
 
     fn cross(&mut self, me: usize, pieces: Vec<Piece<u64, ()>>, ends: bool) {
         let input = if ends { Input::Closed(None) } else { Input::Open };
-        let mut crossing = Crossing { items: Vec::new(), closes: 0, input, flush_at: None };
+        let mut crossing = Crossing { items: Vec::new(), closes: Release::default(), input, flush_at: None };
         for Piece { mut outputs, closes, end, .. } in pieces {
-            crossing.closes += closes;
+            crossing.closes.items += closes;
             for item in std::mem::take(&mut outputs.0) {
                 if self.crossed < self.scene.wants {
                     self.crossed += 1;

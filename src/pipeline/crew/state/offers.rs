@@ -68,6 +68,7 @@ impl<S: Stock, D: Below> State<S, D> {
             self.roster.part_taken();
         }
         let freed = self.down.take_freed();
-        self.window.close(freed, self.pace.ahead());
+        self.freed += freed.items;
+        self.release(freed);
     }
 }

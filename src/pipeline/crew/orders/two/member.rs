@@ -131,7 +131,7 @@ impl<const PASSES: bool> fmt::Debug for Member<PASSES> {
                     Input::Closed(Some(_)) => "failed",
                     Input::Ended => "ended",
                 };
-                format!("{items:?} {closes} {ended}")
+                format!("{items:?} {} {ended}", closes.items)
             }
             Some(Done::Behind(never)) => match *never {},
         };
