@@ -112,6 +112,12 @@ impl<S: Source<Error = Cancelled>> Pipeline<Fused<S, Identity<Cancelled>>> {
         };
         Pipeline::new(source, Identity(PhantomData), settings)
     }
+
+    /// Changes a setting of the source.
+    pub(super) fn with_source(mut self, change: impl FnOnce(&mut S)) -> Self {
+        change(&mut self.chain.source);
+        self
+    }
 }
 
 /// The chain `C`, then a boundary: behind it a section begins.

@@ -20,6 +20,13 @@
 
 pub(super) mod queue;
 
+mod blocks;
+mod cut;
+mod form;
+mod line;
+mod open_lines;
+mod stock;
+
 pub(super) mod data;
 #[cfg(all(unix, feature = "io"))]
 pub(super) mod input;
@@ -27,6 +34,8 @@ pub(super) mod iter;
 pub(super) mod lines;
 pub(super) mod reader;
 pub(super) mod receiver;
+
+pub use line::Line;
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -133,6 +142,11 @@ pub trait Feed {
 
     /// For the plain loop.
     fn plain(self) -> Self::Plain;
+
+    /// Whether the plain loop gets the next item without waiting.
+    fn is_ready(_items: &Self::Plain) -> bool {
+        Self::KIND != Kind::Blocking
+    }
 }
 
 /// The side of a source that is pulled.
