@@ -23,6 +23,7 @@ mod end;
 mod outputs;
 
 mod crew;
+mod leaves;
 mod local;
 mod on_demand;
 mod opening;

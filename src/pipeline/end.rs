@@ -3,6 +3,7 @@
 mod break_off;
 mod fold;
 mod on_idle;
+mod reduce_by;
 mod send;
 mod slices;
 

@@ -83,23 +83,24 @@ impl<C: Chain<Error: Send>> Pipeline<C> {
     ///
     /// # Examples
     ///
-    /// A reader of the output that has gone away, as `head` does, ends the program well:
+    /// A page that is full ends the run well. So does a reader of the output that has gone away, as `head` does, with
+    /// [`BrokenPipe`](std::io::ErrorKind::BrokenPipe).
     ///
     /// ```
     /// use std::io::{self, ErrorKind, Write};
     /// use std::ops::ControlFlow;
     /// use brigade::{CancellationToken, Pipeline};
     ///
-    /// let (reader, mut out) = io::pipe()?;
-    /// drop(reader);
-    /// let ended = Pipeline::from_iter(0..).map(|number| format!("{number}\n")).try_for_each_until(
+    /// let mut page = [b' '; 6];
+    /// let mut room = &mut page[..];
+    /// let ended = Pipeline::from_iter(10..).map(|number| format!("{number} ")).try_for_each_until(
     ///     &CancellationToken::new(),
-    ///     |line| match out.write_all(line.as_bytes()) {
-    ///         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(ControlFlow::Break(())),
+    ///     |word| match room.write_all(word.as_bytes()) {
+    ///         Err(error) if error.kind() == ErrorKind::WriteZero => Ok(ControlFlow::Break(word)),
     ///         written => written.map(ControlFlow::Continue),
     ///     },
     /// )?;
-    /// assert!(ended.is_break());
+    /// assert_eq!((ended, &page), (ControlFlow::Break("12 ".to_owned()), b"10 11 "));
     /// # Ok::<(), io::Error>(())
     /// ```
     pub fn try_for_each_until<B, E, F>(self, token: &CancellationToken, mut f: F) -> Result<ControlFlow<B>, E>

@@ -145,9 +145,25 @@ impl<F: Form> Batch for Lines<F> {
     type Item = io::Result<F::Line>;
 
     fn run<B>(&mut self, most: usize, mut f: impl FnMut(Self::Item) -> ControlFlow<B>) -> ControlFlow<B> {
-        for _ in 0..most {
-            let Some(line) = self.next() else { break };
-            f(line)?;
+        let mut left = most;
+        while left > 0 && self.lines > 0 {
+            if let Some(Block::Open(part)) = self.blocks.front_mut() {
+                let here = part.lines.min(left);
+                for _ in 0..here {
+                    self.lines -= 1;
+                    f(next_of::<F>(part, self.cut))?;
+                }
+                left -= here;
+                if part.lines > 0 {
+                    break;
+                }
+            }
+            if left > 0
+                && let Some(line) = self.next()
+            {
+                left -= 1;
+                f(line)?;
+            }
         }
         ControlFlow::Continue(())
     }
