@@ -44,7 +44,7 @@ pub use chain::Chain;
 pub use end::OnIdle;
 pub use init::Init;
 pub use outputs::{Outputs, OwnedOutputs};
-pub use source::Line;
+pub use source::{Line, LineBlock};
 
 /// A loop over a source whose middle runs on several threads: same outputs, same order, same first error, same panic.
 ///
@@ -52,7 +52,7 @@ pub use source::Line;
 ///
 /// - a source: [`from_iter`](Self::from_iter), [`from_ready`](Self::from_ready), [`from_data`](Self::from_data),
 ///   [`from_lines`](Self::from_lines), [`from_text_lines`](Self::from_text_lines),
-///   [`from_byte_lines`](Self::from_byte_lines), [`from_receiver`](Self::from_receiver);
+///   [`from_byte_lines`](Self::from_byte_lines), [`from_line_blocks`](Self::from_line_blocks), [`from_receiver`](Self::from_receiver);
 /// - stages that run in parallel, fused into one call an item: [`map`](Self::map), [`try_map`](Self::try_map),
 ///   [`filter`](Self::filter), [`filter_map`](Self::filter_map), [`flat_map`](Self::flat_map),
 ///   [`inspect`](Self::inspect); with a state for each thread, [`map_init`](Self::map_init) and its kind; with a token

@@ -253,6 +253,7 @@ where
         let signal = &self.members.section.signal;
         let started = Instant::now();
         let mut rest = piece.outputs.0.drain(..);
+        let has_outputs = rest.len() > 0;
         signal.enter_sink();
         // Caught, because the rest has to be dropped one by one, and not while the panic unwinds.
         let taken = panic::catch(|| self.sink.take_piece(&mut rest, self.token));
@@ -269,7 +270,7 @@ where
                 (Some(End::Panic(payload)), _) => Exit::Panicked(payload),
                 (None, Err(_)) => Exit::Cancelled,
                 (None, Ok(())) => {
-                    self.is_untold = true;
+                    self.is_untold |= has_outputs;
                     self.taken.push((piece, started.elapsed()));
                     return;
                 }

@@ -41,6 +41,12 @@ impl Cut {
         }
     }
 
+    /// How many bytes of a line are given.
+    #[inline]
+    pub(super) fn given(self, line: &[u8]) -> usize {
+        if self.keeps_ends { line.len() } else { self.without_end(line) }
+    }
+
     /// Whether a line is too long, whose end has not been read. It may end in the first byte of `\r\n`.
     pub(super) fn is_too_long(self, begun: &[u8]) -> bool {
         let may_end = self.delimiter == b'\n' && begun.last() == Some(&b'\r');

@@ -5,14 +5,18 @@ use std::sync::Arc;
 
 use super::line::Line;
 
+/// Whether lines are text.
+#[doc(hidden)]
+pub trait Charset: 'static {
+    const IS_TEXT: bool;
+}
+
 /// The form in which lines are given.
 #[doc(hidden)]
-pub trait Form: 'static {
+pub trait Form: Charset {
     type Line: Send;
     /// A block that a member has begun to cut. Cloning it copies no bytes.
     type Block: Clone + Send;
-
-    const IS_TEXT: bool;
 
     fn block(bytes: Vec<u8>) -> Self::Block;
     fn bytes(block: &Self::Block) -> &[u8];
@@ -41,11 +45,13 @@ pub struct Text;
 #[derive(Clone, Copy, Debug)]
 pub struct Owned;
 
+impl Charset for Bytes {
+    const IS_TEXT: bool = false;
+}
+
 impl Form for Bytes {
     type Line = Line;
     type Block = Arc<Vec<u8>>;
-
-    const IS_TEXT: bool = false;
 
     fn block(bytes: Vec<u8>) -> Self::Block {
         Arc::new(bytes)
@@ -93,11 +99,13 @@ impl Checked {
     }
 }
 
+impl Charset for Text {
+    const IS_TEXT: bool = true;
+}
+
 impl Form for Text {
     type Line = Line<str>;
     type Block = Checked;
-
-    const IS_TEXT: bool = true;
 
     fn block(bytes: Vec<u8>) -> Checked {
         Checked::new(bytes)
@@ -121,11 +129,13 @@ impl Form for Text {
     }
 }
 
+impl Charset for Owned {
+    const IS_TEXT: bool = true;
+}
+
 impl Form for Owned {
     type Line = String;
     type Block = Checked;
-
-    const IS_TEXT: bool = true;
 
     fn block(bytes: Vec<u8>) -> Checked {
         Checked::new(bytes)

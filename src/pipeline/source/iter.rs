@@ -47,6 +47,10 @@ where
     type Item = I::Item;
     type Error = Cancelled;
 
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.0.size_hint()
+    }
+
     fn open<V: Visit<I::Item, Cancelled>>(self, _token: &CancellationToken, visit: V) -> V::Output {
         visit.visit(self)
     }
@@ -110,6 +114,10 @@ where
 {
     type Item = I::Item;
     type Error = Cancelled;
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.0.size_hint()
+    }
 
     fn open<V: Visit<I::Item, Cancelled>>(self, _token: &CancellationToken, visit: V) -> V::Output {
         visit.visit(self)

@@ -13,7 +13,8 @@ use std::io::{self, BufRead};
 use super::super::Pipeline;
 use super::super::chain::Fused;
 use super::super::stage::Identity;
-use super::form::{Bytes, Form, Owned, Text};
+use super::Source;
+use super::form::{Bytes, Charset, Owned, Text};
 #[cfg(doc)]
 use super::line::Line;
 use super::open_lines::FromLines;
@@ -129,7 +130,10 @@ impl<R: Reader> Pipeline<Fused<FromLines<R, Owned>, Identity<Cancelled>>> {
 }
 
 /// Where lines end. These stand directly behind the source.
-impl<R: Reader, F: Form> Pipeline<Fused<FromLines<R, F>, Identity<Cancelled>>> {
+impl<R: Reader, F: Charset> Pipeline<Fused<FromLines<R, F>, Identity<Cancelled>>>
+where
+    FromLines<R, F>: Source<Error = Cancelled>,
+{
     /// Sets the byte that ends a line, in place of `\n` and `\r\n`: NUL for the output of `find -print0`.
     ///
     /// # Panics

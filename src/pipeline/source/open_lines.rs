@@ -17,7 +17,7 @@ use crate::token::CancellationToken;
 #[doc(hidden)]
 #[derive(Clone)]
 pub struct FromLines<R, F> {
-    reader: R,
+    pub(super) reader: R,
     pub(super) cut: Cut,
     form: PhantomData<fn() -> F>,
 }
