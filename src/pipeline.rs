@@ -1,6 +1,8 @@
 //! [`Pipeline`]: the sequential loop over a source, with its middle in parallel.
+#![doc = include_str!("pipeline/RECIPES.md")]
 
 // In the order of the docs: sources, stages, switches, ends.
+mod buffers;
 mod source;
 
 mod chain;
@@ -40,6 +42,7 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
 
+pub use buffers::{Buffer, Buffers};
 pub use chain::Chain;
 pub use end::OnIdle;
 pub use init::Init;
@@ -54,8 +57,8 @@ pub use source::{Line, LineBlock};
 ///   [`from_lines`](Self::from_lines), [`from_text_lines`](Self::from_text_lines),
 ///   [`from_byte_lines`](Self::from_byte_lines), [`from_line_blocks`](Self::from_line_blocks), [`from_receiver`](Self::from_receiver);
 /// - stages that run in parallel, fused into one call an item: [`map`](Self::map), [`try_map`](Self::try_map),
-///   [`filter`](Self::filter), [`filter_map`](Self::filter_map), [`flat_map`](Self::flat_map),
-///   [`inspect`](Self::inspect); with a state for each thread, [`map_init`](Self::map_init) and its kind; with a token
+///   [`filter`](Self::filter), [`filter_map`](Self::filter_map), [`flat_map`](Self::flat_map), and the `try_` form of
+///   each; [`inspect`](Self::inspect); with a state for each thread, [`map_init`](Self::map_init) and its kind; with a token
 ///   of the item, [`try_map_with_token`](Self::try_map_with_token) and its kind;
 /// - stages that wait, on threads of their own: [`blocking`](Self::blocking), [`try_blocking`](Self::try_blocking),
 ///   [`try_blocking_init`](Self::try_blocking_init);
@@ -66,8 +69,11 @@ pub use source::{Line, LineBlock};
 ///   [`dedup_by_key`](Self::dedup_by_key);
 /// - [`keep_going`](Self::keep_going), which makes values of failures;
 /// - an end, which takes the outputs one by one on the calling thread: [`for_each`](Self::for_each),
-///   [`try_for_each`](Self::try_for_each), [`collect`](Self::collect), [`fold`](Self::fold), [`count`](Self::count),
-///   [`first`](Self::first); or has them asked for: [`iter`](Self::iter), [`into_iter`](Self::into_iter).
+///   [`try_for_each`](Self::try_for_each), [`for_each_until`](Self::for_each_until), [`collect`](Self::collect),
+///   [`fold`](Self::fold), [`reduce`](Self::reduce), [`count`](Self::count), [`sum`](Self::sum), [`min`](Self::min),
+///   [`max`](Self::max), [`last`](Self::last), [`first`](Self::first), [`find`](Self::find), [`any`](Self::any),
+///   [`all`](Self::all), [`send_to`](Self::send_to); in slices: [`for_each_batch`](Self::for_each_batch); with a buffer
+///   that is flushed when the thread is idle: [`on_idle`](Self::on_idle); in parallel: [`reduce_by`](Self::reduce_by); or has them asked for: [`iter`](Self::iter), [`into_iter`](Self::into_iter).
 ///
 /// Nothing runs before the end is called, and no thread is left when it returns, or when the iterator of `into_iter` is
 /// dropped. Everything may borrow from the stack, but for `into_iter`.
