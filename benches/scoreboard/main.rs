@@ -10,6 +10,7 @@ mod board;
 mod cancel;
 mod hand_made;
 mod limit;
+mod lines;
 mod par;
 mod pipeline;
 mod scope;
@@ -22,7 +23,7 @@ use std::process::ExitCode;
 use board::Board;
 
 /// The groups of claims; each has at least one claim.
-const GROUPS: [&str; 7] = ["cancel", "limit", "pipeline", "sections", "threads", "scope", "par"];
+const GROUPS: [&str; 8] = ["cancel", "limit", "pipeline", "lines", "sections", "threads", "scope", "par"];
 
 /// How many threads the parallel claims run on.
 const THREADS: usize = 2;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
     cancel::claims(&mut board);
     limit::claims(&mut board);
     pipeline::claims(&mut board);
+    lines::claims(&mut board);
     sections::claims(&mut board);
     threads::claims(&mut board);
     scope::claims(&mut board);

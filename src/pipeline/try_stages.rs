@@ -69,7 +69,6 @@ impl<C: Chain> Pipeline<C> {
     /// assert!(sum("1\nx").is_err());
     /// # Ok::<(), anyhow::Error>(())
     /// ```
-    #[expect(clippy::type_complexity, reason = "the closure that hands results on has no name")]
     pub fn try_filter_map<R, E, F>(self, f: F) -> TryFilterMap<C, F, impl Fn(Option<R>) -> Option<R> + Sync>
     where
         F: Fn(C::Output) -> Result<Option<R>, E> + Sync,

@@ -77,7 +77,7 @@ impl<C, A, F> OnIdle<C, A, F> {
         C: Chain<Output: Send, Error: Send>,
     {
         let OnIdle { pipeline, sink, told } = self;
-        pipeline.run_into(token, Told { sink, f, told }).map_err(|stop| error(stop, token))
+        pipeline.run_into(token, Telling { sink, f, told }).map_err(|stop| error(stop, token))
     }
 }
 
@@ -87,13 +87,13 @@ impl<C: fmt::Debug, A, F> fmt::Debug for OnIdle<C, A, F> {
     }
 }
 
-struct Told<A, G, F> {
+struct Telling<A, G, F> {
     sink: A,
     f: G,
     told: F,
 }
 
-impl<R, A, E, G, F> Sink<R> for Told<A, G, F>
+impl<R, A, E, G, F> Sink<R> for Telling<A, G, F>
 where
     G: FnMut(&mut A, R) -> Result<(), E>,
     F: FnMut(&mut A) -> Result<(), E>,
@@ -111,7 +111,7 @@ where
     }
 }
 
-impl<A, G, F> Keeps for Told<A, G, F> {
+impl<A, G, F> Keeps for Telling<A, G, F> {
     type State = A;
 
     fn into_parts(self) -> (A, impl Sized) {

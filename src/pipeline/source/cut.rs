@@ -99,7 +99,7 @@ fn find(bytes: &[u8], wanted: u8) -> Option<usize> {
     const ONES: u64 = u64::from_le_bytes([1; 8]);
     let mut seen = 0;
     for piece in bytes.chunks_exact(PIECE) {
-        if piece.iter().fold(false, |found, byte| found | (*byte == wanted)) {
+        if piece.iter().fold(0, |found, byte| found | u8::from(*byte == wanted)) != 0 {
             break;
         }
         seen += PIECE;

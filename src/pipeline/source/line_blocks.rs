@@ -90,14 +90,15 @@ impl LineBlock {
         F: FnMut(&[u8]) -> bool,
     {
         let LineBlock { bytes, cut, .. } = self;
-        let (bytes, mut at) = (Arc::new(bytes), 0);
+        let (block, mut at) = (Arc::new(bytes), 0);
         std::iter::from_fn(move || {
-            while at < bytes.len() {
-                let with_end = cut.first(&bytes[at..]);
-                let range = at..at + cut.given(&bytes[at..at + with_end]);
-                at += with_end;
-                if f(&bytes[range.clone()]) {
-                    return Some(Line::new(&bytes, range));
+            let bytes = &block[..];
+            while let rest @ [_, ..] = &bytes[at..] {
+                let (line, start) = (&rest[..cut.first(rest)], at);
+                at += line.len();
+                let given = cut.given(line);
+                if f(&line[..given]) {
+                    return Some(Line::new(&block, start..start + given));
                 }
             }
             None

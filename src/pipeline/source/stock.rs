@@ -14,7 +14,7 @@ use crate::panic;
 /// Consecutive lines: the stock, or a batch.
 pub(super) struct Lines<F: Form> {
     blocks: VecDeque<Block<F::Block>>,
-    lines: usize,
+    len: usize,
     cut: Cut,
 }
 
@@ -58,7 +58,7 @@ impl<B> Part<B> {
 
 impl<F: Form> Lines<F> {
     pub(super) fn new(cut: Cut) -> Self {
-        Lines { blocks: VecDeque::new(), lines: 0, cut }
+        Lines { blocks: VecDeque::new(), len: 0, cut }
     }
 
     /// Takes the next line.
@@ -68,7 +68,7 @@ impl<F: Form> Lines<F> {
             if let Some(Block::Open(part)) = self.blocks.front_mut()
                 && part.lines > 0
             {
-                self.lines -= 1;
+                self.len -= 1;
                 return Some(next_of::<F>(part, self.cut));
             }
             match self.blocks.pop_front()? {
@@ -77,7 +77,7 @@ impl<F: Form> Lines<F> {
                     self.blocks.push_front(Block::Open(Part { bytes, at, end, lines, before }));
                 }
                 Block::Error(error) => {
-                    self.lines -= 1;
+                    self.len -= 1;
                     return Some(Err(error));
                 }
                 // All its lines have been taken.
@@ -121,23 +121,23 @@ impl<F: Form> Stock for Lines<F> {
     type Batch = Lines<F>;
 
     fn len(&self) -> usize {
-        self.lines
+        self.len
     }
 
     fn take(&mut self, most: usize) -> Option<(Lines<F>, usize)> {
         let batch = self.split(most);
-        let lines = batch.lines;
+        let lines = batch.len;
         (lines > 0).then_some((batch, lines))
     }
 
     fn put(&mut self, chunk: Chunk<Load>) -> usize {
-        let before = self.lines;
+        let before = self.len;
         chunk.for_each(|load| {
             let block = Block::from(load);
-            self.lines += block.lines();
+            self.len += block.lines();
             self.blocks.push_back(block);
         });
-        self.lines - before
+        self.len - before
     }
 }
 
@@ -146,11 +146,11 @@ impl<F: Form> Batch for Lines<F> {
 
     fn run<B>(&mut self, most: usize, mut f: impl FnMut(Self::Item) -> ControlFlow<B>) -> ControlFlow<B> {
         let mut left = most;
-        while left > 0 && self.lines > 0 {
+        while left > 0 && self.len > 0 {
             if let Some(Block::Open(part)) = self.blocks.front_mut() {
                 let here = part.lines.min(left);
                 for _ in 0..here {
-                    self.lines -= 1;
+                    self.len -= 1;
                     f(next_of::<F>(part, self.cut))?;
                 }
                 left -= here;
@@ -172,8 +172,8 @@ impl<F: Form> Batch for Lines<F> {
     /// one worker. Blocks are pulled for one batch, so this is rare.
     fn split(&mut self, most: usize) -> Lines<F> {
         let mut front = Lines::new(self.cut);
-        while front.lines < most {
-            let wanted = most - front.lines;
+        while front.len < most {
+            let wanted = most - front.len;
             let block = match self.blocks.front_mut() {
                 None => break,
                 Some(Block::Raw(part)) if part.lines > wanted => {
@@ -191,8 +191,8 @@ impl<F: Form> Batch for Lines<F> {
                 Some(_) => self.blocks.pop_front().expect("looked at"),
             };
             let lines = block.lines();
-            self.lines -= lines;
-            front.lines += lines;
+            self.len -= lines;
+            front.len += lines;
             front.blocks.push_back(block);
         }
         front
@@ -201,6 +201,6 @@ impl<F: Form> Batch for Lines<F> {
 
 impl<F: Form> fmt::Debug for Lines<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lines").field("lines", &self.lines).finish_non_exhaustive()
+        f.debug_struct("Lines").field("len", &self.len).finish_non_exhaustive()
     }
 }

@@ -189,7 +189,7 @@ fn reduce_by_has_the_same_bits_at_any_number_of_threads_and_from_any_source() {
                 assert_eq!(sum!(Pipeline::from_ready(1..last).unordered(), threads), expected);
             }
             for threads in [2, 5] {
-                let text: String = (1..last).map(|number| format!("{number}\n")).collect();
+                let text = (1..last).map(|number| format!("{number}\n")).collect::<Vec<_>>().concat();
                 let lines = Pipeline::from_lines(BufReader::with_capacity(64, text.as_bytes()));
                 assert_eq!(sum!(lines.map(|line| line.unwrap().parse().unwrap()), threads), expected);
                 let scanned = Pipeline::from_iter(1..last).scan((), |(), number| Some(number));

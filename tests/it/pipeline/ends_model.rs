@@ -97,16 +97,14 @@ impl Program {
             8 => said(found(outputs).map(|found| found.is_none())),
             9 => said(found(outputs)),
             10 | 11 => {
-                let mut count = 0;
-                for output in outputs {
-                    let output = match output {
-                        Ok(output) => output,
+                for (count, output) in outputs.enumerate() {
+                    match output {
+                        Ok(output) if count == self.sink => {
+                            return said(Ok::<_, String>(ControlFlow::<usize>::Break(output)));
+                        }
+                        Ok(_) => {}
                         Err(how) => return said(Err::<(), _>(how)),
-                    };
-                    if count == self.sink {
-                        return said(Ok::<_, String>(ControlFlow::<usize>::Break(output)));
                     }
-                    count += 1;
                 }
                 said(Ok::<_, String>(ControlFlow::<usize>::Continue(())))
             }
@@ -183,7 +181,7 @@ impl Program {
             })),
             13 => {
                 let (mut tells, mut since) = (0, 0);
-                let taken = staged.on_idle(&mut taken, |taken: &mut &mut Vec<usize>| {
+                let taken = staged.on_idle(&mut taken, |taken| {
                     assert!(taken.len() > since, "told without an output since");
                     (tells, since) = (tells + 1, taken.len());
                     anyhow::Ok(())

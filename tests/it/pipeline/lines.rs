@@ -161,7 +161,7 @@ fn delimiters_and_ends_are_those_that_were_set() {
 #[test]
 fn lines_outlive_their_run_and_are_compared_as_their_content() {
     watched(|| {
-        let text: String = (0..10_000).map(|number| format!("{}\n", number % 100)).collect();
+        let text = (0..10_000).map(|number| format!("{}\n", number % 100)).collect::<Vec<_>>().concat();
         let mut lines: Vec<Line<str>> =
             Pipeline::from_text_lines(text.as_bytes()).threads(3).try_map(|line| line).collect(&live()).unwrap();
         drop(text);
