@@ -10,6 +10,8 @@
 //! |---|---|
 //! | a stream (lines, files, a directory walk), and outputs to be written in order | [`Pipeline`]; see [`pipeline`] |
 //! | a stream, and one table, buffer or decoder for each thread | [`Pipeline::map_init`] with [`States`] |
+//! | lines to search, and no copy of each | [`Pipeline::from_byte_lines`], [`Pipeline::from_line_blocks`] |
+//! | pipelines that are split, joined or zipped; retries and time limits of an item | the recipes of [`pipeline`] |
 //! | a stream of which a broken item must not end the run | [`Pipeline::keep_going`] |
 //! | a collection in memory, and want another, or one value | [`par_map`], [`par_for_each`] and the other maps and folds of [`par`], each with a `try_` form |
 //! | the same, with a limit, a progress count, or a list of all failures | [`ParBuilder`] |
@@ -98,11 +100,8 @@
 //!
 //! let longest = scope(&CancellationToken::new(), |s| {
 //!     let (sender, receiver) = bounded(16);
-//!     s.named("read").spawn(move |s| match sender.until(s.token()).send_all(["three", "little", "words"]) {
-//!         // If the receiver is gone, it has failed, and the scope reports its error.
-//!         Err(error) if !error.is_disconnected() => Err(error.into()),
-//!         _ => Ok(()),
-//!     })?;
+//!     // If the receiver is gone, it has failed, and the scope reports its error.
+//!     s.named("read").spawn(move |s| Ok(sender.until(s.token()).feed(["three", "little", "words"])?))?;
 //!     let mut longest = "";
 //!     for word in receiver.until(s.token()) {
 //!         let word = word?;

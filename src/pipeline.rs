@@ -1,14 +1,17 @@
 //! [`Pipeline`]: the sequential loop over a source, with its middle in parallel.
+#![doc = include_str!("pipeline/RECIPES.md")]
 
 mod report;
 
 // In the order of the docs: sources, stages, switches, ends.
+mod buffers;
 mod source;
 
 mod chain;
 mod init;
 mod keep_going;
 mod located;
+mod try_stages;
 
 mod budget;
 mod weigh_output;
@@ -29,6 +32,7 @@ mod outputs;
 mod at;
 mod crew;
 mod gate;
+mod leaves;
 mod local;
 mod on_demand;
 mod opening;
@@ -36,6 +40,7 @@ mod plain;
 mod refill;
 mod run;
 mod serial;
+mod sink;
 mod stage;
 mod stop;
 mod then;
@@ -47,21 +52,26 @@ use std::sync::{Arc, OnceLock};
 use self::report::{Bounds, Recording};
 use crate::par::Progress;
 
+pub use buffers::{Buffer, Buffers};
 pub use chain::Chain;
+pub use end::OnIdle;
 pub use init::Init;
 pub use outputs::{Outputs, OwnedOutputs};
 pub use report::{Bottleneck, Figures, Report, SectionFigures, Waits};
+pub use source::{Line, LineBlock};
 
 /// A loop over a source whose middle runs on several threads: same outputs, same order, same first error, same panic.
 ///
 /// A pipeline has
 ///
 /// - a source: [`from_iter`](Self::from_iter), [`from_ready`](Self::from_ready), [`from_data`](Self::from_data),
-///   [`from_lines`](Self::from_lines), [`from_receiver`](Self::from_receiver);
+///   [`from_lines`](Self::from_lines), [`from_text_lines`](Self::from_text_lines),
+///   [`from_byte_lines`](Self::from_byte_lines), [`from_line_blocks`](Self::from_line_blocks),
+///   [`from_receiver`](Self::from_receiver);
 /// - stages that run in parallel, fused into one call an item: [`map`](Self::map), [`try_map`](Self::try_map),
-///   [`filter`](Self::filter), [`filter_map`](Self::filter_map), [`flat_map`](Self::flat_map),
-///   [`inspect`](Self::inspect); with a state for each thread, [`map_init`](Self::map_init) and its kind; with a token
-///   of the item, [`try_map_with_token`](Self::try_map_with_token) and its kind;
+///   [`filter`](Self::filter), [`filter_map`](Self::filter_map), [`flat_map`](Self::flat_map), and the `try_` form of
+///   each; [`inspect`](Self::inspect); with a state for each thread, [`map_init`](Self::map_init) and its kind; with a
+///   token of the item, [`try_map_with_token`](Self::try_map_with_token) and its kind;
 /// - stages that wait, on threads of their own: [`blocking`](Self::blocking), [`try_blocking`](Self::try_blocking),
 ///   [`try_blocking_init`](Self::try_blocking_init);
 /// - serial stages, which take the items one after the other: [`scan`](Self::scan),
@@ -71,8 +81,12 @@ pub use report::{Bottleneck, Figures, Report, SectionFigures, Waits};
 ///   [`dedup`](Self::dedup), [`dedup_by_key`](Self::dedup_by_key);
 /// - [`keep_going`](Self::keep_going), which makes values of failures;
 /// - an end, which takes the outputs one by one on the calling thread: [`for_each`](Self::for_each),
-///   [`try_for_each`](Self::try_for_each), [`collect`](Self::collect), [`fold`](Self::fold), [`count`](Self::count),
-///   [`first`](Self::first); or has them asked for: [`iter`](Self::iter), [`into_iter`](Self::into_iter).
+///   [`try_for_each`](Self::try_for_each), [`for_each_until`](Self::for_each_until), [`collect`](Self::collect),
+///   [`fold`](Self::fold), [`reduce`](Self::reduce), [`count`](Self::count), [`sum`](Self::sum), [`min`](Self::min),
+///   [`max`](Self::max), [`last`](Self::last), [`first`](Self::first), [`find`](Self::find), [`any`](Self::any),
+///   [`all`](Self::all), [`send_to`](Self::send_to); in slices: [`for_each_batch`](Self::for_each_batch); with a buffer
+///   that is flushed when the thread is idle: [`on_idle`](Self::on_idle); in parallel: [`reduce_by`](Self::reduce_by);
+///   or has them asked for: [`iter`](Self::iter), [`into_iter`](Self::into_iter).
 ///
 /// Nothing runs before the end is called, and no thread is left when it returns, or when the iterator of `into_iter` is
 /// dropped. Everything may borrow from the stack, but for `into_iter`.
@@ -103,9 +117,9 @@ pub use report::{Bottleneck, Figures, Report, SectionFigures, Waits};
 /// While one item takes much longer than the others, or the system keeps its thread from running, the window widens up
 /// to 16 times, but to no more than 65,536 items if it holds less by the table. (On more than 16 cores a batch takes
 /// longer than 100 µs, in proportion.) These are items, not bytes: a source of buffers of 1 MB holds 128 MB behind an
-/// item that takes long, on two threads, and up to 4 GB on 64. Set a [`budget`](Self::budget) there, or for data a bound
-/// on the [outputs](Self::weigh_output). The outputs of a
-/// [`flat_map`](Self::flat_map) beyond one an item are bounded for the whole run, as its page says.
+/// item that takes long, on two threads, and up to 4 GB on 64. Set a [`budget`](Self::budget) there, or for data a
+/// bound on the [outputs](Self::weigh_output). The outputs of a [`flat_map`](Self::flat_map) beyond one an item are
+/// bounded for the whole run, as its page says.
 ///
 /// # Blocking sources
 ///

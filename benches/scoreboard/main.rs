@@ -13,6 +13,7 @@ mod hand_made;
 #[cfg(all(unix, feature = "io"))]
 mod io;
 mod limit;
+mod lines;
 mod par;
 mod pipeline;
 mod pool;
@@ -33,6 +34,7 @@ const GROUPS: &[&str] = &[
     "io",
     "limit",
     "pipeline",
+    "lines",
     "sections",
     "threads",
     "scope",
@@ -68,6 +70,7 @@ fn main() -> ExitCode {
     io::claims(&mut board);
     limit::claims(&mut board);
     pipeline::claims(&mut board);
+    lines::claims(&mut board);
     sections::claims(&mut board);
     threads::claims(&mut board);
     scope::claims(&mut board);

@@ -10,7 +10,7 @@ use brigade::{CancellationToken, Cancelled, Pipeline, States};
 use crossbeam::channel::{Receiver, Sender, unbounded};
 use olympipe_rs::Pipeline as Olympipe;
 use pariter::IteratorExt;
-use rayon::iter::{IntoParallelIterator, ParallelBridge, ParallelIterator};
+use rayon::iter::{IntoParallelIterator, IntoParallelRefIterator, ParallelBridge, ParallelIterator};
 
 use crate::THREADS;
 use crate::board::{Board, TURNS, Target, Times, time};
@@ -29,6 +29,24 @@ pub(crate) fn claims(board: &mut Board) {
     iterators(board);
     shapes(board);
     lines(board);
+    reduced(board);
+}
+
+/// A sum of floats with the same bits in every run.
+fn reduced(board: &mut Board) {
+    const ITEMS: u64 = 10_000_000;
+    let token = CancellationToken::new();
+    let floats: Vec<f64> = (1..=10_000_000_u32).map(|number| 1.0 / f64::from(number)).collect();
+    board.claim(
+        ("pipeline", "reduce_by, 10 M floats / rayon's sum, of any bits"),
+        ITEMS,
+        Target::Cost(1.1),
+        || {
+            let floats = Pipeline::from_data(&floats).threads(THREADS).map(|float| *float);
+            black_box(floats.reduce_by(&token, 4096, |sum, float| sum + float).expect("never cancelled"));
+        },
+        || _ = black_box(floats.par_iter().sum::<f64>()),
+    );
 }
 
 fn plain_loop(board: &mut Board) {

@@ -5,6 +5,7 @@
 //! such as [`RecvError::is_timeout`].
 
 use std::fmt;
+use std::io::{self, ErrorKind};
 
 use crate::error::Cancelled;
 
@@ -104,6 +105,47 @@ impl<T> SendError<T> {
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.why == Why::WouldBlock
+    }
+}
+
+impl<T> SendError<T> {
+    /// Drops the value, and returns the error alone, which borrows nothing.
+    ///
+    /// An `anyhow::Error` and a `Box<dyn Error>` hold what is `'static`. So `?` on the error of a borrowed value does
+    /// not compile; with this it does.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use brigade::channel::SendError;
+    /// use brigade::{CancellationToken, Until};
+    /// use crossbeam::channel::unbounded;
+    ///
+    /// fn send_words(text: &str) -> anyhow::Result<usize> {
+    ///     let (sender, receiver) = unbounded();
+    ///     let token = CancellationToken::new();
+    ///     for word in text.split(' ') {
+    ///         sender.until(&token).send(word).map_err(SendError::without_value)?;
+    ///     }
+    ///     Ok(receiver.len())
+    /// }
+    /// assert_eq!(send_words("three little words")?, 3);
+    /// # Ok::<(), anyhow::Error>(())
+    /// ```
+    pub fn without_value(self) -> SendError<()> {
+        SendError { why: self.why, value: () }
+    }
+}
+
+/// So that `?` converts it where the value is borrowed, too.
+impl<T> From<SendError<T>> for io::Error {
+    fn from(error: SendError<T>) -> Self {
+        match error.why {
+            Why::Cancelled(cancelled) => cancelled.into(),
+            Why::Disconnected => io::Error::new(ErrorKind::BrokenPipe, error.without_value()),
+            Why::Timeout => io::Error::new(ErrorKind::TimedOut, error.without_value()),
+            Why::WouldBlock => io::Error::new(ErrorKind::WouldBlock, error.without_value()),
+        }
     }
 }
 

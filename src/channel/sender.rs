@@ -8,6 +8,7 @@ use crossbeam::utils::Backoff;
 
 use super::error::{SendError, Why};
 use super::pause::pause;
+use crate::error::Cancelled;
 use crate::token::CancellationToken;
 
 /// A sender whose blocking calls observe a token.
@@ -117,6 +118,45 @@ impl<'a, T> SenderUntil<'a, T> {
         for value in values {
             self.send(value)?;
             sent += 1;
+        }
+        Ok(sent)
+    }
+
+    /// Sends all `values` as long as there is a receiver, and waits for room; returns how many were sent.
+    ///
+    /// A receiver that is gone wants no more, which is no error here. The value that found none is dropped. Because
+    /// only a cancel is an error, `?` converts it also where the values borrow.
+    ///
+    /// # Errors
+    ///
+    /// [`Cancelled`] if the token is cancelled.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use brigade::{CancellationToken, Cancelled, Until, scope};
+    /// use crossbeam::channel::bounded;
+    ///
+    /// let text = String::from("three little words");
+    /// let first = scope(&CancellationToken::new(), |s| {
+    ///     let (sender, receiver) = bounded(0);
+    ///     s.spawn(|s| {
+    ///         let sender = sender;
+    ///         sender.until(s.token()).feed(text.split(' ')).map(drop)
+    ///     })?;
+    ///     let mut words = receiver.until(s.token()).into_iter();
+    ///     words.next().transpose()
+    /// })?;
+    /// assert_eq!(first, Some("three"));
+    /// # Ok::<(), Cancelled>(())
+    /// ```
+    pub fn feed(&self, values: impl IntoIterator<Item = T>) -> Result<usize, Cancelled> {
+        let mut sent = 0;
+        for value in values {
+            match self.send(value) {
+                Ok(()) => sent += 1,
+                Err(error) => return error.cancelled().map_or(Ok(sent), Err),
+            }
         }
         Ok(sent)
     }

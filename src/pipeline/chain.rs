@@ -59,6 +59,9 @@ pub trait Chain {
 
     #[doc(hidden)]
     fn split(self) -> (Self::Source, Self::Stage);
+
+    #[doc(hidden)]
+    fn source(&self) -> &Self::Source;
 }
 
 /// A source and its stages.
@@ -85,6 +88,10 @@ where
 
     fn split(self) -> (S, W) {
         (self.source, self.stage)
+    }
+
+    fn source(&self) -> &S {
+        &self.source
     }
 }
 
@@ -120,6 +127,12 @@ impl<S: Source<Error = Cancelled>> Pipeline<Fused<S, Identity<Cancelled>>> {
         };
         Pipeline::new(source, Identity(PhantomData), settings)
     }
+
+    /// Changes a setting of the source.
+    pub(super) fn with_source(mut self, change: impl FnOnce(&mut S)) -> Self {
+        change(&mut self.chain.source);
+        self
+    }
 }
 
 /// The chain `C`, then a boundary: behind it a section begins.
@@ -138,6 +151,26 @@ impl<C: Chain> Pipeline<C> {
         let (source, stage) = self.chain.split();
         let stage = add(stage, &self.settings);
         Pipeline::new(source, stage, self.settings)
+    }
+}
+
+/// The source.
+impl<C: Chain> Pipeline<C> {
+    /// Returns how many items the source will give, as far as it knows: at least, and at most, as
+    /// [`Iterator::size_hint`] does. A progress bar has its total from this.
+    ///
+    /// Data know it, and iterators as far as they say. Lines and channels do not.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use brigade::Pipeline;
+    ///
+    /// let files = Pipeline::from_data(vec!["a", "b", "c"]).map(str::len);
+    /// assert_eq!(files.size_hint(), (3, Some(3)));
+    /// ```
+    pub fn size_hint(&self) -> (usize, Option<usize>) {
+        self.chain.source().size_hint()
     }
 }
 

@@ -44,6 +44,6 @@ mod orders;
 pub(super) use caller::{Caller, Exit};
 pub(super) use members::Members;
 pub(super) use onward::{Onward, ToSection, ToSink};
-pub(super) use piece::{End, lose};
+pub(super) use piece::End;
 pub(super) use section::{Remains, Section};
 pub(super) use worker::Worker;

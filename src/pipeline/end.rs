@@ -1,5 +1,14 @@
 //! The ends: each runs the pipeline, and takes the outputs on the calling thread.
 
+mod break_off;
+mod fold;
+mod on_idle;
+mod reduce_by;
+mod send;
+mod slices;
+
+pub use on_idle::OnIdle;
+
 use std::convert::Infallible;
 use std::mem;
 
@@ -10,6 +19,7 @@ use super::on_demand::{OnDemand, Role};
 use super::opening::Opening;
 use super::refill::{Ended, Refill, Upstream};
 use super::run::Run;
+use super::sink::{Each, Keeps, Sink};
 use super::source::Source;
 use super::stop::{Refused, Stop};
 use crate::error::Cancelled;
@@ -78,11 +88,7 @@ impl<C: Chain> Pipeline<C> {
     {
         let mut f = f;
         let ended = self.run(token, (), move |(), output| f(output).map_err(Refused::Failed));
-        ended.map_err(|stop| match stop {
-            Stop::Cancelled => cancellation(token).into(),
-            Stop::Stage(error) => error.into(),
-            Stop::Sink(error) => error,
-        })
+        ended.map_err(|stop| error(stop, token))
     }
 
     /// Runs the pipeline and collects its outputs into `B`.
@@ -259,15 +265,24 @@ impl<C: Chain> Pipeline<C> {
         })
     }
 
-    fn run<A, F, E>(self, token: &CancellationToken, state: A, sink: F) -> Result<A, Stop<C::Error, E>>
+    fn run<A, F, E>(self, token: &CancellationToken, state: A, f: F) -> Result<A, Stop<C::Error, E>>
     where
         F: FnMut(&mut A, C::Output) -> Result<(), Refused<E>>,
+        C: Chain<Output: Send, Error: Send>,
+    {
+        self.run_into(token, Each { state, f })
+    }
+
+    /// Runs the pipeline into a sink, whose state it returns.
+    fn run_into<K>(self, token: &CancellationToken, sink: K) -> Result<K::State, Stop<C::Error, K::Error>>
+    where
+        K: Sink<C::Output> + Keeps,
         C: Chain<Output: Send, Error: Send>,
     {
         let Pipeline { chain, settings } = self;
         let (source, stage) = chain.split();
         let stage = Guarded::new(stage);
-        let run = Run { state, sink };
+        let run = Run { sink };
         source.open(token, Opening { stage: stage.get(), next: ToSink, settings, token, run })
     }
 }
@@ -293,14 +308,38 @@ fn collect<R, E, B: FromIterator<R>>(run: &mut dyn Refill<R, E>, token: &Cancell
             }
         }
     };
-    let (result, mut panics) = match ended {
-        Ended::Complete | Ended::Cancelled => (Err(None), Panics::default()),
-        Ended::Failed(error) => (Err(Some(error)), Panics::default()),
-        Ended::Panicked(panics) => (Err(None), panics),
-    };
+    let (error, mut panics) = failure(ended);
     panics.drop(first);
     panics.drop(made);
-    panics.resume_or(result)
+    panics.resume_or(Err(error))
+}
+
+/// Makes one value of the outputs of a run. A cancellation is an error without a value.
+fn consume<R, E, B>(
+    run: &mut dyn Refill<R, E>,
+    token: &CancellationToken,
+    make: impl FnOnce(&mut Rest<'_, R, E>) -> B,
+) -> Result<B, Option<E>> {
+    let mut rest = Rest { run: Upstream::new(run), token, ended: None };
+    let made = make(&mut rest);
+    match rest.ended.take() {
+        // It may want no more.
+        Some(Ended::Complete) | None => Ok(made),
+        Some(ended) => {
+            let (error, mut panics) = failure(ended);
+            panics.drop(made);
+            panics.resume_or(Err(error))
+        }
+    }
+}
+
+/// The error of a run that did not come to its end, or its panics.
+fn failure<E>(ended: Ended<E>) -> (Option<E>, Panics) {
+    match ended {
+        Ended::Complete | Ended::Cancelled => (None, Panics::default()),
+        Ended::Failed(error) => (Some(error), Panics::default()),
+        Ended::Panicked(panics) => (None, panics),
+    }
 }
 
 /// The outputs of a run, up to its end.
@@ -342,6 +381,15 @@ pub(super) fn last<E: From<Cancelled>>(ended: Ended<E>, token: &CancellationToke
         Ended::Cancelled => Some(cancellation(token).into()),
         Ended::Failed(error) => Some(error),
         Ended::Panicked(panics) => panics.resume_or(None),
+    }
+}
+
+/// The error of a run whose sink can fail.
+fn error<S, E: From<S> + From<Cancelled>>(stop: Stop<S, E>, token: &CancellationToken) -> E {
+    match stop {
+        Stop::Cancelled => cancellation(token).into(),
+        Stop::Stage(error) => error.into(),
+        Stop::Sink(error) => error,
     }
 }
 

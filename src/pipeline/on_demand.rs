@@ -21,6 +21,7 @@ use super::plain::{self, Beyond, Plain, PlainItems, Way};
 use super::refill::{self, Consume, Ended, LEFT, Refill};
 use super::report::Step;
 use super::run;
+use super::sink::Sink;
 use super::source::Feed;
 use super::stage::Stage;
 use super::stop::{Refused, Stop};
@@ -76,12 +77,7 @@ impl<R: Send, E: Send> Launch<R, E> for OnDemand<'_, R, E> {
         let (consumed, mut dropped) = thread::scope(|scope| {
             let members = Members::new(&section, scope, spec, Worker::run);
             let (mut due, stored) = (VecDeque::new(), RefCell::new(VecDeque::new()));
-            // Of a cancelled run, the consumer drops them.
-            let store = |outputs: &mut Drain<'_, R>| {
-                stored.borrow_mut().extend(outputs);
-                Ok(())
-            };
-            let caller = Some(Caller::new(&members, token, store, &mut due));
+            let caller = Some(Caller::new(&members, token, Store(&stored), &mut due));
             let mut run =
                 Crewed { section: &section, members: &members, token, waits_for, stored: &stored, caller, since: None };
             let consumed = panic::catch(|| consume(&mut run));
@@ -90,6 +86,35 @@ impl<R: Send, E: Send> Launch<R, E> for OnDemand<'_, R, E> {
         drop(watch);
         dropped.drop(section.into_remains([]).leftovers);
         refill::finish(consumed, dropped);
+    }
+}
+
+/// Stores the outputs. Those of a cancelled run the consumer drops.
+struct Store<'a, R>(&'a RefCell<VecDeque<R>>);
+
+impl<R> Sink<R> for Store<'_, R> {
+    type Error = Infallible;
+
+    fn take(&mut self, output: R) -> Result<(), Refused<Infallible>> {
+        self.0.borrow_mut().push_back(output);
+        Ok(())
+    }
+
+    fn take_piece(&mut self, outputs: &mut Drain<'_, R>, _: &CancellationToken) -> Result<(), Refused<Infallible>> {
+        self.0.borrow_mut().extend(outputs);
+        Ok(())
+    }
+}
+
+/// Adds the outputs of the plain loop.
+struct Append<'a, R>(&'a mut VecDeque<R>);
+
+impl<R> Sink<R> for Append<'_, R> {
+    type Error = Infallible;
+
+    fn take(&mut self, output: R) -> Result<(), Refused<Infallible>> {
+        self.0.push_back(output);
+        Ok(())
     }
 }
 
@@ -119,11 +144,7 @@ where
     fn step(&mut self, outputs: &mut VecDeque<N::Output>) -> Option<Ended<N::Error>> {
         let Inline { plain, items, all_items, token } = self;
         let Some(plain) = plain else { return Some(Ended::Complete) };
-        let store = |output| {
-            outputs.push_back(output);
-            Ok(())
-        };
-        let mut way = Way::new(token, all_items, store);
+        let mut way = Way::new(token, all_items, Append(outputs));
         let stepped = panic::catch(|| plain.step(items, &mut way));
         if let Ok(ControlFlow::Continue(())) = stepped {
             return None;
@@ -204,7 +225,7 @@ where
     F: Feed<Item: Send>,
     W: Stage<F::Item, Output: Send, Error: Send>,
     N: Onward<W::Output, W::Error, State: Send>,
-    K: FnMut(&mut Drain<'_, N::Output>) -> Result<(), Refused<Infallible>>,
+    K: Sink<N::Output, Error = Infallible>,
 {
     /// Joins all threads, and decides how the run has ended.
     fn end(&mut self, exit: Exit<N::Error, Infallible>) -> Ended<N::Error> {
@@ -229,7 +250,7 @@ where
     F: Feed<Item: Send>,
     W: Stage<F::Item, Output: Send, Error: Send>,
     N: Onward<W::Output, W::Error, State: Send>,
-    K: FnMut(&mut Drain<'_, N::Output>) -> Result<(), Refused<Infallible>>,
+    K: Sink<N::Output, Error = Infallible>,
 {
     fn refill(&mut self, outputs: &mut VecDeque<N::Output>) -> Option<Ended<N::Error>> {
         let Some(caller) = &mut self.caller else { return Some(Ended::Complete) };

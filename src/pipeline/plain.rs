@@ -1,14 +1,18 @@
 //! [`Plain`]: the loop that this library promises to equal.
 
 use std::cell::OnceCell;
+use std::mem;
 use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
 
 use super::crew::{Onward, ToSection, ToSink};
 use super::local::MemberLocal;
 use super::report::{Meter, Step};
 use super::serial::Serial;
+use super::sink::{Keeps, Sink};
+use super::source::Feed;
 use super::stage::{At, ItemRun, Stage};
-use super::stop::{Refused, Stop};
+use super::stop::Stop;
 use crate::panic::{self, Panics};
 use crate::token::CancellationToken;
 
@@ -30,12 +34,12 @@ pub(super) trait Beyond<R, E>: Onward<R, E> {
     /// Takes the next output. Breaks off where the loop ends, which `way` then knows.
     fn take<X, K>(&self, plain: &mut Self::Plain, output: R, way: &mut Way<'_, K, Self::Error, X>) -> ControlFlow<()>
     where
-        K: FnMut(Self::Output) -> Result<(), Refused<X>>;
+        K: Sink<Self::Output, Error = X>;
 
     /// The outputs have come to their end, or to a failure.
     fn finish<X, K>(&self, plain: &mut Self::Plain, way: &mut Way<'_, K, Self::Error, X>) -> ControlFlow<()>
     where
-        K: FnMut(Self::Output) -> Result<(), Refused<X>>;
+        K: Sink<Self::Output, Error = X>;
 
     /// Drops the serial stages, and hands the states of the others back.
     fn leave(&self, plain: Self::Plain, panics: &mut Panics);
@@ -46,6 +50,8 @@ pub(super) struct Way<'a, K, S, E> {
     token: &'a CancellationToken,
     items: &'a PlainItems<'a>,
     sink: K,
+    /// The sink has taken outputs since it was told last that the loop would take an item.
+    is_untold: bool,
     ended: Option<Ended<S, E>>,
 }
 
@@ -71,12 +77,26 @@ impl ItemRun for PlainItems<'_> {
 
 impl<'a, K, S, E> Way<'a, K, S, E> {
     pub(super) fn new(token: &'a CancellationToken, items: &'a PlainItems<'a>, sink: K) -> Self {
-        Way { token, items, sink, ended: None }
+        Way { token, items, sink, is_untold: false, ended: None }
     }
 
     fn end(&mut self, ended: Ended<S, E>) -> ControlFlow<()> {
         self.ended.get_or_insert(ended);
         ControlFlow::Break(())
+    }
+
+    /// Tells a sink that has taken outputs that the loop is about to take an item, or at its end.
+    fn tell<R>(&mut self) -> ControlFlow<()>
+    where
+        K: Sink<R, Error = E>,
+    {
+        if !K::IS_TOLD || !mem::take(&mut self.is_untold) {
+            return ControlFlow::Continue(());
+        }
+        match self.sink.tell() {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(refused) => self.end(Ended::Early(refused.into())),
+        }
     }
 
     /// Why the loop has ended, if there is a reason but its last item. `is_whole` if no panic has ended it.
@@ -100,7 +120,7 @@ impl<'a, K, S, E> Way<'a, K, S, E> {
     where
         W: Stage<T, Output = R>,
         N: Beyond<R, W::Error, Error = S>,
-        K: FnMut(N::Output) -> Result<(), Refused<E>>,
+        K: Sink<N::Output, Error = E>,
     {
         let items = self.items;
         let at = At::new(*index, items);
@@ -139,13 +159,14 @@ impl<R, E> Beyond<R, E> for ToSink {
     #[inline]
     fn take<X, K>(&self, _plain: &mut (), output: R, way: &mut Way<'_, K, E, X>) -> ControlFlow<()>
     where
-        K: FnMut(R) -> Result<(), Refused<X>>,
+        K: Sink<R, Error = X>,
     {
         let before = way.items.meter.switch(Step::Sink);
-        let taken = (way.sink)(output);
+        let taken = way.sink.take(output);
         way.items.meter.switch(before);
         match taken {
             Ok(()) => {
+                way.is_untold = true;
                 way.items.meter.recording().took_outputs(1);
                 ControlFlow::Continue(())
             }
@@ -155,7 +176,7 @@ impl<R, E> Beyond<R, E> for ToSink {
 
     fn finish<X, K>(&self, _plain: &mut (), _way: &mut Way<'_, K, E, X>) -> ControlFlow<()>
     where
-        K: FnMut(R) -> Result<(), Refused<X>>,
+        K: Sink<R, Error = X>,
     {
         ControlFlow::Continue(())
     }
@@ -188,7 +209,7 @@ where
 
     fn take<X, K>(&self, plain: &mut Self::Plain, output: R, way: &mut Way<'_, K, N::Error, X>) -> ControlFlow<()>
     where
-        K: FnMut(N::Output) -> Result<(), Refused<X>>,
+        K: Sink<N::Output, Error = X>,
     {
         let PlainSection { section, serial: Some(serial), local, index, behind } = plain else {
             return ControlFlow::Break(());
@@ -214,7 +235,7 @@ where
 
     fn finish<X, K>(&self, plain: &mut Self::Plain, way: &mut Way<'_, K, N::Error, X>) -> ControlFlow<()>
     where
-        K: FnMut(N::Output) -> Result<(), Refused<X>>,
+        K: Sink<N::Output, Error = X>,
     {
         let PlainSection { section, serial: Some(serial), local, index, behind } = plain else {
             return ControlFlow::Break(());
@@ -276,7 +297,7 @@ where
         way: &mut Way<'_, K, N::Error, X>,
     ) -> ControlFlow<()>
     where
-        K: FnMut(N::Output) -> Result<(), Refused<X>>,
+        K: Sink<N::Output, Error = X>,
     {
         let token = way.token;
         if !token.is_cancelled()
@@ -305,23 +326,41 @@ where
     }
 }
 
+/// How long outputs may wait for a sink to be told of the end of a row, where no item of the source makes them wait.
+const UNTOLD: Duration = Duration::from_micros(100);
+
 /// Runs the whole loop on the calling thread, with the same end as a run on threads.
-pub(super) fn run<T, W, N, A, K, X>(
+pub(super) fn run<F, W, N, K>(
     stage: &W,
     next: &N,
     all_items: &PlainItems<'_>,
-    mut items: impl Iterator<Item = T>,
-    mut state: A,
+    feed: F,
     mut sink: K,
-) -> Result<A, Stop<N::Error, X>>
+) -> Result<K::State, Stop<N::Error, K::Error>>
 where
-    W: Stage<T>,
+    F: Feed,
+    W: Stage<F::Item>,
     N: Beyond<W::Output, W::Error>,
-    K: FnMut(&mut A, N::Output) -> Result<(), Refused<X>>,
+    K: Sink<N::Output> + Keeps,
 {
+    let mut items = feed.plain();
     let mut plain = Plain::new(stage, next);
-    let mut way = Way::new(all_items.token, all_items, |output| sink(&mut state, output));
-    let looped = panic::catch(|| while plain.step(&mut items, &mut way).is_continue() {});
+    let token = all_items.token;
+    let mut way = Way::new(token, all_items, &mut sink);
+    let looped = panic::catch(|| {
+        let mut told = Instant::now();
+        while plain.step(&mut items, &mut way).is_continue() {
+            if K::IS_TOLD && way.is_untold && (!F::is_ready(&items) || told.elapsed() > UNTOLD) {
+                if way.tell::<N::Output>().is_break() {
+                    return;
+                }
+                told = Instant::now();
+            }
+        }
+        if matches!(way.ended, None | Some(Ended::Well)) && !token.is_cancelled() {
+            _ = way.tell::<N::Output>();
+        }
+    });
     let ended = way.into_end(looped.is_ok());
     let mut panics = Panics::default();
     match looped {
@@ -330,7 +369,8 @@ where
         Err(payload) => panics.add(payload),
         Ok(()) => {}
     }
-    panics.drop(sink);
+    let (state, rest) = sink.into_parts();
+    panics.drop(rest);
     let result = match ended {
         None | Some(Ended::Well) => Ok(state),
         Some(Ended::Early(stop)) => {

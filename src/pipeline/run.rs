@@ -14,30 +14,24 @@
 //! end of a channel in the sink would otherwise be joined for ever when the run fails.
 
 use std::collections::VecDeque;
-use std::vec::Drain;
 
-use super::crew::{Caller, End, Exit, Members, Remains, Section, Worker, lose};
+use super::crew::{Caller, End, Exit, Members, Remains, Section, Worker};
 use super::opening::{Launch, Opening};
 use super::plain::{self, Beyond, PlainItems};
+use super::sink::{Keeps, Sink};
 use super::source::Feed;
 use super::stage::Stage;
-use super::stop::{Refused, Stop};
+use super::stop::Stop;
 use crate::panic::{self, Panics};
 use crate::thread::{self, Spec};
 
 /// A run into a sink.
-///
-/// The sink has a state, which the run gives back if it ends well, and drops as early as the sink if not.
-pub(super) struct Run<A, K> {
-    pub(super) state: A,
+pub(super) struct Run<K> {
     pub(super) sink: K,
 }
 
-impl<R, S, A, E, K> Launch<R, S> for Run<A, K>
-where
-    K: FnMut(&mut A, R) -> Result<(), Refused<E>>,
-{
-    type Output = Result<A, Stop<S, E>>;
+impl<R, S, K: Sink<R> + Keeps> Launch<R, S> for Run<K> {
+    type Output = Result<K::State, Stop<S, K::Error>>;
 
     /// A panic of the user's is resumed once every thread has been joined.
     fn launch<F, W, N>(opening: Opening<'_, W, N, Self>, feed: F) -> Self::Output
@@ -48,9 +42,9 @@ where
     {
         let is_plain = opening.must_be_plain() || opening.is_for_one_thread();
         let meter = is_plain.then(|| opening.meter(feed.expected()));
-        let Opening { stage, next, settings, token, run: Run { mut state, mut sink } } = opening;
+        let Opening { stage, next, settings, token, run: Run { mut sink } } = opening;
         if let Some(meter) = meter {
-            return plain::run(stage, &next, &PlainItems::new(token, meter), feed.plain(), state, sink);
+            return plain::run(stage, &next, &PlainItems::new(token, meter), feed, sink);
         }
         let waits_for = feed.waits_for();
         let name = settings.name.as_deref().unwrap_or("pipeline");
@@ -61,16 +55,7 @@ where
         let mut due = VecDeque::new();
         let (exit, state, dropped) = thread::scope(|scope| {
             let members = Members::new(&section, scope, spec, Worker::run);
-            let sink_piece = |outputs: &mut Drain<'_, R>| {
-                outputs.try_for_each(|output| {
-                    if token.is_cancelled() {
-                        lose(output);
-                        return Err(Refused::Cancelled);
-                    }
-                    sink(&mut state, output)
-                })
-            };
-            let mut caller = Caller::new(&members, token, sink_piece, &mut due);
+            let mut caller = Caller::new(&members, token, &mut sink, &mut due);
             let exit = panic::catch(|| caller.run()).unwrap_or_else(Exit::Panicked);
             section.void();
             if let Some(token) = waits_for {
@@ -79,7 +64,8 @@ where
             let mut dropped = Panics::default();
             let mut retired = Panics::default();
             caller.retire(&mut retired);
-            dropped.drop(sink);
+            let (state, rest) = sink.into_parts();
+            dropped.drop(rest);
             let state = if let Exit::Complete = exit {
                 Some(state)
             } else {

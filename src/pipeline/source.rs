@@ -20,13 +20,24 @@
 
 pub(super) mod queue;
 
+mod blocks;
+mod cut;
+mod form;
+mod line;
+mod open_lines;
+mod stock;
+
 pub(super) mod data;
 #[cfg(all(unix, feature = "io"))]
 pub(super) mod input;
 pub(super) mod iter;
+mod line_blocks;
 pub(super) mod lines;
 pub(super) mod reader;
 pub(super) mod receiver;
+
+pub use line::Line;
+pub use line_blocks::LineBlock;
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -49,6 +60,12 @@ pub trait Source: Sized {
     /// The error of the source: [`Cancelled`](crate::Cancelled), but behind a
     /// [`scan`](super::Pipeline::scan) the error of the stages before that.
     type Error;
+
+    /// How many items it will give, as far as it knows: at least, and at most.
+    #[doc(hidden)]
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (0, None)
+    }
 
     /// `token` is for sources that wait by means of this library.
     #[doc(hidden)]
@@ -91,6 +108,11 @@ where
 {
     type Item = Q::Output;
     type Error = V::Error;
+
+    /// That of the first source.
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.source.size_hint()
+    }
 
     fn open<U: Visit<Q::Output, V::Error>>(self, _token: &CancellationToken, visit: U) -> U::Output {
         visit.cross(self)
@@ -145,6 +167,11 @@ pub trait Feed {
 
     /// For the plain loop.
     fn plain(self) -> Self::Plain;
+
+    /// Whether the plain loop gets the next item without waiting.
+    fn is_ready(_items: &Self::Plain) -> bool {
+        Self::KIND != Kind::Blocking
+    }
 }
 
 /// The side of a source that is pulled.

@@ -8,10 +8,10 @@
 use std::collections::VecDeque;
 use std::mem;
 use std::time::{Duration, Instant};
-use std::vec::Drain;
 
 use super::super::local::MemberLocal;
 use super::super::report;
+use super::super::sink::Sink;
 use super::super::source::Feed;
 use super::super::stage::Stage;
 use super::super::stop::Refused;
@@ -63,7 +63,7 @@ where
     F: Feed<Item: Send>,
     W: Stage<F::Item, Output: Send, Error: Send>,
     N: Onward<W::Output, W::Error, State: Send>,
-    K: FnMut(&mut Drain<'_, N::Output>) -> Result<(), Refused<E>>,
+    K: Sink<N::Output, Error = E>,
 {
     pub(in super::super) fn new(
         members: &'a Members<'scope, 'env, F, W, N>,
@@ -71,7 +71,7 @@ where
         sink: K,
         due: &'a mut VecDeque<PieceOf<F, W, N>>,
     ) -> Self {
-        let outlet = Outlet { members, token, sink, due, taken: Vec::new(), exit: None };
+        let outlet = Outlet { members, token, sink, due, taken: Vec::new(), is_untold: false, exit: None };
         let Section { stage, next, .. } = members.section;
         Caller { local: MemberLocal::new(*stage), behind: next.local(), worked: None, done: None, outlet }
     }
@@ -106,6 +106,13 @@ where
             let sleeps = matches!(step, CallerStep::As(Step::Sleep(_)));
             (step, if sleeps { state.caller_lack(void) } else { None })
         });
+        if !matches!(step, CallerStep::Output | CallerStep::Abandon | CallerStep::Fail) {
+            self.outlet.tell();
+            if let Some(exit) = self.outlet.exit.take() {
+                panic::discard(step);
+                return Some(exit);
+            }
+        }
         match step {
             CallerStep::Output => self.outlet.output_due(),
             CallerStep::As(Step::Work(claim, outputs)) => self.work(claim, outputs),
@@ -181,12 +188,13 @@ where
 struct Outlet<'a, 'scope, 'env, F: Feed, W: Stage<F::Item>, N: Onward<W::Output, W::Error>, K, E> {
     members: &'a Members<'scope, 'env, F, W, N>,
     token: &'a CancellationToken,
-    /// Takes the outputs of a piece, as long as the token is not cancelled.
     sink: K,
     /// The pieces that the sink takes next. They outlive the caller: the run looks for failures in those that are left.
     due: &'a mut VecDeque<PieceOf<F, W, N>>,
     /// The pieces that the sink has taken since the last look at the state, and the time that each took.
     taken: Vec<(PieceOf<F, W, N>, Duration)>,
+    /// The sink has taken outputs since it was told last that the caller would wait or work.
+    is_untold: bool,
     /// Set where the caller has to leave its loop.
     exit: Option<Exit<N::Error, E>>,
 }
@@ -196,7 +204,7 @@ where
     F: Feed<Item: Send>,
     W: Stage<F::Item, Output: Send, Error: Send>,
     N: Onward<W::Output, W::Error, State: Send>,
-    K: FnMut(&mut Drain<'_, N::Output>) -> Result<(), Refused<E>>,
+    K: Sink<N::Output, Error = E>,
 {
     type State = StateOf<F, W, N>;
 
@@ -219,6 +227,7 @@ where
             found
         });
         self.output_due();
+        self.tell();
         if self.exit.is_some() { Look::Void } else { found }
     }
 
@@ -232,7 +241,7 @@ where
     F: Feed<Item: Send>,
     W: Stage<F::Item, Output: Send, Error: Send>,
     N: Onward<W::Output, W::Error, State: Send>,
-    K: FnMut(&mut Drain<'_, N::Output>) -> Result<(), Refused<E>>,
+    K: Sink<N::Output, Error = E>,
 {
     /// Hands the due pieces to the sink.
     fn output_due(&mut self) {
@@ -258,7 +267,7 @@ where
         let outputs = rest.len();
         signal.enter_sink();
         // Caught, because the rest has to be dropped one by one, and not while the panic unwinds.
-        let taken = panic::catch(|| (self.sink)(&mut rest));
+        let taken = panic::catch(|| self.sink.take_piece(&mut rest, self.token));
         signal.leave_sink();
         let elapsed = started.elapsed();
         if let Some(times) = self.members.times() {
@@ -286,6 +295,7 @@ where
                 (None, Err(_)) => Exit::Cancelled,
                 (None, Ok(())) => {
                     recording.took_items(piece.closes);
+                    self.is_untold |= outputs > 0;
                     self.taken.push((piece, elapsed));
                     return;
                 }
@@ -293,6 +303,24 @@ where
         };
         panic::discard(piece.end);
         self.exit = Some(exit);
+    }
+
+    /// Tells a sink that has taken outputs that the caller is about to wait or to work.
+    fn tell(&mut self) {
+        if !K::IS_TOLD || self.exit.is_some() || !mem::take(&mut self.is_untold) {
+            return;
+        }
+        let signal = &self.members.section.signal;
+        signal.enter_sink();
+        let told = panic::catch(|| self.sink.tell());
+        signal.leave_sink();
+        self.exit = match told {
+            Err(payload) => Some(Exit::Panicked(payload)),
+            Ok(Err(Refused::Failed(error))) => Some(Exit::Sink(error)),
+            Ok(_) if signal.is_cancelled_by_sink() => Some(Exit::CancelledBySink),
+            Ok(Err(Refused::Cancelled)) => Some(Exit::Cancelled),
+            Ok(Ok(())) => None,
+        };
     }
 
     /// The token is cancelled, or a worker is gone.

@@ -63,6 +63,10 @@ impl<P: IndexedParallelIterator> Source for FromData<P> {
     type Item = P::Item;
     type Error = Cancelled;
 
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.0.len(), Some(self.0.len()))
+    }
+
     fn open<V: Visit<P::Item, Cancelled>>(self, _token: &CancellationToken, visit: V) -> V::Output {
         let len = self.0.len();
         self.0.with_producer(OpenData { visit, len })

@@ -20,7 +20,8 @@ where
     /// Starts from any iterator. It may block, be endless, or wait for the output of an earlier item.
     ///
     /// Items are pulled one at a time, by one thread at a time, at most a [`window`](Self::window) ahead of
-    /// the output. The calling thread never pulls, because it alone can output the item that the iterator
+    /// the output. Use this for all that may wait: a pipe, a network, a database, another thread. Lines have sources of
+    /// their own; the [module](crate::pipeline#which-source) has a table of all. The calling thread never pulls, because it alone can output the item that the iterator
     /// may wait for. Where the items lie in memory or come from a range, [`from_data`](Pipeline::from_data)
     /// is cheaper; where the iterator never waits, [`from_ready`](Pipeline::from_ready) is.
     ///
@@ -46,6 +47,10 @@ where
 {
     type Item = I::Item;
     type Error = Cancelled;
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.0.size_hint()
+    }
 
     fn open<V: Visit<I::Item, Cancelled>>(self, _token: &CancellationToken, visit: V) -> V::Output {
         visit.visit(self)
@@ -80,8 +85,11 @@ impl<I: Iterator + Send> Pipeline<Fused<FromReady<I>, Identity<Cancelled>>>
 where
     I::Item: Send,
 {
-    /// Starts from an iterator that never waits for anything that this pipeline, its sink included, has yet to do: a
-    /// computation, a directory walk, a file on a disk.
+    /// Starts from an iterator that never waits: a computation, a walk through directories, a file on a local disk.
+    ///
+    /// Do not use it for a pipe, a terminal, a socket or a channel. While `next()` waits, all outputs are held back, also
+    /// those of earlier items: from a pipe that gives a line a second, every line but the first comes at the end. For
+    /// these use [`from_iter`](Pipeline::from_iter), or a source of the [table](crate::pipeline#which-source).
     ///
     /// Each thread that needs work pulls a whole batch, the calling thread too. That is cheaper than
     /// [`from_iter`](Pipeline::from_iter), and the calling thread is never short of work while the others are busy. An
@@ -114,6 +122,10 @@ where
 {
     type Item = I::Item;
     type Error = Cancelled;
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.0.size_hint()
+    }
 
     fn open<V: Visit<I::Item, Cancelled>>(self, _token: &CancellationToken, visit: V) -> V::Output {
         visit.visit(self)

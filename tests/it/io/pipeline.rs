@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
+use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 use std::panic::resume_unwind;
 use std::time::{Duration, Instant};
@@ -51,6 +52,34 @@ fn a_stage_that_has_taken_enough_ends_the_read() {
         ends_at_once(|input, threads| {
             let lines = Pipeline::from_lines(input).threads(threads).filter(|_| true).take(2).count(&live());
             assert_eq!(lines, Ok(2));
+        });
+    });
+}
+
+#[test]
+fn lines_of_every_form_end_the_read_with_their_run() {
+    if !alone!(lines_of_every_form_end_the_read_with_their_run) {
+        return;
+    }
+    watched(|| {
+        ends_at_once(|input, threads| {
+            let lines = Pipeline::from_byte_lines(input).threads(threads).filter(|_| true).take(2).count(&live());
+            assert_eq!(lines, Ok(2));
+        });
+        ends_at_once(|input, threads| {
+            let second = Pipeline::from_text_lines(input).threads(threads).try_map(|line| line);
+            assert_eq!(second.find(&live(), |line| *line == "b").unwrap().as_deref(), Some("b"));
+        });
+        ends_at_once(|input, threads| {
+            let blocks = Pipeline::from_line_blocks(input).threads(threads).map(|block| block.unwrap().count());
+            assert_eq!(blocks.first(&live()), Ok(Some(2)));
+        });
+        ends_at_once(|input, threads| {
+            let lines = Pipeline::from_byte_lines(input).threads(threads);
+            let ended = lines.try_for_each_until(&live(), |line| {
+                Ok::<_, io::Error>(if line?[..] == *b"b" { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+            });
+            assert_eq!(ended.unwrap(), ControlFlow::Break(()));
         });
     });
 }

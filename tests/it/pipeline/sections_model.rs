@@ -93,6 +93,25 @@ impl Program {
                     )
                     .flat_map(fanned(2))
                     .try_for_each(&live(), sink),
+                3 => first
+                    .batch(self.most)
+                    .try_flat_map(|batch| tried(1)(batch.len()).map(|_| batch))
+                    .try_filter(|item| Ok::<_, anyhow::Error>(kept(1)(&tried(1)(*item)?)))
+                    .enumerate()
+                    .try_filter_map(|(at, item)| Ok::<_, anyhow::Error>((at % 3 != 1).then_some(tried(2)(item)?)))
+                    .try_flat_map_init(|| (), |(), item| Ok::<_, anyhow::Error>(fanned(2)(item)))
+                    .on_idle(sink, |_| Ok(()))
+                    .try_for_each(&live(), |sink, item| sink(item))
+                    .map(drop),
+                4 => first
+                    .take(self.most * 20)
+                    .try_map(tried(1))
+                    .map(|item| vec![item])
+                    .reduce_by(&live(), self.most, |mut before, behind| {
+                        before.extend(behind);
+                        before
+                    })
+                    .and_then(|all| all.unwrap_or_default().into_iter().try_for_each(sink)),
                 _ => first
                     .skip_while(|item| item % 7 < 3)
                     .enumerate()
@@ -123,7 +142,7 @@ fn programs() -> impl Strategy<Value = Program> {
         proptest::array::uniform3(1..6_usize),
     );
     let ends = (place(), place(), proptest::option::weighted(0.2, 1..200_usize));
-    (0..200_usize, 0..4_usize, switches, stages, ends, (1..9_usize, 1..8_usize)).prop_map(
+    (0..200_usize, 0..6_usize, switches, stages, ends, (1..9_usize, 1..8_usize)).prop_map(
         |(items, shape, (threads, window, budget), (fans, filters), (fails, panics, sink_fails), (own, most))| {
             Program {
                 items,
