@@ -23,13 +23,20 @@ pub(crate) struct ItemTokens {
     root: CancellationToken,
     /// Whether any was asked for.
     any: AtomicBool,
+    /// Whether a failure, and not the end of the run, was the first to void items.
+    has_failed: AtomicBool,
     /// By section and first item.
     given: Mutex<BTreeMap<(usize, u64), CancellationToken>>,
 }
 
 impl ItemTokens {
     pub(crate) fn new(root: &CancellationToken) -> Self {
-        ItemTokens { root: root.clone(), any: AtomicBool::new(false), given: Mutex::default() }
+        ItemTokens {
+            root: root.clone(),
+            any: AtomicBool::new(false),
+            has_failed: AtomicBool::new(false),
+            given: Mutex::default(),
+        }
     }
 
     /// Makes a token for consecutive items of a section, of which `first` is the first. `is_void` tells whether they
@@ -40,9 +47,15 @@ impl ItemTokens {
         self.any.store(true, Ordering::SeqCst);
         self.given.lock().insert((section, first), token.clone());
         if is_void() {
-            token.cancel_with(CancelReason::Failed);
+            let has_failed = self.has_failed.load(Ordering::SeqCst);
+            token.cancel_with(if has_failed { CancelReason::Failed } else { CancelReason::Finished });
         }
         token
+    }
+
+    /// An item has failed, and is about to void others.
+    pub(crate) fn fail(&self) {
+        self.has_failed.store(true, Ordering::SeqCst);
     }
 
     /// The items are done.

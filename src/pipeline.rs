@@ -73,12 +73,13 @@ pub use source::{Line, LineBlock};
 ///   each; [`inspect`](Self::inspect); with a state for each thread, [`map_init`](Self::map_init) and its kind; with a
 ///   token of the item, [`try_map_with_token`](Self::try_map_with_token) and its kind;
 /// - stages that wait, on threads of their own: [`blocking`](Self::blocking), [`try_blocking`](Self::try_blocking),
+///   [`blocking_keep_going`](Self::blocking_keep_going), [`blocking_init`](Self::blocking_init),
 ///   [`try_blocking_init`](Self::try_blocking_init);
 /// - serial stages, which take the items one after the other: [`scan`](Self::scan),
-///   [`scan_with_end`](Self::scan_with_end), [`take`](Self::take), [`take_while`](Self::take_while),
-///   [`skip_while`](Self::skip_while), [`enumerate`](Self::enumerate), [`batch`](Self::batch),
-///   [`batch_by`](Self::batch_by), [`batch_within`](Self::batch_within), [`chunk_by`](Self::chunk_by),
-///   [`dedup`](Self::dedup), [`dedup_by_key`](Self::dedup_by_key);
+///   [`scan_with_end`](Self::scan_with_end), [`flat_scan`](Self::flat_scan), [`take`](Self::take),
+///   [`take_while`](Self::take_while), [`skip_while`](Self::skip_while), [`enumerate`](Self::enumerate),
+///   [`batch`](Self::batch), [`batch_by`](Self::batch_by), [`batch_within`](Self::batch_within),
+///   [`chunk_by`](Self::chunk_by), [`dedup`](Self::dedup), [`dedup_by_key`](Self::dedup_by_key);
 /// - [`keep_going`](Self::keep_going), which makes values of failures;
 /// - an end, which takes the outputs one by one on the calling thread: [`for_each`](Self::for_each),
 ///   [`try_for_each`](Self::try_for_each), [`for_each_until`](Self::for_each_until), [`collect`](Self::collect),

@@ -172,6 +172,7 @@ impl<'a, E> Call<'a, E> {
         {
             let mut kept = self.failure.lock();
             if kept.as_ref().is_none_or(|(earliest, _)| index < *earliest) {
+                self.tokens.fail();
                 // SeqCst pairs with the load in `give_token`.
                 self.earliest.store(index, Ordering::SeqCst);
                 lost = kept.replace((index, lost.take()?.1));

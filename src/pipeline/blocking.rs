@@ -5,9 +5,13 @@ use std::num::NonZeroUsize;
 use super::Pipeline;
 use super::chain::{Chain, Crossed, Fused};
 use super::init::Init;
+use super::keep_going::KeepGoing;
+use super::located::NoLabel;
 use super::serial::Pass;
 use super::stage::TryMap;
 use super::with_token::{MapInitWithToken, MapWithToken};
+#[cfg(doc)]
+use crate::failure::Failure;
 use crate::token::CancellationToken;
 
 /// The chain `C`, then a boundary: the section behind it has workers of its own.
@@ -16,6 +20,9 @@ type Own<C> = Crossed<C, Pass<true>>;
 type Blocking<C, F> = Crossed<With<Own<C>, MapWithToken<StageOf<C>, F>>, Pass<false>>;
 type TryBlocking<C, F, G> = Crossed<With<Own<C>, TryMap<MapWithToken<StageOf<C>, F>, G>>, Pass<false>>;
 type TryBlockingInit<C, N, F, G> = Crossed<With<Own<C>, TryMap<MapInitWithToken<StageOf<C>, N, F>, G>>, Pass<false>>;
+type BlockingInit<C, N, F> = Crossed<With<Own<C>, MapInitWithToken<StageOf<C>, N, F>>, Pass<false>>;
+type BlockingKeepGoing<C, F, G> =
+    Crossed<With<Own<C>, KeepGoing<TryMap<MapWithToken<StageOf<C>, F>, G>, NoLabel>>, Pass<false>>;
 type StageOf<C> = <Own<C> as Chain>::Stage;
 type With<C, W> = Fused<<C as Chain>::Source, W>;
 
@@ -140,6 +147,81 @@ impl<C: Chain<Output: Send, Error: Send>> Pipeline<C> {
         E: From<C::Error> + Send,
     {
         self.on_own_threads(threads).try_map_init_with_token(init, f).cross(Pass::<false>, None)
+    }
+
+    /// Adds a stage that waits as [`blocking`](Self::blocking) does, with a state for each thread as in
+    /// [`map_init`](Self::map_init).
+    ///
+    /// # Panics
+    ///
+    /// If `threads` is 0.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use brigade::{CancellationToken, Cancelled, Pipeline};
+    ///
+    /// let lengths: Vec<usize> = Pipeline::from_data(["a", "bb"])
+    ///     .blocking_init(2, String::new, |buffer, _token, word| {
+    ///         buffer.clear();
+    ///         buffer.push_str(word);
+    ///         buffer.len()
+    ///     })
+    ///     .collect(&CancellationToken::new())?;
+    /// assert_eq!(lengths, [1, 2]);
+    /// # Ok::<(), Cancelled>(())
+    /// ```
+    #[track_caller]
+    pub fn blocking_init<N, R, F>(self, threads: usize, init: N, f: F) -> Pipeline<BlockingInit<C, N, F>>
+    where
+        N: Init,
+        F: Fn(&mut N::State, &CancellationToken, C::Output) -> R + Sync,
+        R: Send,
+    {
+        self.on_own_threads(threads).map_init_with_token(init, f).cross(Pass::<false>, None)
+    }
+
+    /// Adds a stage that waits as [`try_blocking`](Self::try_blocking) does, and [goes on](Self::keep_going) past its
+    /// errors and panics: an item that fails becomes a [`Failure`].
+    ///
+    /// Use this in place of [`keep_going`](Self::keep_going), which goes on past the failures of stages without threads
+    /// of their own. The index of a failure is that among the items that come to this stage.
+    ///
+    /// # Panics
+    ///
+    /// If `threads` is 0.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use brigade::{CancellationToken, Cancelled, Pipeline};
+    ///
+    /// let mut complaints = Vec::new();
+    /// Pipeline::from_data(["Cargo.toml", "missing.toml", "README.md"])
+    ///     .named("file")
+    ///     .blocking_keep_going(2, |_token, name| std::fs::read(name))
+    ///     .for_each(&CancellationToken::new(), |read| {
+    ///         if let Err(failure) = read {
+    ///             complaints.push(failure.to_string());
+    ///         }
+    ///     })?;
+    /// assert_eq!(complaints.len(), 1);
+    /// assert!(complaints[0].starts_with("file#1 failed: "));
+    /// # Ok::<(), Cancelled>(())
+    /// ```
+    #[expect(clippy::type_complexity, reason = "the closure that hands results on has no name")]
+    #[track_caller]
+    pub fn blocking_keep_going<R, E, F>(
+        self,
+        threads: usize,
+        f: F,
+    ) -> Pipeline<BlockingKeepGoing<C, F, impl Fn(Result<R, E>) -> Result<R, E> + Sync>>
+    where
+        F: Fn(&CancellationToken, C::Output) -> Result<R, E> + Sync,
+        R: Send,
+        E: From<C::Error> + Send,
+    {
+        self.on_own_threads(threads).try_map_with_token(f).keep_going().cross(Pass::<false>, None)
     }
 
     #[track_caller]

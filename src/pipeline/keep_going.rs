@@ -29,10 +29,13 @@ impl<C: Chain> Pipeline<C> {
     /// So one broken image does not end a run over ten thousand. To end a run after some failures, add
     /// [`fail_after`](Self::fail_after).
     ///
+    /// A stage with threads of its own has [`blocking_keep_going`](Self::blocking_keep_going).
+    ///
     /// The run does not go on past
     ///
     /// - a failure of a later stage or of the sink;
-    /// - a panic of the source's `next()`, and, behind a [`scan`](Pipeline::scan), a failure of the stages before that;
+    /// - a panic of the source's `next()`, and a failure of the stages before the last
+    ///   [section](Pipeline#sections), which a [`scan`](Pipeline::scan) ends, or a stage with threads of its own;
     /// - a panic of the `init` or the `Drop` of a [state](Self::map_init).
     ///
     /// After a panic its thread drops the states of the stages so far, and builds new ones at its next item. A panic is

@@ -89,8 +89,9 @@ impl<C: Chain> Pipeline<C> {
     /// which is cheaper.
     ///
     /// The run begins here, and goes on ahead of the iterator: by a [`window`](Self::window) and what the iterator
-    /// holds ready: some four batches, or in the first 3 ms up to 32. If a window was set, by no more than that. A dropped iterator ends its run, and
-    /// waits for the items in hand. One that is leaked keeps its threads asleep, until `token` is cancelled.
+    /// holds ready: some four batches, or in the first 3 ms up to 32. If a window was set, by no more than that. A
+    /// dropped iterator ends its run, and waits for the items in hand. One that is leaked keeps its threads asleep,
+    /// until `token` is cancelled.
     ///
     /// A thread of the run's own hands the outputs over, and works as one of [`threads(n)`](Self::threads). It comes
     /// beside the n where there is a [`flat_map`](Self::flat_map) or a window.

@@ -1,6 +1,7 @@
 //! [`Scan`]: the serial stage with a state.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::ops::ControlFlow;
 
 use super::Pipeline;
@@ -86,6 +87,81 @@ impl<C: Chain> Pipeline<C> {
         C: Chain<Output: Send, Error: Send>,
     {
         self.cross(Scan::new(initial, f, end), None)
+    }
+}
+
+impl<C: Chain<Output: Send, Error: Send>> Pipeline<C> {
+    /// Adds a stage as [`scan`](Self::scan) does, which makes any number of outputs of an item, and may end the run
+    /// with some.
+    ///
+    /// `f` is given the state, the next item, and a function that takes the outputs. If it breaks, the run ends behind
+    /// these outputs as if the source had ended here. `end` is called as in [`scan_with_end`](Self::scan_with_end).
+    ///
+    /// # Examples
+    ///
+    /// The words of lines, up to the first full stop, with the last one:
+    ///
+    /// ```
+    /// use std::ops::ControlFlow;
+    /// use brigade::{CancellationToken, Cancelled, Pipeline};
+    ///
+    /// let sentence: Vec<String> = Pipeline::from_data(["one two", "three. Four", "five"])
+    ///     .flat_scan(
+    ///         0,
+    ///         |count, line, emit| {
+    ///             let (words, is_last) = line.split_once('.').map_or((line, false), |(words, _)| (words, true));
+    ///             for word in words.split(' ') {
+    ///                 *count += 1;
+    ///                 emit(word.to_owned());
+    ///             }
+    ///             if is_last { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    ///         },
+    ///         |count, emit| emit(format!("({count} words)")),
+    ///     )
+    ///     .collect(&CancellationToken::new())?;
+    /// assert_eq!(sentence, ["one", "two", "three", "(3 words)"]);
+    /// # Ok::<(), Cancelled>(())
+    /// ```
+    pub fn flat_scan<A, R, F, G>(self, initial: A, f: F, end: G) -> Pipeline<Crossed<C, FlatScan<A, R, F, G>>>
+    where
+        F: FnMut(&mut A, C::Output, &mut dyn FnMut(R)) -> ControlFlow<()> + Send,
+        G: FnMut(A, &mut dyn FnMut(R)) + Send,
+        A: Send,
+        R: Send,
+    {
+        self.cross(FlatScan { scan: Scan::new(initial, f, end), outputs: PhantomData }, None)
+    }
+}
+
+/// Made by [`Pipeline::flat_scan`](super::Pipeline::flat_scan).
+#[doc(hidden)]
+pub struct FlatScan<A, R, F, G> {
+    scan: Scan<A, F, G>,
+    outputs: PhantomData<fn() -> R>,
+}
+
+impl<T, A, R, F, G> Serial<T> for FlatScan<A, R, F, G>
+where
+    F: FnMut(&mut A, T, &mut dyn FnMut(R)) -> ControlFlow<()>,
+    G: FnMut(A, &mut dyn FnMut(R)),
+{
+    type Output = R;
+
+    fn take(&mut self, item: T, mut emit: impl FnMut(R)) -> ControlFlow<()> {
+        let Scan { state: Some(state), f, .. } = &mut self.scan else { return ControlFlow::Break(()) };
+        (f.get_mut())(state.get_mut(), item, &mut emit)
+    }
+
+    fn finish(&mut self, mut emit: impl FnMut(R)) {
+        if let Some(state) = self.scan.state.take() {
+            (self.scan.end.get_mut())(state.into_inner(), &mut emit);
+        }
+    }
+}
+
+impl<A, R, F, G> fmt::Debug for FlatScan<A, R, F, G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FlatScan").finish_non_exhaustive()
     }
 }
 

@@ -25,6 +25,10 @@ impl<C: Chain> Pipeline<C> {
     /// - in an ordered run, when an earlier item fails; in an [unordered](Self::unordered) one, when any fails: as
     ///   [`Failed`](crate::CancelReason::Failed).
     ///
+    /// The calling thread, which outputs, also works items unless they take long on average. While it is in a long one
+    /// itself, no sink sees that it has enough: see [`dedicated_caller`](Self::dedicated_caller), and
+    /// [`blocking`](Self::blocking) for stages that wait.
+    ///
     /// A failure of a later item never cancels it. Give it to all that may take long: inner runs, waits, child
     /// processes. What such a call returns then counts for nothing, so the error of the run stays the real one. Items
     /// that are worked one after the other may share a token. It is made when it is first asked for.
@@ -81,6 +85,32 @@ impl<C: Chain> Pipeline<C> {
         F: Fn(&CancellationToken, C::Output) -> R + Sync,
     {
         self.add(|before, _| MapWithToken { before, f })
+    }
+
+    /// Adds a stage that cannot fail, whose closure has a state as in [`map_init`](Self::map_init), and is given a
+    /// token as in [`try_map_with_token`](Self::try_map_with_token).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use brigade::{CancellationToken, Cancelled, Pipeline};
+    ///
+    /// let counts: Vec<usize> = Pipeline::from_data([10_u32, 20])
+    ///     .map_init_with_token(Vec::new, |found, token, most| {
+    ///         found.clear();
+    ///         found.extend((0..most).take_while(|_| !token.is_cancelled()));
+    ///         found.len()
+    ///     })
+    ///     .collect(&CancellationToken::new())?;
+    /// assert_eq!(counts, [10, 20]);
+    /// # Ok::<(), Cancelled>(())
+    /// ```
+    pub fn map_init_with_token<N, R, F>(self, init: N, f: F) -> With<C, MapInitWithToken<C::Stage, N, F>>
+    where
+        N: Init,
+        F: Fn(&mut N::State, &CancellationToken, C::Output) -> R + Sync,
+    {
+        self.add(|before, _| MapInitWithToken { before, init, f })
     }
 
     /// Adds a stage that can fail, whose closure has a state as in [`map_init`](Self::map_init), and is given a token

@@ -39,6 +39,7 @@ impl<'w> Place<'w> {
     /// because a serial stage may have ended the run well before.
     pub(super) fn void_behind(self, behind: u64) {
         let from = if self.order == Order::Source { behind } else { 0 };
+        self.tokens.fail();
         self.signal.void_from(self.section, from);
         self.tokens.cancel_from(self.section, from, CancelReason::Failed);
     }

@@ -139,6 +139,15 @@ impl<T, W: Stage<T>> Work<'_, '_, T, W> {
             }
             Some(Cut::Failed(End::Panic(payload)))
         });
+        // Without order, items after the first failure are void, and their tokens are cancelled before that failure is
+        // in the ring: so this one may be its echo, and would arrive before it.
+        let cut = match cut {
+            Some(Cut::Failed(end)) if order == Order::Arrival && marks.void() == 0 => {
+                lose(end);
+                Some(Cut::Void)
+            }
+            cut => cut,
+        };
         let effort = Effort { items: done, elapsed: (last - started).saturating_sub(held.waited) };
         if let Some(times) = place.times {
             let spent = if cut.is_some() { started.elapsed().saturating_sub(held.waited) } else { effort.elapsed };

@@ -4,6 +4,7 @@ mod budget;
 mod cancel_model;
 mod cancel_program;
 mod drops;
+mod echoes;
 mod end;
 mod ends;
 mod ends_model;

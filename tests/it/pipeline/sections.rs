@@ -1,5 +1,6 @@
 //! Pipelines of several sections.
 
+use std::ops::ControlFlow;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
@@ -359,5 +360,44 @@ fn a_stage_that_is_stuck_keeps_no_other_from_ending_when_it_returns() {
             Ok::<_, Cancelled>(())
         })
         .unwrap();
+    });
+}
+
+#[test]
+fn a_flat_scan_makes_any_number_of_outputs_and_ends_with_some() {
+    watched(|| {
+        at_every_setting(&[None, Some(1), Some(20)], |setting| {
+            if !setting.2 {
+                return;
+            }
+            for last in [7, 1_000] {
+                let outputs: Vec<usize> = set(items(), setting)
+                    .flat_scan(
+                        0,
+                        |sum, item, emit| {
+                            *sum += item;
+                            (0..item % 4).for_each(|_| emit(*sum));
+                            if item == last { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                        },
+                        |sum, emit| {
+                            emit(sum);
+                            emit(sum + 1);
+                        },
+                    )
+                    .map(|output| output)
+                    .collect(&live())
+                    .unwrap();
+                let (mut sum, mut plain) = (0, Vec::new());
+                for item in plain_items() {
+                    sum += item;
+                    plain.extend(std::iter::repeat_n(sum, item % 4));
+                    if item == last {
+                        break;
+                    }
+                }
+                plain.extend([sum, sum + 1]);
+                assert_eq!(outputs, plain);
+            }
+        });
     });
 }
