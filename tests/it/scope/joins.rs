@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use brigade::scope::ScopedTask;
 use brigade::{CancelReason, Cancelled, ScopeBuilder, scope};
 
-use crate::util::{Census, Gate, live, reached, together, until_others_sleep, watched};
+use crate::util::{Census, Gate, alone, live, reached, together, until_others_sleep, watched};
 
 const SOON: Duration = Duration::from_millis(2);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -55,6 +55,9 @@ fn try_join_gives_the_value_of_a_task_that_has_ended_even_in_a_cancelled_scope()
 
 #[test]
 fn a_cancel_and_a_failure_end_joins_with_a_time_and_waits() {
+    if !alone!(a_cancel_and_a_failure_end_joins_with_a_time_and_waits) {
+        return;
+    }
     watched(|| {
         let token = live();
         let outcome = scope(&token, |s| {
@@ -83,6 +86,9 @@ fn a_cancel_and_a_failure_end_joins_with_a_time_and_waits() {
 
 #[test]
 fn several_threads_wait_for_one_task_and_one_joins_it() {
+    if !alone!(several_threads_wait_for_one_task_and_one_joins_it) {
+        return;
+    }
     watched(|| {
         for limit in [None, Some(2)] {
             let builder = limit.map_or(ScopeBuilder::new(), |limit| ScopeBuilder::new().limit(limit));
