@@ -55,11 +55,12 @@ pub use source::{Line, LineBlock};
 ///
 /// - a source: [`from_iter`](Self::from_iter), [`from_ready`](Self::from_ready), [`from_data`](Self::from_data),
 ///   [`from_lines`](Self::from_lines), [`from_text_lines`](Self::from_text_lines),
-///   [`from_byte_lines`](Self::from_byte_lines), [`from_line_blocks`](Self::from_line_blocks), [`from_receiver`](Self::from_receiver);
+///   [`from_byte_lines`](Self::from_byte_lines), [`from_line_blocks`](Self::from_line_blocks),
+///   [`from_receiver`](Self::from_receiver);
 /// - stages that run in parallel, fused into one call an item: [`map`](Self::map), [`try_map`](Self::try_map),
 ///   [`filter`](Self::filter), [`filter_map`](Self::filter_map), [`flat_map`](Self::flat_map), and the `try_` form of
-///   each; [`inspect`](Self::inspect); with a state for each thread, [`map_init`](Self::map_init) and its kind; with a token
-///   of the item, [`try_map_with_token`](Self::try_map_with_token) and its kind;
+///   each; [`inspect`](Self::inspect); with a state for each thread, [`map_init`](Self::map_init) and its kind; with a
+///   token of the item, [`try_map_with_token`](Self::try_map_with_token) and its kind;
 /// - stages that wait, on threads of their own: [`blocking`](Self::blocking), [`try_blocking`](Self::try_blocking),
 ///   [`try_blocking_init`](Self::try_blocking_init);
 /// - serial stages, which take the items one after the other: [`scan`](Self::scan),
@@ -73,7 +74,8 @@ pub use source::{Line, LineBlock};
 ///   [`fold`](Self::fold), [`reduce`](Self::reduce), [`count`](Self::count), [`sum`](Self::sum), [`min`](Self::min),
 ///   [`max`](Self::max), [`last`](Self::last), [`first`](Self::first), [`find`](Self::find), [`any`](Self::any),
 ///   [`all`](Self::all), [`send_to`](Self::send_to); in slices: [`for_each_batch`](Self::for_each_batch); with a buffer
-///   that is flushed when the thread is idle: [`on_idle`](Self::on_idle); in parallel: [`reduce_by`](Self::reduce_by); or has them asked for: [`iter`](Self::iter), [`into_iter`](Self::into_iter).
+///   that is flushed when the thread is idle: [`on_idle`](Self::on_idle); in parallel: [`reduce_by`](Self::reduce_by);
+///   or has them asked for: [`iter`](Self::iter), [`into_iter`](Self::into_iter).
 ///
 /// Nothing runs before the end is called, and no thread is left when it returns, or when the iterator of `into_iter` is
 /// dropped. Everything may borrow from the stack, but for `into_iter`.

@@ -10,8 +10,9 @@ impl<C> Pipeline<C> {
     ///
     /// The default is [`available_parallelism`](std::thread::available_parallelism), asked once in a process; 1 is the
     /// plain loop on the calling thread. No variable of the environment sets it, because a library cannot know which of
-    /// a program's pipelines is meant: read one in the program, and call this. A thread is started when there is something for it to do, so a short run
-    /// starts few. Should the system refuse to start one, the run goes on with those it has.
+    /// a program's pipelines is meant: read one in the program, and call this. A thread is started when there is
+    /// something for it to do, so a short run starts few. Should the system refuse to start one, the run goes on with
+    /// those it has.
     ///
     /// Stages run on `threads` threads at once at most. Where an item takes more than a millisecond on average, the
     /// calling thread leaves the stages to the others, so that it can output at once, and one more thread does its
