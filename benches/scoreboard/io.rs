@@ -1,11 +1,13 @@
 //! Reads that a token can end, against std's.
 
+use std::fs::File;
 use std::hint::black_box;
-use std::io::{BufRead, BufReader, PipeReader, Write, pipe};
+use std::io::{BufRead, BufReader, Write};
 use std::thread;
 
 use brigade::CancellationToken;
 use brigade::io::Input;
+use rustix::pipe::pipe;
 
 use crate::board::{Board, Target, Turn, time};
 
@@ -68,10 +70,11 @@ fn claim(board: &mut Board, claim: &str, items: u64, block: &[u8], read: impl Fn
 
 /// Has `read` read what a thread writes into a pipe.
 #[expect(clippy::disallowed_methods, reason = "the other end of the pipe is no part of what is measured")]
-fn piped(block: &[u8], read: impl FnOnce(PipeReader)) {
-    let (reader, mut writer) = pipe().expect("a pipe");
+fn piped(block: &[u8], read: impl FnOnce(File)) {
+    let (reader, writer) = pipe().expect("a pipe");
+    let mut writer = File::from(writer);
     thread::scope(|scope| {
         scope.spawn(move || (0..SIZE / WRITTEN).for_each(|_| writer.write_all(block).expect("the reader is there")));
-        read(reader);
+        read(File::from(reader));
     });
 }

@@ -130,8 +130,8 @@ impl<C: Chain<Error: Send>> Pipeline<C> {
     /// ```
     /// use brigade::{CancellationToken, Pipeline};
     ///
-    /// let has_long = Pipeline::from_data(["a", "few", "words"]).any(&CancellationToken::new(), |word| word.len() > 4)?;
-    /// assert!(has_long);
+    /// let words = Pipeline::from_data(["a", "few", "words"]);
+    /// assert!(words.any(&CancellationToken::new(), |word| word.len() > 4)?);
     /// # Ok::<(), brigade::Cancelled>(())
     /// ```
     pub fn any<F>(self, token: &CancellationToken, f: F) -> Result<bool, C::Error>

@@ -81,7 +81,8 @@ impl<C: Chain<Output: Send, Error: Send>> Pipeline<C> {
     ///
     /// let longest = Pipeline::from_data(["a", "few", "odd", "of"])
     ///     .map(str::to_uppercase)
-    ///     .reduce(&CancellationToken::new(), |longest, word| if word.len() > longest.len() { word } else { longest })?;
+    ///     .reduce(&CancellationToken::new(), |longest, word| if word.len() > longest.len() { word } else { longest
+    ///     })?;
     /// assert_eq!(longest.as_deref(), Some("FEW"));
     /// # Ok::<(), brigade::Cancelled>(())
     /// ```

@@ -32,9 +32,9 @@ impl<C: Chain<Output: Send, Error: From<Cancelled> + Send>> Pipeline<C> {
     /// `None` if there is none.
     ///
     /// The items of the source are taken in leaves of `leaf` items. A worker reduces the outputs of a leaf, from the
-    /// first to the last. The calling thread joins the leaves, by a tree that depends on their number alone. So `f` must
-    /// be associative only where the result has to be that of [`reduce`](Self::reduce): a sum of floats has the same
-    /// bits in every run with the same `leaf`.
+    /// first to the last. The calling thread joins the leaves, by a tree that depends on their number alone. So `f`
+    /// must be associative only where the result has to be that of [`reduce`](Self::reduce): a sum of floats has the
+    /// same bits in every run with the same `leaf`.
     ///
     /// A leaf is worked by one thread, and pulled as a whole: no item of it is worked before the source has given the
     /// last. A [`window`](Self::window) is rounded up to leaves. Choose `leaf` so that it takes 10 to 100 µs: 4096 for

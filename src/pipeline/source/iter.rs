@@ -21,9 +21,10 @@ where
     ///
     /// Items are pulled one at a time, by one thread at a time, at most a [`window`](Self::window) ahead of
     /// the output. Use this for all that may wait: a pipe, a network, a database, another thread. Lines have sources of
-    /// their own; the [module](crate::pipeline#which-source) has a table of all. The calling thread never pulls, because it alone can output the item that the iterator
-    /// may wait for. Where the items lie in memory or come from a range, [`from_data`](Pipeline::from_data)
-    /// is cheaper; where the iterator never waits, [`from_ready`](Pipeline::from_ready) is.
+    /// their own; the [module](crate::pipeline#which-source) has a table of all. The calling thread never pulls,
+    /// because it alone can output the item that the iterator may wait for. Where the items lie in memory or come from
+    /// a range, [`from_data`](Pipeline::from_data) is cheaper; where the iterator never waits,
+    /// [`from_ready`](Pipeline::from_ready) is.
     ///
     /// The iterator goes to another thread, so it must be [`Send`]. The lines of a locked
     /// standard input are not; those of `BufReader::new(io::stdin())` are.
@@ -87,9 +88,9 @@ where
 {
     /// Starts from an iterator that never waits: a computation, a walk through directories, a file on a local disk.
     ///
-    /// Do not use it for a pipe, a terminal, a socket or a channel. While `next()` waits, all outputs are held back, also
-    /// those of earlier items: from a pipe that gives a line a second, every line but the first comes at the end. For
-    /// these use [`from_iter`](Pipeline::from_iter), or a source of the [table](crate::pipeline#which-source).
+    /// Do not use it for a pipe, a terminal, a socket or a channel. While `next()` waits, all outputs are held back,
+    /// also those of earlier items: from a pipe that gives a line a second, every line but the first comes at the end.
+    /// For these use [`from_iter`](Pipeline::from_iter), or a source of the [table](crate::pipeline#which-source).
     ///
     /// Each thread that needs work pulls a whole batch, the calling thread too. That is cheaper than
     /// [`from_iter`](Pipeline::from_iter), and the calling thread is never short of work while the others are busy. An
