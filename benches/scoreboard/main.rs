@@ -20,6 +20,7 @@ mod pool;
 mod scope;
 mod sections;
 mod threads;
+mod words;
 mod work;
 
 use std::process::ExitCode;
@@ -71,6 +72,7 @@ fn main() -> ExitCode {
     limit::claims(&mut board);
     pipeline::claims(&mut board);
     lines::claims(&mut board);
+    words::claims(&mut board);
     sections::claims(&mut board);
     threads::claims(&mut board);
     scope::claims(&mut board);
