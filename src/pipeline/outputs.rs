@@ -21,7 +21,7 @@ impl<C: Chain> Pipeline<C> {
     /// Runs the pipeline and hands its outputs to `f` as an iterator of `Result`s, on the calling thread.
     ///
     /// Use this where a loop needs more than the next output: two at a time, a `zip`, a `peekable`, a `break`. The
-    /// outputs are those of [`for_each`](Self::for_each), in their order. Returns what `f` returns. If `f` returns
+    /// outputs are those of [`for_each`](Self::for_each), in their order. Returns the value of `f`. If `f` returns
     /// before the end, the run ends, and what the rest of it would have met does not count.
     ///
     /// The calling thread works no items, because it could not return from `next()` in the midst of one. So

@@ -23,7 +23,7 @@ pub(super) enum Ended<S, E> {
     Early(Stop<S, E>),
 }
 
-/// What lies behind the stages, for the plain loop.
+/// All that lies behind the stages, for the plain loop.
 pub(super) trait Beyond<R, E>: Onward<R, E> {
     /// The stages behind, with their states.
     type Plain;

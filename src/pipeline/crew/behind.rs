@@ -41,7 +41,7 @@ pub(in super::super) struct Behind<I, E, Q: Serial<I, Output: Send>, D> {
     /// The items that have crossed as they are and are not worked yet, and how many bytes they weigh.
     crossed: Release,
     flush: Flush,
-    /// What else comes into the ring.
+    /// Whether more comes into the ring.
     coming: Coming,
     supply: Supply<Crossed<Q::Output>>,
     pace: Pace,
@@ -113,7 +113,7 @@ where
         void.own == 0 || is_input_over && !self.is_crossing && self.supply.in_hand() == 0 && is_drained
     }
 
-    /// What comes out of the section.
+    /// Whether more comes out of the section.
     fn gives(&self) -> Coming {
         match &self.input {
             _ if !self.is_own_complete() => Coming::More,

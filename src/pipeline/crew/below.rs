@@ -72,7 +72,7 @@ pub(in super::super) enum Outcome {
     Failed,
 }
 
-/// What comes into a ring beyond the pieces that lie there.
+/// Whether more comes into a ring than lies there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) enum Coming {
     More,
@@ -92,7 +92,7 @@ pub(in super::super) trait Below {
     /// Those in the last ring.
     type Out;
     type OutError;
-    /// What a member does for a section behind, and brings back.
+    /// A step of a member for a section behind, and its result.
     type Task;
     type Done;
 
@@ -129,10 +129,10 @@ pub(in super::super) trait Below {
     /// Whether there is one.
     fn can_step(&self, void: Void<'_>) -> bool;
 
-    /// Moves the pieces that cross a boundary without the user's code. `coming` says what else comes into the ring.
+    /// Moves the pieces that cross a boundary without the user's code. `coming` says whether more comes into the ring.
     fn settle(&mut self, coming: Coming, void: Void<'_>);
 
-    /// When the next serial stage wants to be asked for what it holds.
+    /// When the next serial stage wants to hand its items on.
     fn flush_at(&self) -> Option<Instant>;
 
     /// Tells those whose time has come.

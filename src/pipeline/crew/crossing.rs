@@ -16,7 +16,7 @@ pub(super) enum Input<E> {
     Ended,
 }
 
-/// What a member does for a section behind another.
+/// A step of a member for a section behind another.
 pub(in super::super) enum Task<I, E, T, R, B> {
     Work(Claim<Items<T>>, Vec<R>),
     /// Takes pieces across the boundary; `ends` says that no others will come.
@@ -27,7 +27,7 @@ pub(in super::super) enum Task<I, E, T, R, B> {
     Behind(B),
 }
 
-/// What it brings back.
+/// The result of such a step.
 pub(in super::super) enum Done<E, T, W, B> {
     Worked(W),
     Crossed(Crossing<T, E>),
@@ -41,11 +41,11 @@ pub(in super::super) struct Crossing<T, E> {
     pub(super) closes: Release,
     /// Whether more will cross.
     pub(super) input: Input<E>,
-    /// When the serial stage wants to be asked for what it holds.
+    /// When the serial stage wants to hand its items on.
     pub(super) flush_at: Option<Instant>,
 }
 
-/// When the serial stage has to be asked for what it holds, if no items cross before.
+/// When the serial stage has to hand its items on, if no items cross before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flush {
     Never,

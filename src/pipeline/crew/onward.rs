@@ -30,7 +30,7 @@ use super::step::{Look, Offer, Plan, offer};
 use super::work::Work;
 use crate::panic::{self, Panics};
 
-/// What lies behind a section whose outputs are `R`, and whose error is `E`.
+/// All that lies behind a section whose outputs are `R`, and whose error is `E`.
 pub(in super::super) trait Onward<R, E>: Sync {
     /// Of the last section.
     type Output;

@@ -7,7 +7,7 @@
 //!    its start. Meanwhile no other is woken or started: the one that looks passes the wake-up on when it leaves.
 //! 3. The caller's mode is `Coming` from the choice to wake it until it looks, so it is woken once a sleep.
 //! 4. `guard` is a member that sleeps with an alarm. At most one member is the guard.
-//! 5. `timer` is a member that sleeps no longer than until a serial stage is to be asked for what it holds.
+//! 5. `timer` is a member that sleeps no longer than until a serial stage is to hand its items on.
 
 use std::time::Instant;
 
@@ -60,7 +60,7 @@ pub(in super::super) enum Sleep {
     /// The caller, where another member or none is the guard: until it is woken, or it asks for the outputs that are
     /// held back.
     ToAsk,
-    /// Until it is woken, or until this time, when a serial stage is to be asked for what it holds.
+    /// Until it is woken, or until this time, when a serial stage is to hand its items on.
     Until(Instant),
 }
 

@@ -334,7 +334,7 @@ impl<S: Stock, D: Below> State<S, D> {
         sleep
     }
 
-    /// When a serial stage is to be asked for what it holds, if no sleeping member wakes then.
+    /// When a serial stage is to hand its items on, if no sleeping member wakes then.
     fn untimed_flush(&self) -> Option<Instant> {
         if D::TIMED { self.down.flush_at().filter(|time| self.roster.wants_timer(*time)) } else { None }
     }

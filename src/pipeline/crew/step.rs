@@ -14,7 +14,7 @@ use super::supply::{Claim, Rest};
 /// How many pieces a member takes at a time, out of the last ring or across a boundary.
 pub(super) const PIECES: usize = 8;
 
-/// What a run is made with.
+/// The plan of a run.
 #[derive(Clone, Copy, Debug)]
 pub(in super::super) struct Plan {
     pub(super) kind: Kind,
@@ -40,7 +40,7 @@ impl Plan {
     }
 }
 
-/// The next step of a member. `T` is what there is to do in a section behind the first.
+/// The next step of a member. `T` is a step in a section behind the first.
 pub(in super::super) enum Step<B, R, T> {
     /// Works the batch, into the vector.
     Work(Claim<B>, Vec<R>),
@@ -100,7 +100,7 @@ pub(in super::super) struct Offer<'a, R, E> {
     pub(super) offers: &'a mut Offers,
 }
 
-/// The answer to an offer of a part. `T` is what there is to do behind.
+/// The answer to an offer of a part. `T` is a step behind.
 pub(in super::super) enum Look<R, T> {
     /// The part is in the ring; here is a vector for the next.
     Accepted(Vec<R>),

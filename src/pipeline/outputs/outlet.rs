@@ -72,7 +72,7 @@ pub(super) struct Closed<E> {
     pub(super) dropped: Option<Payload>,
 }
 
-/// What the iterator finds.
+/// The answer to an iterator that looks.
 pub(super) enum Found<E> {
     Outputs,
     /// The run has ended. It is told once.

@@ -22,7 +22,7 @@ where
             && self.has_room()
     }
 
-    /// Whether the serial stage has to be asked for what it holds.
+    /// Whether the serial stage has to hand its items on.
     pub(super) fn must_flush(&self, void: Void<'_>) -> bool {
         self.flush == Flush::Now
             && matches!(self.input, Input::Open)
