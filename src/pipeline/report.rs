@@ -88,7 +88,7 @@ impl Report {
     /// use brigade::{CancellationToken, Pipeline};
     ///
     /// let report = Report::new();
-    /// Pipeline::from_data(0..100_u64).threads(1).report(&report).for_each(&CancellationToken::new(), |number| {
+    /// Pipeline::from_iter(0..100_u64).threads(1).report(&report).for_each(&CancellationToken::new(), |number| {
     ///     let burnt = (0..number * 1_000).fold(1_u64, |hash, next| hash.wrapping_mul(31) ^ next);
     ///     assert_ne!(burnt, 0);
     /// })?;

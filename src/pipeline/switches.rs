@@ -119,7 +119,7 @@ impl<C> Pipeline<C> {
     ///     }
     ///     Ok::<_, Cancelled>(sum.join()?)
     /// })?;
-    /// assert_eq!((sum, report.figures().items), (29_997, 10_000));
+    /// assert_eq!((sum, report.figures().items), (29_994, 10_000));
     /// # Ok::<(), Cancelled>(())
     /// ```
     pub fn report(mut self, report: &Report) -> Self {
