@@ -15,6 +15,9 @@ use crate::error::Cancelled;
 use crate::panic::Unmet;
 use crate::token::CancellationToken;
 
+/// Lines with a budget, before all stages.
+type Budgeted<S> = Pipeline<Fused<BudgetedLines<S>, Identity<Cancelled>>>;
+
 /// The bound in bytes of lines, which is set directly behind the source.
 impl<R: Reader, F: Form> Pipeline<Fused<FromLines<R, F>, Identity<Cancelled>>> {
     /// Lets lines of at most `bytes` in all be read and not yet output, as a [`budget`](Pipeline::budget) does, by their
@@ -41,7 +44,7 @@ impl<R: Reader, F: Form> Pipeline<Fused<FromLines<R, F>, Identity<Cancelled>>> {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     #[track_caller]
-    pub fn line_budget(self, bytes: usize) -> Pipeline<Fused<BudgetedLines<FromLines<R, F>>, Identity<Cancelled>>> {
+    pub fn line_budget(self, bytes: usize) -> Budgeted<FromLines<R, F>> {
         assert!(bytes > 0, "Pipeline::line_budget(0): no line has room; with 1 byte one block is held at a time");
         self.replace_source(|source| BudgetedLines { source, bytes: bytes as u64 })
     }
