@@ -63,7 +63,7 @@ impl<S: PulledSource> Pipeline<Fused<S, Identity<Cancelled>>> {
     /// with items of 1 MiB, a budget of 64 MiB and 64 threads the resident memory was 66 MiB, and with glibc's defaults
     /// 140 to 160 MiB.
     ///
-    /// It is set before all stages. Data cannot be weighed before a thread has them, so there is no budget for
+    /// It is set before all stages. Lines [weigh by themselves](Self::line_budget). Data cannot be weighed before a thread has them, so there is no budget for
     /// [`from_data`](Pipeline::from_data):
     ///
     /// ```compile_fail,E0599
@@ -121,6 +121,10 @@ impl<S: PulledSource, F: FnMut(&S::Item) -> usize + Send> Source for Budgeted<S,
     type Item = S::Item;
     type Error = Cancelled;
 
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.source.size_hint()
+    }
+
     fn open<V: Visit<S::Item, Cancelled>>(self, token: &CancellationToken, visit: V) -> V::Output {
         let gate = Arc::new(Gate::new(self.bytes));
         visit.visit(OpenBudgeted { feed: self.source.feed(token), weight: Guarded::new(self.weight), gate })
@@ -168,6 +172,10 @@ where
     /// The loop holds one item at a time. It weighs it, too, because that may panic.
     fn plain(self) -> Self::Plain {
         PlainBudgeted { items: self.feed.plain(), weight: self.weight }
+    }
+
+    fn is_ready(items: &Self::Plain) -> bool {
+        D::is_ready(&items.items)
     }
 }
 

@@ -32,6 +32,7 @@ pub(super) mod data;
 pub(super) mod input;
 pub(super) mod iter;
 mod line_blocks;
+mod line_budget;
 pub(super) mod lines;
 pub(super) mod reader;
 pub(super) mod receiver;
@@ -233,6 +234,12 @@ pub trait Stock: Send {
 
     /// Adds a chunk behind the others; returns how many items it has.
     fn put(&mut self, chunk: Chunk<Self::Load>) -> usize;
+
+    /// How many bytes a load weighs against the budget, if it weighs by itself.
+    fn weigh(load: &Self::Load) -> u64 {
+        let _ = load;
+        0
+    }
 }
 
 /// Consecutive items that a member has claimed.

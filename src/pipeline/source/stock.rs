@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, ErrorKind};
+use std::mem;
 use std::ops::ControlFlow;
 
 use super::blocks::{Load, Part};
@@ -16,6 +17,8 @@ pub(super) struct Lines<F: Form> {
     blocks: VecDeque<Block<F::Block>>,
     len: usize,
     cut: Cut,
+    /// How many bytes the lines of a batch had when their weight was taken last.
+    weight: u64,
 }
 
 /// Lines of one block, or an error in their place.
@@ -43,9 +46,21 @@ impl<B> Block<B> {
             Block::Error(_) => 1,
         }
     }
+
+    fn bytes(&self) -> u64 {
+        match self {
+            Block::Raw(part) => part.bytes(),
+            Block::Open(part) => part.bytes(),
+            Block::Error(_) => 0,
+        }
+    }
 }
 
 impl<B> Part<B> {
+    fn bytes(&self) -> u64 {
+        (self.end - self.at) as u64
+    }
+
     /// Takes the first `lines` lines, which end at `middle`. `bytes` has them where this part has them.
     fn take_front(&mut self, bytes: B, middle: usize, lines: usize) -> Part<B> {
         let front = Part { bytes, at: self.at, end: middle, lines, before: self.before };
@@ -58,7 +73,12 @@ impl<B> Part<B> {
 
 impl<F: Form> Lines<F> {
     pub(super) fn new(cut: Cut) -> Self {
-        Lines { blocks: VecDeque::new(), len: 0, cut }
+        Lines { blocks: VecDeque::new(), len: 0, cut, weight: 0 }
+    }
+
+    /// How many bytes the lines have, with their ends.
+    fn bytes(&self) -> u64 {
+        self.blocks.iter().map(Block::bytes).sum()
     }
 
     /// Takes the next line.
@@ -139,6 +159,13 @@ impl<F: Form> Stock for Lines<F> {
         });
         self.len - before
     }
+
+    fn weigh(load: &Load) -> u64 {
+        match load {
+            Load::Lines(part) => part.bytes(),
+            Load::Error(_) => 0,
+        }
+    }
 }
 
 impl<F: Form> Batch for Lines<F> {
@@ -195,7 +222,14 @@ impl<F: Form> Batch for Lines<F> {
             front.len += lines;
             front.blocks.push_back(block);
         }
+        front.weight = front.bytes();
+        self.weight = self.weight.saturating_sub(front.weight);
         front
+    }
+
+    fn take_weight(&mut self) -> u64 {
+        let left = self.bytes();
+        mem::replace(&mut self.weight, left).saturating_sub(left)
     }
 }
 

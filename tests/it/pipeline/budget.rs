@@ -1,5 +1,6 @@
 //! The budget: a bound in bytes on the items that are pulled and not yet output.
 
+use std::io::BufReader;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -126,6 +127,31 @@ fn messages_of_a_channel_are_weighed_too() {
             let figures = report.figures();
             assert!(threads == 1 || figures.budget == Some(20) && figures.most_held <= 20, "{figures}");
         }
+    });
+}
+
+#[test]
+fn lines_weigh_by_themselves_and_are_those_without_a_budget() {
+    watched(|| {
+        let text: String = (0..300_usize).map(|line| format!("{}\r\n", "x".repeat(line % 90))).collect();
+        let expected: Vec<String> = text.lines().map(str::to_owned).collect();
+        at_every_setting(&[None, Some(20)], |setting| {
+            for budget in [1, 1_000, 1 << 30] {
+                let report = Report::new();
+                let lines = Pipeline::from_lines(BufReader::with_capacity(512, text.as_bytes()));
+                let lines = set(lines.line_budget(budget).report(&report), setting).try_map(|line| line);
+                let mut found: Vec<String> = lines.collect(&live()).unwrap();
+                if !setting.2 {
+                    let mut sorted = expected.clone();
+                    (sorted.sort(), found.sort());
+                    assert!(found == sorted);
+                } else {
+                    assert!(found == expected);
+                }
+                let figures = report.figures();
+                assert!(figures.most_held <= budget.max(1_024) as u64, "{figures}");
+            }
+        });
     });
 }
 

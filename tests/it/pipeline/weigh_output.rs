@@ -7,7 +7,7 @@ use brigade::pipeline::{Bottleneck, Report};
 use brigade::{Cancelled, Pipeline, scope};
 
 use super::{at_every_setting, live, set};
-use crate::util::{Census, Counted, Gate, message_of, until_others_sleep, watched};
+use crate::util::{Census, Counted, Gate, alone, message_of, until_others_sleep, watched};
 
 /// Bytes that are alive, and the most there were.
 #[derive(Default)]
@@ -65,6 +65,9 @@ fn weighed_outputs_are_those_of_the_loop_at_every_setting() {
 
 #[test]
 fn outputs_that_wait_for_a_slow_item_weigh_no_more_than_the_bound_and_a_batch_a_thread() {
+    if !alone!(outputs_that_wait_for_a_slow_item_weigh_no_more_than_the_bound_and_a_batch_a_thread) {
+        return;
+    }
     watched(|| {
         for threads in [2, 8] {
             for bytes in [1_000, 100_000] {
