@@ -21,7 +21,7 @@ pub(crate) fn claims(board: &mut Board) {
         return;
     }
     let block = text();
-    let lines = (SIZE / WRITTEN * block.iter().filter(|byte| **byte == b'\n').count()) as u64;
+    let lines = (SIZE / 77) as u64;
     claim(board, "lines of a pipe of 1 GB", lines, &block, |reader| {
         let (mut line, mut sum) = (Vec::new(), 0_u64);
         while reader.read_until(b'\n', &mut line).expect("the pipe is open") > 0 {

@@ -1,6 +1,7 @@
 //! Word counts of a stream, in bounded memory, against rayon over the whole text in memory.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::hint::black_box;
 use std::io::{self, BufReader, BufWriter, Write};
@@ -78,7 +79,7 @@ fn write(file: &File) -> io::Result<u64> {
             };
             let word = next().min(next()).min(next());
             line += if at > 0 { " " } else { "" };
-            line += &format!("w{:x}", word * 2_654_435_761 % 1_000_003);
+            write!(line, "w{:x}", word * 2_654_435_761 % 1_000_003).expect("a string takes it");
         }
         line.push('\n');
         out.write_all(line.as_bytes())?;

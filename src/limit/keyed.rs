@@ -130,9 +130,12 @@ impl<K> KeyedRateLimiter<K> {
     }
 }
 
+/// A key that was replaced, from its slot and from the index.
+type Evicted<K> = (K, Option<(K, usize)>);
+
 impl<K: Hash + Eq + Clone> Keys<K> {
     /// Adds a key with a full bucket; returns its slot, and the key that it has replaced.
-    fn add(&mut self, key: K, most: usize) -> (usize, Option<(K, Option<(K, usize)>)>) {
+    fn add(&mut self, key: K, most: usize) -> (usize, Option<Evicted<K>>) {
         let own = key.clone();
         // Wherever the key's `Hash` panics, each slot is in the heap once, or a later call would find the heap empty. A
         // slot whose key the index does not have is evicted in time.

@@ -16,7 +16,9 @@ use crate::token::CancellationToken;
 /// cancels it. Give it to all that may take long: inner calls, waits, child processes. What such a call returns then
 /// counts for nothing, so the error of the whole stays the real one. Consecutive items of a job share a token.
 ///
-/// # Cancellation, errors and panics
+/// The cancellation and the panics are those of [`try_par_map`](super::try_par_map).
+///
+/// # Errors
 ///
 /// As for [`try_par_map`](super::try_par_map).
 ///

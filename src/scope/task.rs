@@ -35,11 +35,11 @@ pub struct ScopedTask<'scope, T, E, P = FailFast> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Wait {
     /// Until the task has ended or the scope is cancelled; then the join gives up.
-    UntilCancelled,
+    OrGiveUp,
     /// The same, or up to this time; the handle stays.
-    UntilTime(Option<Instant>),
+    Within(Option<Instant>),
     /// Until the task has ended.
-    UntilEnded,
+    ToTheEnd,
 }
 
 /// How a wait ended.
@@ -99,7 +99,7 @@ impl<T, E: From<Cancelled>, P: Policy> ScopedTask<'_, T, E, P> {
     /// assert_eq!((good, bad.unwrap_err().as_str()), (7, "parse#1 failed: invalid digit found in string"));
     /// ```
     pub fn join(self) -> Result<T, P::JoinError<E>> {
-        self.wait_for_value(Wait::UntilCancelled)
+        self.wait_for_value(Wait::OrGiveUp)
     }
 
     /// Returns the value of the task if it has ended, as [`join`](Self::join) does, and otherwise the handle.
@@ -129,7 +129,7 @@ impl<T, E: From<Cancelled>, P: Policy> ScopedTask<'_, T, E, P> {
     /// # Ok::<(), Cancelled>(())
     /// ```
     pub fn try_join(self) -> Result<Result<T, P::JoinError<E>>, Self> {
-        if self.is_finished() { Ok(self.wait_for_value(Wait::UntilEnded)) } else { Err(self) }
+        if self.is_finished() { Ok(self.wait_for_value(Wait::ToTheEnd)) } else { Err(self) }
     }
 
     /// Waits for the task to end, up to `timeout`, and returns its value as [`join`](Self::join) does, or the handle.
@@ -174,10 +174,10 @@ impl<T, E: From<Cancelled>, P: Policy> ScopedTask<'_, T, E, P> {
     }
 
     fn join_until(self, deadline: Option<Instant>) -> Result<Result<T, P::JoinError<E>>, Self> {
-        match self.wait_for(Wait::UntilTime(deadline)) {
-            Waited::Ended => Ok(self.wait_for_value(Wait::UntilEnded)),
+        match self.wait_for(Wait::Within(deadline)) {
+            Waited::Ended => Ok(self.wait_for_value(Wait::ToTheEnd)),
             // It gives up at once.
-            Waited::Cancelled => Ok(self.wait_for_value(Wait::UntilCancelled)),
+            Waited::Cancelled => Ok(self.wait_for_value(Wait::OrGiveUp)),
             Waited::TimeIsUp => Err(self),
         }
     }
@@ -212,7 +212,7 @@ impl<T, E: From<Cancelled>, P: Policy> ScopedTask<'_, T, E, P> {
     /// # Ok::<(), Cancelled>(())
     /// ```
     pub fn wait(&self) -> Result<(), Cancelled> {
-        match self.wait_for(Wait::UntilTime(None)) {
+        match self.wait_for(Wait::Within(None)) {
             Waited::Ended => Ok(()),
             Waited::Cancelled | Waited::TimeIsUp => self.task().link().token.check(),
         }
@@ -220,7 +220,7 @@ impl<T, E: From<Cancelled>, P: Policy> ScopedTask<'_, T, E, P> {
 
     /// Waits for the task to end even if the scope is cancelled, as the scope itself does, and returns its value.
     pub(super) fn join_to_the_end(self) -> Result<T, P::JoinError<E>> {
-        self.wait_for_value(Wait::UntilEnded)
+        self.wait_for_value(Wait::ToTheEnd)
     }
 
     /// Waits for the task, and decides what its `join` gives: the value; the failure, if
@@ -254,8 +254,8 @@ impl<T, E: From<Cancelled>, P: Policy> ScopedTask<'_, T, E, P> {
     fn wait_asleep(&self, wait: Wait) -> Waited {
         let task = self.task();
         let token = &task.link().token;
-        let observed = (wait != Wait::UntilEnded).then_some(token);
-        let deadline = if let Wait::UntilTime(deadline) = wait { deadline } else { None };
+        let observed = (wait != Wait::ToTheEnd).then_some(token);
+        let deadline = if let Wait::Within(deadline) = wait { deadline } else { None };
         let event = task.observe();
         let _watch = observed.map(|token| event.observe(token));
         loop {
@@ -264,7 +264,7 @@ impl<T, E: From<Cancelled>, P: Policy> ScopedTask<'_, T, E, P> {
                 return Waited::Ended;
             }
             if observed.is_some_and(CancellationToken::is_cancelled) {
-                let gives_up = wait == Wait::UntilCancelled;
+                let gives_up = wait == Wait::OrGiveUp;
                 return if gives_up && !task.give_up() { Waited::Ended } else { Waited::Cancelled };
             }
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {

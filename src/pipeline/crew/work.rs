@@ -52,6 +52,22 @@ enum Cut<E> {
     Failed(End<E>),
 }
 
+impl<E> Cut<E> {
+    /// Drops a failure that may be the echo of another.
+    ///
+    /// Without order, a failure voids all items, and cancels their tokens, before it lies in the ring. The failure of
+    /// an item whose wait that ended would arrive there first.
+    fn without_echo(self, place: Place<'_>) -> Self {
+        match self {
+            Cut::Failed(end) if place.order == Order::Arrival && place.marks().void() == 0 => {
+                lose(end);
+                Cut::Void
+            }
+            cut => cut,
+        }
+    }
+}
+
 impl<T, W: Stage<T>> Work<'_, '_, T, W> {
     /// Works a batch to its end or its first failure, and voids the items behind a failure.
     ///
@@ -139,15 +155,7 @@ impl<T, W: Stage<T>> Work<'_, '_, T, W> {
             }
             Some(Cut::Failed(End::Panic(payload)))
         });
-        // Without order, items after the first failure are void, and their tokens are cancelled before that failure is
-        // in the ring: so this one may be its echo, and would arrive before it.
-        let cut = match cut {
-            Some(Cut::Failed(end)) if order == Order::Arrival && marks.void() == 0 => {
-                lose(end);
-                Some(Cut::Void)
-            }
-            cut => cut,
-        };
+        let cut = cut.map(|cut| cut.without_echo(place));
         let effort = Effort { items: done, elapsed: (last - started).saturating_sub(held.waited) };
         if let Some(times) = place.times {
             let spent = if cut.is_some() { started.elapsed().saturating_sub(held.waited) } else { effort.elapsed };

@@ -175,16 +175,14 @@ fn a_report_is_complete_however_the_run_ends() {
             let token = live();
             let cancels = |item| {
                 if item == 300 {
-                    _ = token.cancel()
+                    token.cancel();
                 }
             };
             items().for_each(&token, cancels).unwrap_err();
             assert_eq!(check_ended(&report).outputs, 301, "{report}");
 
             let panics = |item| {
-                if item == 200 {
-                    panic!("in the sink")
-                }
+                assert!(item != 200, "in the sink");
             };
             assert_eq!(message_of(|| _ = items().for_each(&live(), panics)), "in the sink");
             assert_eq!(check_ended(&report).outputs, 200, "{report}");
@@ -247,7 +245,7 @@ fn another_thread_reads_a_report_while_the_run_goes() {
 fn a_report_that_is_used_again_starts_anew() {
     watched(|| {
         let report = Report::new();
-        for (items, window) in [(100, 7), (3, 2)] {
+        for (items, window) in [(100_usize, 7), (3, 2)] {
             let token = CancellationToken::new();
             Pipeline::from_data(0..items).threads(2).window(window).report(&report).count(&token).unwrap();
             let figures = check_ended(&report);

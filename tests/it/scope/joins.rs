@@ -128,7 +128,7 @@ fn a_task_that_waits_for_a_queued_one_runs_it() {
                 let Err(late) = s.spawn(|_| Ok::<_, Cancelled>(8))?.try_join() else { panic!("it is queued") };
                 Ok::<_, Cancelled>(queued.join()? + late.join_timeout(HOUR).map_err(drop).unwrap()?)
             })
-            .and_then(|task| Ok(ScopedTask::join(task)?))
+            .and_then(ScopedTask::join)
             .map_err(|_| Cancelled::new(CancelReason::Failed))
         });
         assert_eq!(outcome, Ok(15));
