@@ -210,7 +210,10 @@ mod tests {
     fn a_hash_is_that_of_the_standard() {
         let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         let output = run(&Work::Hash { text: "abc".to_owned() });
-        assert_eq!(String::from_utf8(output.bytes).expect("text"), format!("{{\"sha256\":\"{expected}\",\"bytes\":3}}"));
+        assert_eq!(
+            String::from_utf8(output.bytes).expect("text"),
+            format!("{{\"sha256\":\"{expected}\",\"bytes\":3}}")
+        );
     }
 
     #[test]

@@ -97,8 +97,7 @@ impl Connection<'_> {
         let (limits, phases) = (self.service.limits, &self.service.phases);
         if self.unread.is_empty() {
             // A client that has just connected is answered also while the server closes.
-            let (phase, limit) =
-                if is_first { (&phases.stop, limits.request) } else { (&phases.closing, limits.idle) };
+            let (phase, limit) = if is_first { (&phases.stop, limits.request) } else { (&phases.closing, limits.idle) };
             let _idle = arm(self.token, phase, limit);
             if !self.read_more().is_ok_and(|length| length > 0) {
                 return Err(Stop::Silent);

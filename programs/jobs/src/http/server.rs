@@ -40,6 +40,12 @@ impl<F: Fn(&Request, &Client<'_>) -> Response + Send + Sync> Handler for F {
     }
 }
 
+impl<H: Handler> Handler for Arc<H> {
+    fn answer(&self, request: &Request, client: &Client<'_>) -> Response {
+        (**self).answer(request, client)
+    }
+}
+
 /// The two steps in which a server ends.
 #[derive(Clone, Debug)]
 pub struct Phases {

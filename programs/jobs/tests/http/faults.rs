@@ -137,7 +137,8 @@ fn random_bytes_get_whole_responses_or_none_and_the_server_goes_on() {
 fn a_request_is_the_same_however_it_is_split() {
     watched(|| {
         with_server(Limits::default(), |under| {
-            let two = b"POST /a HTTP/1.1\r\nHost: b\r\nContent-Length: 5\r\n\r\nhelloDELETE /c HTTP/1.1\r\nHost: b\r\n\r\n";
+            let two =
+                b"POST /a HTTP/1.1\r\nHost: b\r\nContent-Length: 5\r\n\r\nhelloDELETE /c HTTP/1.1\r\nHost: b\r\n\r\n";
             for cut in 0..two.len() {
                 let mut stream = under.connect();
                 stream.set_nodelay(true).expect("a socket");

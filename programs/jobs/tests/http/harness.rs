@@ -88,9 +88,10 @@ pub(crate) fn response(stream: &mut TcpStream) -> (u16, String) {
         head.extend(byte);
     }
     let head = String::from_utf8(head).expect("text");
-    let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")).map_or(0, |length| {
-        length.parse().expect("a number")
-    });
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("Content-Length: "))
+        .map_or(0, |length| length.parse().expect("a number"));
     let mut body = vec![0; length];
     stream.read_exact(&mut body).expect("a body");
     (status(&head), String::from_utf8(body).expect("text"))
