@@ -1,6 +1,6 @@
 //! [`Api`]: the requests that the server answers, and how.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use brigade::pool::JobStatus;
@@ -25,7 +25,7 @@ const MOST_BY_DEFAULT: usize = 100;
 pub(crate) struct Api {
     app: Arc<App>,
     /// Set once the server is there, which has them.
-    stats: std::sync::OnceLock<Arc<Stats>>,
+    stats: OnceLock<Arc<Stats>>,
 }
 
 /// What a path names.
@@ -83,7 +83,7 @@ impl Handler for Api {
 
 impl Api {
     pub(crate) fn new(app: Arc<App>) -> Self {
-        Api { app, stats: std::sync::OnceLock::new() }
+        Api { app, stats: OnceLock::new() }
     }
 
     /// Sets the counts of the server, for the metrics.
@@ -166,10 +166,10 @@ impl Api {
 
     fn output(&self, id: &str, request: &Request, client: &Client<'_>) -> Answer {
         let record = self.record(id)?;
-        if let Some(wait) = seconds(request, "wait", LONGEST_WAIT)?.filter(|_| record.end().is_none()) {
-            if client.wait(record.ended(), wait) == Waited::Gone {
-                return Err(Response::error(503, "gone", "the client or the server is gone"));
-            }
+        if let Some(wait) = seconds(request, "wait", LONGEST_WAIT)?.filter(|_| record.end().is_none())
+            && client.wait(record.ended(), wait) == Waited::Gone
+        {
+            return Err(Response::error(503, "gone", "the client or the server is gone"));
         }
         let Some(end) = record.end() else {
             return Err(Response::error(409, "not_ready", &format!("the job is {}", record.status())));

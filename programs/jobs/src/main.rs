@@ -1,11 +1,13 @@
 //! `jobs`, a job server over HTTP. The README tells how it is used.
 
+use std::net::TcpListener;
 use std::num::ParseFloatError;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
+use anyhow::Context;
 use brigade::CancellationToken;
 use brigade::signal::{self, SignalBuilder};
 use clap::Parser;
@@ -86,7 +88,6 @@ fn main() -> anyhow::Result<ExitCode> {
     let args = Args::parse();
     let cores = available_parallelism().map_or(1, usize::from);
     let options = Options {
-        listen: args.listen,
         state: args.state,
         settings: Settings {
             workers: if args.workers == 0 { cores } else { args.workers },
@@ -105,8 +106,9 @@ fn main() -> anyhow::Result<ExitCode> {
         grace: args.grace,
         access_log: args.access_log,
     };
+    let listener = TcpListener::bind(&args.listen).with_context(|| format!("cannot listen at {}", args.listen))?;
     let closing = CancellationToken::new();
     let grace = args.grace.saturating_mul(2).saturating_add(MARGIN);
     let _guard = SignalBuilder::new().grace(grace).install(&closing)?;
-    Ok(signal::exit(&closing, run(&options, &closing)))
+    Ok(signal::exit(&closing, run(&options, &listener, &closing)))
 }

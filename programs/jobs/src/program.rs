@@ -1,12 +1,12 @@
 //! [`run`]: the server from its start to its end.
 
-use std::io::{self, Write};
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use brigade::pool::Account;
 use brigade::{CancellationToken, scope};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -24,8 +24,6 @@ const OTHER_DESCRIPTORS: u64 = 32;
 /// What a server is started with.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The address to listen at, such as `127.0.0.1:8080`.
-    pub listen: String,
     /// The folder of the state, for jobs that survive the process.
     pub state: Option<PathBuf>,
     /// How large everything may become.
@@ -38,7 +36,9 @@ pub struct Options {
     pub access_log: bool,
 }
 
-/// Serves until `closing` is cancelled; then ends in good order, and writes an account to the standard error.
+/// Serves what connects to `listener` until `closing` is cancelled; then ends in good order.
+///
+/// The last thing is an account of all jobs on the standard error.
 ///
 /// 1. `closing` is cancelled: new jobs are refused with 503, idle connections are closed, responses are the last of
 ///    their connections. Clients can still ask for their jobs.
@@ -47,8 +47,8 @@ pub struct Options {
 ///
 /// # Errors
 ///
-/// If the address cannot be listened at, the state cannot be opened, or the listener fails.
-pub fn run(options: &Options, closing: &CancellationToken) -> anyhow::Result<()> {
+/// If the state cannot be opened, or the listener fails.
+pub fn run(options: &Options, listener: &TcpListener, closing: &CancellationToken) -> anyhow::Result<()> {
     let limits = Limits { connections: fit(options.limits.connections), ..options.limits };
     let (app, dropped) = App::open(&options.settings, options.state.as_deref(), closing)?;
     if dropped > 0 {
@@ -57,8 +57,6 @@ pub fn run(options: &Options, closing: &CancellationToken) -> anyhow::Result<()>
             "jobs: the last {dropped} bytes of the journal were no whole entry; see journal.damaged"
         )?;
     }
-    let listener =
-        TcpListener::bind(&options.listen).with_context(|| format!("cannot listen at {}", options.listen))?;
     let app = Arc::new(app);
     let api = Arc::new(Api::new(Arc::clone(&app)));
     let server = Server::new(Arc::clone(&api), limits).access_log(options.access_log);
@@ -70,7 +68,7 @@ pub fn run(options: &Options, closing: &CancellationToken) -> anyhow::Result<()>
     // The scope does not observe `closing`, which is only the first step of the end.
     let account = scope(&CancellationToken::never(), |s| {
         let phases = Phases { closing: closing.clone(), stop: stop.clone() };
-        s.named("server").spawn(|_| Ok(server.serve(&listener, phases, options.grace)?))?;
+        s.named("server").spawn(|_| Ok(server.serve(listener, phases, options.grace)?))?;
         s.named("resume").spawn(|_| app.resume())?;
         // Without the server or the restored jobs there is no reason to go on.
         CancellationToken::any_of([closing, s.token()]).wait();
@@ -86,7 +84,7 @@ fn tell(account: &Account, answered: u64) -> io::Result<()> {
     let Account { accepted, refused, jobs, .. } = account;
     let mut line = format!("jobs: accepted {accepted}, refused {refused}");
     for status in brigade::pool::JobStatus::ALL.into_iter().filter(|status| status.has_ended()) {
-        line += &format!(", {status} {}", jobs[status]);
+        _ = write!(line, ", {status} {}", jobs[status]);
     }
     writeln!(io::stderr(), "{line}; responses {answered}")
 }

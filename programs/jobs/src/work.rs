@@ -1,6 +1,7 @@
 //! [`Work`]: what a job does.
 
-use std::io::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 
 use anyhow::ensure;
 use brigade::CancellationToken;
@@ -114,9 +115,16 @@ impl Work {
         match self {
             Work::Hash { text } => {
                 let mut hash = Sha256::new();
-                each_part(text, token, progress, |part| Ok(hash.update(part)))?;
-                let digits: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-                Ok(json(format!("{{\"sha256\":\"{digits}\",\"bytes\":{}}}", text.len())))
+                each_part(text, token, progress, |part| {
+                    hash.update(part);
+                    Ok(())
+                })?;
+                let mut answer = String::from("{\"sha256\":\"");
+                for byte in hash.finalize() {
+                    _ = write!(answer, "{byte:02x}");
+                }
+                _ = write!(answer, "\",\"bytes\":{}}}", text.len());
+                Ok(json(answer))
             }
             Work::Compress { text } => {
                 let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
@@ -149,7 +157,7 @@ fn each_part(
 
 /// Counts primes by the sieve of Eratosthenes, a segment at a time.
 fn count_primes(below: u64, token: &CancellationToken, progress: &mut impl FnMut(u64, u64)) -> anyhow::Result<u64> {
-    let root = (2..).take_while(|root: &u64| root * root < below).last().unwrap_or(1);
+    let root = below.saturating_sub(1).isqrt();
     let small = small_primes(usize::try_from(root)?);
     let mut composite = vec![false; STEP];
     let (mut count, mut low) = (0, 2);
@@ -196,7 +204,7 @@ mod tests {
 
     #[test]
     fn primes_are_counted_as_by_trial_division() {
-        let is_prime = |number: u64| number > 1 && (2..number).all(|divisor| number % divisor != 0);
+        let is_prime = |number: u64| number > 1 && !(2..number).any(|divisor| number.is_multiple_of(divisor));
         for below in (0..200).chain([961, 962, 1_000]) {
             let expected = (0..below).filter(|number| is_prime(*number)).count();
             let counted = run(&Work::Primes { below });
