@@ -157,7 +157,7 @@ impl Api {
 
     fn cancel(&self, id: &str) -> Answer {
         let record = self.record(id)?;
-        if record.cancel() {
+        if self.app.cancel(&record) {
             return Ok(Response::json(202, &record.view()));
         }
         let message = format!("the job is {}, or cancelled already", record.status());

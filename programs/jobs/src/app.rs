@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 use brigade::limit::{Denied, KeyedRateLimiter, OwnedPermit, Rate};
-use brigade::pool::{Account, Close, JobCx};
+use brigade::pool::{Account, Close, JobCx, JobStatus, Submission};
 use brigade::{CancellationToken, Pool, PoolBuilder, Semaphore};
 use parking_lot::Mutex;
 
 use crate::entry::Accepted;
 use crate::journal::{CommitError, Journal};
 use crate::ledger::{Ending, Ledger};
-use crate::record::{Record, now};
+use crate::record::{End, Record, now};
 use crate::registry::{Keep, Registry};
 use crate::replay::Restored;
 use crate::work::Work;
@@ -145,6 +145,8 @@ impl App {
             Ok(job) => record.set_job(job),
             Err(error) => {
                 self.registry().remove(record.id);
+                // It ends before its closure is dropped, which would write the end to the disk.
+                record.set_end(End { status: JobStatus::Skipped, at: now(), message: None, output: None });
                 return Err(match () {
                     () if error.is_closed() => Refusal::Closing,
                     () if error.is_full() => Refusal::Full,
@@ -160,9 +162,9 @@ impl App {
         Ok(record)
     }
 
-    fn submission(&self, record: &Record, timeout: Option<Duration>) -> brigade::pool::Submission<'_> {
+    fn submission(&self, record: &Record, timeout: Option<Duration>) -> Submission<'_> {
         let submission = self.pool.named(&record.kind);
-        timeout.into_iter().fold(submission, brigade::pool::Submission::timeout)
+        timeout.into_iter().fold(submission, Submission::timeout)
     }
 
     /// The closure of a job: it holds its place in the budget until it has ended.
@@ -189,7 +191,12 @@ impl App {
     ///
     /// It ends when the server closes: the jobs that are left stay on disk.
     pub(crate) fn resume(&self) -> anyhow::Result<()> {
-        for (record, accepted) in std::mem::take(&mut *self.restored.lock()) {
+        let restored = std::mem::take(&mut *self.restored.lock());
+        for (record, accepted) in restored {
+            // A client has cancelled it.
+            if record.end().is_some() {
+                continue;
+            }
             let weight = accepted.work.weight().min(self.budget.size());
             let Ok(place) = self.budget.acquire_owned(&self.closing, weight) else { return Ok(()) };
             let timeout = accepted.timeout.map(Duration::from_millis);
@@ -201,6 +208,16 @@ impl App {
             }
         }
         Ok(())
+    }
+
+    /// Cancels a job; returns whether this call did.
+    pub(crate) fn cancel(&self, record: &Arc<Record>) -> bool {
+        let has_cancelled = record.cancel();
+        if has_cancelled && !record.is_in_pool() {
+            // A restored job for which the pool has had no room: it ends here, on disk too.
+            drop(Ending::new(&self.ledger, record));
+        }
+        has_cancelled
     }
 
     /// Runs what is pending, within `grace`, and returns the final account.

@@ -44,6 +44,9 @@ impl Ledger {
 
     /// Ends a job: on disk first, so that a client that has seen the end finds it again after a crash.
     fn end(&self, record: &Record, end: End) {
+        if record.end().is_some() {
+            return;
+        }
         if let Some(journal) = self.journal.as_ref().filter(|_| self.is_final(record, end.status)) {
             let output = end.output.as_ref();
             let entry = Entry::Ended(Ended {
@@ -117,13 +120,11 @@ impl Ending {
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        if self.record.end().is_none() {
-            let (status, message) = if std::thread::panicking() {
-                (JobStatus::Panicked, "the job panicked")
-            } else {
-                (JobStatus::Skipped, "cancelled before it started")
-            };
-            self.ledger.end(&self.record, End { status, at: now(), message: Some(message.to_owned()), output: None });
-        }
+        let (status, message) = if std::thread::panicking() {
+            (JobStatus::Panicked, "the job panicked")
+        } else {
+            (JobStatus::Skipped, "cancelled before it started")
+        };
+        self.ledger.end(&self.record, End { status, at: now(), message: Some(message.to_owned()), output: None });
     }
 }

@@ -130,6 +130,11 @@ impl Record {
         self.in_pool.lock().is_cancel_asked
     }
 
+    /// Tells whether the pool has the job.
+    pub(crate) fn is_in_pool(&self) -> bool {
+        self.in_pool.lock().job.is_some()
+    }
+
     fn job(&self) -> Option<Arc<Job<(), anyhow::Error>>> {
         self.in_pool.lock().job.clone()
     }

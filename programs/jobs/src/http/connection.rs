@@ -40,7 +40,9 @@ pub(super) struct Connection<'a> {
     service: &'a Service,
     stream: &'a TcpStream,
     address: IpAddr,
-    /// Cancelled by an armed limit, and with the server's end.
+    /// Cancelled when the grace of the server is over.
+    server: &'a CancellationToken,
+    /// A child of that one, cancelled by an armed limit too.
     token: &'a CancellationToken,
     input: InputUntil<'a, &'a TcpStream>,
     output: OutputUntil<'a, &'a TcpStream>,
@@ -57,6 +59,7 @@ pub(super) fn serve(service: &Service, stream: &TcpStream, address: IpAddr, serv
         service,
         stream,
         address,
+        server,
         token: &token,
         input: input.until(&token),
         output: output.until(&token),
@@ -85,7 +88,7 @@ impl Connection<'_> {
                 Err(Stop::Silent) => return,
                 Err(Stop::Refused(response)) => {
                     self.log("-", "-", &response, Instant::now());
-                    return last_words(self.service, self.stream, &response, &self.service.server);
+                    return last_words(self.service, self.stream, &response, self.server);
                 }
             }
             is_first = false;
@@ -172,7 +175,7 @@ impl Connection<'_> {
         if goes_on || written.is_err() {
             return goes_on && written.is_ok();
         }
-        linger(self.stream, &self.service.server);
+        linger(self.stream, self.server);
         false
     }
 

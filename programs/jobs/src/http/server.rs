@@ -63,8 +63,6 @@ pub(super) struct Service {
     pub(super) phases: Phases,
     pub(super) stats: Arc<Stats>,
     pub(super) logs: bool,
-    /// Cancelled when the grace is over.
-    pub(super) server: CancellationToken,
 }
 
 /// A server of HTTP/1.0 and 1.1.
@@ -140,14 +138,13 @@ impl Server {
     pub fn serve(&self, listener: &TcpListener, phases: Phases, grace: Duration) -> io::Result<()> {
         let never = CancellationToken::never();
         listener.set_nonblocking(true)?;
-        let server = CancellationToken::new();
         let threads = self.limits.connections + TURNED_AWAY;
         let builder = PoolBuilder::new(threads).queue(threads).named("http").stack_size(STACK);
-        let pool = builder.start(&server);
+        let pool = builder.start(&never);
         let stop = phases.stop.clone();
         let (limits, logs) = (self.limits, self.logs);
         let (handler, stats) = (Arc::clone(&self.handler), Arc::clone(&self.stats));
-        let service = Arc::new(Service { handler, limits, phases, stats, logs, server });
+        let service = Arc::new(Service { handler, limits, phases, stats, logs });
         let acceptor = Acceptor {
             service,
             pool,

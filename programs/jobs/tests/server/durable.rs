@@ -122,3 +122,41 @@ fn a_torn_journal_is_told_and_kept() {
         assert_eq!(fs::read(folder.path().join("journal.damaged")).expect("a copy"), bytes);
     });
 }
+
+#[test]
+fn a_cancelled_job_stays_so_even_if_the_pool_has_had_no_room_for_it() {
+    watched(|| {
+        let folder = tempdir().expect("a folder");
+        let server = start(&folder, &["--workers", "1"]);
+        let jobs: Vec<u64> = (0..6).map(|_| server.accept(LONG)).collect();
+        server.signal(Signal::KILL);
+        drop(server);
+
+        let server = start(&folder, &["--workers", "1", "--queue", "1"]);
+        let last = jobs[5];
+        assert_eq!((server.delete(last).0, server.delete(last).0), (202, 409));
+        assert_eq!(server.get(&format!("/jobs/{last}")).1["status"], "skipped");
+        server.signal(Signal::KILL);
+        drop(server);
+
+        let server = start(&folder, &["--workers", "1", "--grace", "0.1"]);
+        assert_eq!(server.get(&format!("/jobs/{last}")).1["status"], "skipped");
+        assert_eq!(server.get("/jobs").1["jobs"].as_array().map(Vec::len), Some(6));
+        server.stop();
+    });
+}
+
+#[test]
+fn a_job_that_was_refused_is_not_on_disk() {
+    watched(|| {
+        let folder = tempdir().expect("a folder");
+        let server = start(&folder, &["--workers", "1", "--queue", "1", "--grace", "0.1"]);
+        let running = server.accept(LONG);
+        until(|| server.get(&format!("/jobs/{running}")).1["status"] == "running");
+        server.accept(LONG);
+        let before = fs::metadata(folder.path().join("journal")).expect("a file").len();
+        (0..10).for_each(|_| assert_eq!(server.post(LONG).0, 503));
+        assert_eq!(fs::metadata(folder.path().join("journal")).expect("a file").len(), before);
+        server.stop();
+    });
+}
