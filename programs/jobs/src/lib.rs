@@ -1,5 +1,5 @@
-//! A job server over HTTP, of the parts of brigade: a pool runs the jobs, a pool has the connections, a semaphore counts
-//! both, a rate limiter holds clients back, one token closes it all.
+//! A job server over HTTP, of the parts of brigade: a pool runs the jobs, another one has the connections, semaphores
+//! bound both, a rate limiter holds clients back, one token closes it all.
 //!
 //! The program `jobs` is this library and its arguments. The README tells how it is used; [`run`] how it ends.
 

@@ -42,7 +42,7 @@ impl<'a> Client<'a> {
         self.address
     }
 
-    /// Returns the token of the request, which is cancelled when a wait finds the client gone, and when the server ends.
+    /// Returns the token of the request: cancelled when a wait finds the client gone, and when the server ends.
     #[must_use]
     pub fn token(&self) -> &CancellationToken {
         &self.token

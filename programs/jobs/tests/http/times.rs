@@ -1,5 +1,6 @@
 //! Slow clients, idle ones, too many, and the end of the server.
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -8,7 +9,7 @@ use brigade::CancellationToken;
 use jobs::http::{Limits, Response};
 
 use crate::harness::{response, rest, status, with_handler, with_server};
-use crate::util::{threads_but_the_clock, until, watched};
+use crate::util::{alone, threads_but_the_clock, until, watched};
 
 const HELLO: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -159,4 +160,31 @@ fn the_listener_survives_clients_that_are_gone_before_they_are_accepted() -> io:
         });
         Ok(())
     })
+}
+
+#[test]
+fn without_descriptors_the_open_connections_are_served_and_later_the_others() {
+    if !alone!(without_descriptors_the_open_connections_are_served_and_later_the_others, "-n 100") {
+        return;
+    }
+    watched(|| {
+        with_server(Limits::default(), |under| {
+            let mut kept = under.connect();
+            let mut ask = || {
+                kept.write_all(HELLO).expect("it is open");
+                assert_eq!(response(&mut kept).0, 200);
+            };
+            ask();
+            let mut hoard: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
+            hoard.pop();
+            // The system takes the connection, and the server has no descriptor for it.
+            let mut waiting = under.connect();
+            waiting.write_all(HELLO).expect("it listens");
+            (0..1_000).for_each(|_| ask());
+            assert_eq!(under.server.stats().open(), 1);
+            drop(hoard);
+            assert_eq!(response(&mut waiting).0, 200);
+            ask();
+        });
+    });
 }
