@@ -106,13 +106,15 @@ impl Connection<'_> {
                 return Err(Stop::Silent);
             }
         }
-        let _limit = arm(self.token, self.token, limits.request);
+        // A request that is there at once, as most are, needs no timer.
+        let mut limit = None;
         loop {
             if let Some((head, length)) = parse(&self.unread, &limits).map_err(Stop::Refused)? {
                 self.unread.drain(..length);
-                let body = self.read_body(&head)?;
+                let body = self.read_body(&head, limit)?;
                 return Ok((head, body));
             }
+            limit.get_or_insert_with(|| arm(self.token, self.token, limits.request));
             match self.read_more() {
                 Ok(1..) => {}
                 Ok(0) => return Err(Stop::Silent),
@@ -139,21 +141,21 @@ impl Connection<'_> {
         }
     }
 
-    fn read_body(&mut self, head: &Head) -> Result<Vec<u8>, Stop> {
+    /// Reads the body, within the limit of the request, which is armed if bytes were waited for already.
+    fn read_body(&mut self, head: &Head, limit: Option<CancelCallback>) -> Result<Vec<u8>, Stop> {
         let there = self.unread.len().min(head.body);
-        if head.expects_continue && there < head.body {
+        if there == head.body {
+            return Ok(self.unread.drain(..there).collect());
+        }
+        let _limit = limit.unwrap_or_else(|| arm(self.token, self.token, self.service.limits.request));
+        if head.expects_continue {
             self.output.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").map_err(|_| self.too_late())?;
         }
         let mut body: Vec<u8> = self.unread.drain(..there).collect();
         let rest = head.body - there;
-        if rest > 0 {
-            // The buffer grows as the bytes come: a client that says 1 MiB and sends none has no memory.
-            let read = (&mut self.input).take(rest as u64).read_to_end(&mut body);
-            if read.map_err(|_| self.too_late())? < rest {
-                return Err(Stop::Silent);
-            }
-        }
-        Ok(body)
+        // The buffer grows as the bytes come: a client that says 1 MiB and sends none has no memory.
+        let read = (&mut self.input).take(rest as u64).read_to_end(&mut body);
+        if read.map_err(|_| self.too_late())? < rest { Err(Stop::Silent) } else { Ok(body) }
     }
 
     /// Answers a request; returns whether the connection goes on.
