@@ -1,0 +1,11 @@
+//! The program `jobs`, as a child process with clients of its own.
+
+#[path = "../../../../tests/it/util.rs"]
+#[allow(clippy::disallowed_methods, dead_code, unused_imports, unused_macros, reason = "helpers of the crate's tests")]
+mod util;
+
+mod close;
+mod curl;
+mod durable;
+mod process;
+mod requests;
