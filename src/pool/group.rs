@@ -100,7 +100,8 @@ where
     ///
     /// # Cancellation
     ///
-    /// Observes the group's token, so it fails when another job has failed.
+    /// Observes the group's token. When another job of the group has failed or panicked, the call does not fail: the
+    /// job is accepted, and skipped at once, so that [`join`](Self::join) comes to return the failure.
     ///
     /// # Errors
     ///
@@ -109,7 +110,15 @@ where
     where
         F: FnOnce(&JobCx<'_>) -> Result<T, E> + Send + 'static,
     {
-        self.jobs.push(self.submission.submit(&self.first.token, f)?);
+        let submitted = match self.submission.submit(&self.first.token, f) {
+            Err(error) if error.cancelled().is_some() && self.first.id.get().is_some() => {
+                // The job is accepted after all, so its submission is not among the refused.
+                self.submission.shared().queue.lock().refused -= 1;
+                self.submission.submit_cancelled(error.into_inner())
+            }
+            submitted => submitted,
+        };
+        self.jobs.push(submitted?);
         Ok(())
     }
 

@@ -92,6 +92,16 @@ impl<'p> Submission<'p> {
         self.send(IfFull::Wait(token, None), f)
     }
 
+    /// Submits a job whose linked token is cancelled, so that it is skipped at once. Never waits.
+    pub(super) fn submit_cancelled<T, E, F>(&self, f: F) -> Result<Job<T, E>, SubmitError<F>>
+    where
+        F: FnOnce(&JobCx<'_>) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        self.send(IfFull::Pass, f)
+    }
+
     /// As [`Pool::try_submit`](crate::Pool::try_submit), with these settings.
     ///
     /// # Errors
