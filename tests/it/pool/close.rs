@@ -1,5 +1,6 @@
 //! Closing and dropping a pool.
 
+use std::cell::RefCell;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -177,6 +178,29 @@ fn a_job_that_ignores_its_token_is_waited_for_and_the_hooks_are_told_which() {
         })
         .unwrap();
         assert_eq!(*overdue.0.lock().unwrap(), ["stubborn#0"]);
+    });
+}
+
+/// A value of a worker's thread that submits a job as the thread ends.
+struct LastWords(Arc<Pool>, Arc<Mutex<Option<bool>>>);
+
+impl Drop for LastWords {
+    fn drop(&mut self) {
+        let refusal = self.0.try_fire(|_| {}).unwrap_err();
+        *self.1.lock().unwrap() = Some(refusal.is_closed());
+    }
+}
+
+thread_local!(static LAST_WORDS: RefCell<Option<LastWords>> = const { RefCell::new(None) });
+
+#[test]
+fn a_submission_is_refused_at_once_while_a_closer_joins_the_thread_that_makes_it() {
+    watched(|| {
+        let (pool, refused) = (Arc::new(pool(1)), Arc::default());
+        let words = LastWords(Arc::clone(&pool), Arc::clone(&refused));
+        pool.fire(&live(), move |_| LAST_WORDS.set(Some(words))).unwrap();
+        drained(&pool);
+        assert_eq!(*refused.lock().unwrap(), Some(true));
     });
 }
 
