@@ -62,6 +62,11 @@ impl<T, E> Job<T, E> {
         self.core.head().status.get()
     }
 
+    /// Tells whether the job has ended, and its watch has been told.
+    pub(super) fn is_published(&self) -> bool {
+        self.core.head().status.is_published()
+    }
+
     /// Returns how far the job is, as it has said itself.
     #[must_use]
     pub fn progress(&self) -> Progress {

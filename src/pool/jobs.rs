@@ -60,7 +60,7 @@ pub struct Jobs<T, E> {
     kept: Mutex<VecDeque<Arc<Job<T, E>>>>,
 }
 
-/// How many of the kept jobs have ended.
+/// How many of the kept jobs have ended. A job is forgotten only when its end is published, so it has been counted.
 #[derive(Default)]
 struct Ended(AtomicUsize);
 
@@ -148,7 +148,7 @@ where
         let mut forgotten = Vec::new();
         while self.ended.0.load(Ordering::Relaxed) > self.keep {
             // Jobs end in about the order in which they started, so it is among the first.
-            let Some(at) = kept.iter().position(|job| job.status().has_ended()) else { break };
+            let Some(at) = kept.iter().position(|job| job.is_published()) else { break };
             self.forget(&mut kept, at, &mut forgotten);
         }
         if self.keep_for.is_some() && kept.front().is_some_and(|first| self.is_old(first, Instant::now())) {
@@ -165,7 +165,7 @@ where
     }
 
     fn is_old(&self, job: &Job<T, E>, now: Instant) -> bool {
-        let ended = job.times().and_then(|times| times.ended).filter(|_| job.status().has_ended());
+        let ended = job.times().and_then(|times| times.ended).filter(|_| job.is_published());
         ended.zip(self.keep_for).is_some_and(|(ended, age)| now.saturating_duration_since(ended) > age)
     }
 
@@ -174,11 +174,11 @@ where
         let now = Instant::now();
         let mut forgotten = Vec::new();
         let mut kept = self.kept.lock();
-        let ended = kept.iter().filter(|job| job.status().has_ended()).count();
+        let ended = kept.iter().filter(|job| job.is_published()).count();
         let mut surplus = ended.saturating_sub(self.keep);
         let mut at = 0;
         while at < kept.len() {
-            let has_ended = kept[at].status().has_ended();
+            let has_ended = kept[at].is_published();
             if has_ended && (surplus > 0 || self.is_old(&kept[at], now)) {
                 surplus = surplus.saturating_sub(1);
                 self.forget(&mut kept, at, &mut forgotten);

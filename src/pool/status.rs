@@ -72,6 +72,8 @@ impl fmt::Display for JobStatus {
 const PENDING: u8 = JobStatus::Pending as u8;
 /// A thread has claimed the job, and has not looked at its token yet.
 const CLAIMED: u8 = JobStatus::Skipped as u8 + 1;
+/// A thread has skipped the job, and has not published its end yet.
+const SKIPPING: u8 = CLAIMED + 1;
 
 /// The status of a job, which any thread reads.
 pub(super) struct StatusCell(AtomicU8);
@@ -85,6 +87,7 @@ impl StatusCell {
     pub(super) fn get(&self) -> JobStatus {
         match self.0.load(Ordering::Acquire) {
             CLAIMED => JobStatus::Pending,
+            SKIPPING => JobStatus::Skipped,
             status => JobStatus::ALL[usize::from(status)],
         }
     }
@@ -101,8 +104,13 @@ impl StatusCell {
 
     /// Makes a pending job a skipped one; returns whether this call did.
     pub(super) fn skip(&self) -> bool {
-        let skipped = JobStatus::Skipped as u8;
-        self.0.compare_exchange(PENDING, skipped, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        self.0.compare_exchange(PENDING, SKIPPING, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    /// Tells whether the job has ended, and its handle, its group and its registry have been told.
+    pub(super) fn is_published(&self) -> bool {
+        let status = self.0.load(Ordering::Acquire);
+        status < CLAIMED && JobStatus::ALL[usize::from(status)].has_ended()
     }
 
     /// Tells whether a thread may still claim the job.

@@ -1,11 +1,14 @@
 //! The registry.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use brigade::hooks::{Hooks, Outcome, Task};
 use brigade::pool::{JobCx, JobStatus, Jobs};
+use brigade::{Cancelled, PoolBuilder, scope};
 
 use super::{HOUR, drained, occupy, pool};
-use crate::util::{Census, Counter, live, message_of, until, watched};
+use crate::util::{Census, Counter, Gate, live, message_of, until, watched};
 
 #[test]
 fn the_last_jobs_that_have_ended_are_kept_with_those_that_have_not() {
@@ -91,6 +94,53 @@ fn old_jobs_are_forgotten() {
             assert_eq!(jobs.get(job.id()).is_some(), std::ptr::eq(jobs, &raw const long));
             assert_eq!(jobs.list(None, None, 9).len(), usize::from(std::ptr::eq(jobs, &raw const long)));
         }
+    });
+}
+
+/// Holds up the thread that skips a job, in the hook.
+#[derive(Default)]
+struct SlowSkip(Counter, Gate);
+
+impl Hooks for SlowSkip {
+    fn ended(&self, _job: Task<'_>, outcome: Outcome, _took: Duration) {
+        if matches!(outcome, Outcome::Skipped(_)) {
+            self.0.add();
+            self.1.pass();
+        }
+    }
+}
+
+#[test]
+fn a_job_that_is_being_skipped_is_kept_and_those_that_end_meanwhile_are_too() {
+    watched(|| {
+        let hooks = Arc::new(SlowSkip::default());
+        let pool = PoolBuilder::new(1).hooks(Arc::clone(&hooks) as _).start(&live());
+        let jobs = Jobs::<u32, ()>::new(1);
+        let gate = occupy(&pool, 1);
+        let ids: Vec<_> = (0..4).map(|_| jobs.submit(&pool, &live(), |_| Ok(1)).unwrap().id()).collect();
+        scope(&live(), |s| {
+            for id in ids {
+                let jobs = &jobs;
+                s.spawn(move |_| Ok(assert!(jobs.cancel(id))))?;
+            }
+            hooks.0.wait_for(4);
+            // None of them has been counted by the registry yet.
+            assert_eq!(jobs.counts().skipped, 4);
+            gate.open();
+            let job = jobs.submit(&pool, &live(), |_| Ok(2)).unwrap();
+            until(|| job.status() == JobStatus::Completed);
+            let next = jobs.submit(&pool, &live(), |_| Err(())).unwrap();
+            until(|| next.status() == JobStatus::Failed);
+            assert_eq!(jobs.counts().failed, 1);
+            hooks.1.open();
+            Ok::<_, Cancelled>(())
+        })
+        .unwrap();
+        assert_eq!(jobs.counts().sum(), 1);
+        // The count is right again: the last one is kept.
+        let last = jobs.submit(&pool, &live(), |_| Ok(3)).unwrap();
+        until(|| last.status() == JobStatus::Completed);
+        assert!(jobs.get(last.id()).is_some());
     });
 }
 
