@@ -21,10 +21,13 @@ use crate::token::CancellationToken;
 ///
 /// # A job that waits for another one of its pool
 ///
-/// If the other job is pending, the waiting thread runs it itself, at once, as a call: so no wait needs a free worker,
-/// and there is no deadlock at any number of workers. (It runs on the stack of the waiting job, of which 2 MiB hold
-/// some thousands of such calls.) If it runs already, the thread waits. If it waits for the job that wants to wait, by
-/// itself or by way of others, the wait is refused, with [`JobError::Circle`].
+/// If the other job is pending, [`wait`](Self::wait) runs it itself on the waiting thread, at once, as a call: so no
+/// wait needs a free worker, and there is no deadlock at any number of workers. The call ends with the other job, and
+/// looks at the token of the wait before and after it. If the other job runs already, the thread waits. If it waits for
+/// the job that wants to wait, by itself or by way of others, the wait is refused, with [`JobError::Circle`].
+///
+/// A wait with a timeout or a deadline runs no other job, because it could not end in time: it leaves the other job to
+/// the workers, and if none is free in time, it fails with [`JobError::Timeout`].
 ///
 /// This holds for a job's own thread, and for threads that the job starts by brigade's [`scope`](crate::scope()) and
 /// pipelines. Nothing is known of threads that it starts by other means: there, and where jobs of two pools wait for
@@ -200,7 +203,9 @@ impl<T, E> Job<T, E> {
             return Err(JobError::Circle);
         }
         let _waits = Waits { shared: &self.shared, from: own.id, to: id };
-        let spent = self.core.head().status.claim().then(|| queue.begin_inline(self.core.head().label()));
+        // A job that is run here has no limit.
+        let runs_here = deadline.is_none() && self.core.head().status.claim();
+        let spent = runs_here.then(|| queue.begin_inline(self.core.head().label()));
         drop(queue);
         if let Some(spent) = spent {
             self.shared.tell_room();
@@ -208,6 +213,7 @@ impl<T, E> Job<T, E> {
             let before = thread::set_job(Some(JobMark { id, ..own }));
             Arc::clone(&self.core).run(&Desk { shared: &self.shared, hand: None });
             thread::set_job(before);
+            token.check().map_err(JobError::Cancelled)?;
         }
         self.wait_outside(token, deadline)
     }
