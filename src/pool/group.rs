@@ -196,9 +196,13 @@ where
 fn failure_of<T, E>(job: &Job<T, E>, error: JobError<E>) -> Failure<E> {
     match error {
         JobError::Failed(failure) => failure,
-        // The job of the group waits for the job that joins the group.
-        _ => {
-            let cancelled = Cancelled::new(CancelReason::Other("the job waits for the one that joins its group"));
+        error => {
+            let reason = match error {
+                JobError::TooDeep => "too many jobs wait on the thread that joins the group",
+                // The job of the group waits for the job that joins the group.
+                _ => "the job waits for the one that joins its group",
+            };
+            let cancelled = Cancelled::new(CancelReason::Other(reason));
             Failure::Cancelled {
                 name: job.name().into(),
                 index: usize::try_from(job.id()).unwrap_or(usize::MAX),

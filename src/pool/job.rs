@@ -1,5 +1,6 @@
 //! [`Job`]: the handle of a job.
 
+use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,6 +16,11 @@ use crate::sync::Backoff;
 use crate::thread::{self, JobMark};
 use crate::token::CancellationToken;
 
+/// How many jobs may run on one thread inside of waits, each inside of the one before: 2 MiB hold 10 KiB for each.
+const MOST_INSIDE: usize = 200;
+
+thread_local!(static INSIDE: Cell<usize> = const { Cell::new(0) });
+
 /// The handle of a job that a [`Pool`](crate::Pool) has accepted.
 ///
 /// Dropping the handle leaves the job to the pool, which drops its result.
@@ -25,6 +31,9 @@ use crate::token::CancellationToken;
 /// wait needs a free worker, and there is no deadlock at any number of workers. The call ends with the other job, and
 /// looks at the token of the wait before and after it. If the other job runs already, the thread waits. If it waits for
 /// the job that wants to wait, by itself or by way of others, the wait is refused, with [`JobError::Circle`].
+///
+/// The other job runs on the stack of the waiting one. So that the stack holds them, at most 200 jobs run in each other
+/// on one thread: beyond that, a wait for a pending job is refused, with [`JobError::TooDeep`].
 ///
 /// A wait with a timeout or a deadline runs no other job, because it could not end in time: it leaves the other job to
 /// the workers, and if none is free in time, it fails with [`JobError::Timeout`].
@@ -202,16 +211,25 @@ impl<T, E> Job<T, E> {
         if !queue.begin_wait(own.id, id) {
             return Err(JobError::Circle);
         }
-        let _waits = Waits { shared: &self.shared, from: own.id, to: id };
         // A job that is run here has no limit.
-        let runs_here = deadline.is_none() && self.core.head().status.claim();
+        let status = &self.core.head().status;
+        let is_deep = INSIDE.get() >= MOST_INSIDE;
+        if deadline.is_none() && is_deep && status.is_claimable() {
+            queue.end_wait(own.id, id);
+            return Err(JobError::TooDeep);
+        }
+        let _waits = Waits { shared: &self.shared, from: own.id, to: id };
+        let runs_here = deadline.is_none() && !is_deep && status.claim();
         let spent = runs_here.then(|| queue.begin_inline(self.core.head().label()));
         drop(queue);
         if let Some(spent) = spent {
             self.shared.tell_room();
             spent.into_iter().for_each(|entry| entry.release(&self.shared));
             let before = thread::set_job(Some(JobMark { id, ..own }));
+            INSIDE.set(INSIDE.get() + 1);
+            // It does not panic.
             Arc::clone(&self.core).run(&Desk { shared: &self.shared, hand: None });
+            INSIDE.set(INSIDE.get() - 1);
             thread::set_job(before);
             token.check().map_err(JobError::Cancelled)?;
         }

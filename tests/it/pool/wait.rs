@@ -170,6 +170,19 @@ fn jobs_wait_for_jobs_of_their_pool_at_any_size_without_a_deadlock() {
 }
 
 #[test]
+fn a_wait_that_would_be_too_deep_for_the_stack_is_refused_and_the_pool_goes_on() {
+    watched(|| {
+        let pool = Arc::new(pool(1));
+        // The outermost wait is no job's.
+        assert_eq!(sum(&pool, 201).unwrap(), 20_301);
+        let error = sum(&pool, 3_000).unwrap_err().to_string();
+        assert!(error.ends_with("200 jobs wait on this thread already, each for the next one"), "{error}");
+        assert_eq!(sum(&pool, 100).unwrap(), 5_050);
+        drained(&pool);
+    });
+}
+
+#[test]
 fn a_wait_with_a_time_inside_a_job_ends_in_time_and_runs_no_other_job() {
     watched(|| {
         let pool = Arc::new(pool(1));
