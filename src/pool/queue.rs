@@ -114,7 +114,7 @@ impl<J: Queued> Queue<J> {
     pub(super) fn accept(&mut self, clock: impl FnOnce() -> u64, job: impl FnOnce(u64, u64) -> J) -> Call {
         let id = self.accepted;
         self.accepted += 1;
-        let now = self.stamps.next(clock);
+        let now = self.stamps.next(self.jobs.len() == 0, clock);
         self.jobs.push(job(id, now));
         self.call()
     }
@@ -294,5 +294,46 @@ impl<J: Queued> Queue<J> {
         jobs.pending = (self.jobs.len() + in_hands - self.spent) as u64;
         let oldest = oldest.map(|at| Duration::from_nanos(now.saturating_sub(at)));
         Account { accepted: self.accepted, refused: self.refused, jobs, workers: self.calls.started(), busy, oldest }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{BATCH, Batch, Hand, Label, Queue, Queued};
+
+    /// A job that only has a time.
+    struct Plain(u64);
+
+    impl Queued for Plain {
+        fn claim(&self) -> bool {
+            true
+        }
+
+        fn is_spent(&self) -> bool {
+            false
+        }
+
+        fn label(&self) -> Label {
+            Label { name: None, id: 0 }
+        }
+
+        fn accepted_at(&self) -> u64 {
+            self.0
+        }
+    }
+
+    #[test]
+    fn a_burst_that_was_taken_makes_no_later_job_seem_older() {
+        let (mut queue, hand) = (Queue::new(1, 100), Hand::new());
+        queue.add_hand(hand.clone());
+        for now in 0..10 {
+            queue.accept(|| now, |_, at| Plain(at));
+        }
+        assert!(queue.take(&hand, BATCH));
+        hand.with(Batch::clear);
+        queue.accept(|| 1_000_000, |_, at| Plain(at));
+        assert_eq!(queue.account(1_000_005).oldest, Some(Duration::from_nanos(5)));
     }
 }
