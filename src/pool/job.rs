@@ -152,8 +152,8 @@ impl<T, E> Job<T, E> {
     /// Cancels the job; returns whether this call did.
     ///
     /// A pending job never starts: it is [skipped](JobStatus::Skipped), and its closure has been dropped when this
-    /// returns. A job that runs sees its token cancelled, and is [cancelled](JobStatus::Cancelled) if it then returns
-    /// an error.
+    /// returns. (A worker that has only just taken the job drops the closure itself, at once.) A job that runs sees its
+    /// token cancelled, and is [cancelled](JobStatus::Cancelled) if it then returns an error.
     ///
     /// # Panics
     ///
@@ -176,7 +176,12 @@ impl<T, E> Job<T, E> {
             Arc::clone(&self.core).skip(&self.shared, reason);
             return true;
         }
-        !self.status().has_ended() && head.token(&self.shared.token).cancel_with(reason)
+        let cancels = !self.status().has_ended() && head.token(&self.shared.token).cancel_with(reason);
+        if cancels {
+            // A worker that has only just taken the job does not start it.
+            head.status.skip_claimed();
+        }
+        cancels
     }
 
     fn wait_until(&self, token: &CancellationToken, deadline: Option<Instant>) -> Result<T, JobError<E>> {

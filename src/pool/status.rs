@@ -102,6 +102,18 @@ impl StatusCell {
         self.0.compare_exchange(PENDING, CLAIMED, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
+    /// Makes a claimed job one that runs; returns whether this call did, and not a [`cancel`](Self::skip_claimed).
+    // Acquire pairs with the release in `skip_claimed`: a thread that fails here sees the cancelled token.
+    pub(super) fn begin(&self) -> bool {
+        let running = JobStatus::Running as u8;
+        self.0.compare_exchange(CLAIMED, running, Ordering::Relaxed, Ordering::Acquire).is_ok()
+    }
+
+    /// Has the thread that has claimed the job skip it, if the job has not begun.
+    pub(super) fn skip_claimed(&self) {
+        _ = self.0.compare_exchange(CLAIMED, SKIPPING, Ordering::Release, Ordering::Relaxed);
+    }
+
     /// Makes a pending job a skipped one; returns whether this call did.
     pub(super) fn skip(&self) -> bool {
         self.0.compare_exchange(PENDING, SKIPPING, Ordering::Relaxed, Ordering::Relaxed).is_ok()
@@ -116,5 +128,29 @@ impl StatusCell {
     /// Tells whether a thread may still claim the job.
     pub(super) fn is_claimable(&self) -> bool {
         self.0.load(Ordering::Relaxed) == PENDING
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{JobStatus, StatusCell};
+
+    #[test]
+    fn a_claimed_job_that_is_cancelled_is_skipped_at_once_and_does_not_begin() {
+        let status = StatusCell::new();
+        assert!(status.claim() && !status.skip());
+        status.skip_claimed();
+        assert_eq!(status.get(), JobStatus::Skipped);
+        assert!(!status.begin() && !status.is_published());
+        status.set(JobStatus::Skipped);
+        assert!(status.is_published());
+    }
+
+    #[test]
+    fn a_job_that_has_begun_is_not_skipped() {
+        let status = StatusCell::new();
+        assert!(status.claim() && status.begin());
+        status.skip_claimed();
+        assert_eq!(status.get(), JobStatus::Running);
     }
 }

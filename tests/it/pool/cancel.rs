@@ -35,6 +35,20 @@ fn a_pending_job_that_is_cancelled_never_starts_and_its_closure_is_dropped_at_on
 }
 
 #[test]
+fn a_job_that_a_call_has_cancelled_is_not_pending_any_more() {
+    watched(|| {
+        let pool = pool(1);
+        for number in 0..3_000 {
+            let job = value(&pool, number);
+            // From just before a worker takes it to just after that.
+            (0..number % 300).for_each(|_| std::hint::spin_loop());
+            assert!(!job.cancel() || job.status() != JobStatus::Pending);
+        }
+        drained(&pool);
+    });
+}
+
+#[test]
 fn a_running_job_sees_its_token_and_its_neighbour_does_not() {
     watched(|| {
         let pool = pool(2);
