@@ -139,7 +139,8 @@ pub use self::submission::Submission;
 ///
 /// It is used by reference, from any number of threads. Dropping it cancels it, with the reason
 /// [`Dropped`](CancelReason::Dropped), and waits until all its workers have ended; [`close`](Self::close) drains it.
-/// (If one of its own jobs drops it, the drop cancels it and cannot wait: the workers then end with their jobs.)
+/// (If one of its own jobs drops it, also as the closure of a skipped job is dropped, the drop cancels it and cannot
+/// wait: the workers then end with their jobs.)
 #[must_use = "dropping it cancels its jobs"]
 pub struct Pool {
     shared: Arc<Shared>,

@@ -157,7 +157,7 @@ fn drop_end<T, E>(shared: &Shared, label: &Label, end: End<T, E>) {
 
 impl<F, T, E> Tracked for Core<F, T, E>
 where
-    F: FnOnce(&JobCx<'_>) -> Result<T, E> + Send,
+    F: FnOnce(&JobCx<'_>) -> Result<T, E> + Send + 'static,
     T: Send,
     E: Send,
 {
@@ -195,6 +195,13 @@ where
         self.release(shared);
     }
 
+    fn publish_skipped(&self, reason: CancelReason) -> Box<dyn Send> {
+        let closure = Box::new(self.closure());
+        self.head.change_times(|times, now| times.ended = Some(now));
+        self.publish(End::Skipped(reason), JobStatus::Skipped);
+        closure
+    }
+
     fn release(self: Arc<Self>, shared: &Shared) {
         if let Some(Core { head, state }) = Arc::into_inner(self) {
             let label = head.label();
@@ -211,7 +218,7 @@ where
 
 impl<F, T, E> Joinable<T, E> for Core<F, T, E>
 where
-    F: FnOnce(&JobCx<'_>) -> Result<T, E> + Send,
+    F: FnOnce(&JobCx<'_>) -> Result<T, E> + Send + 'static,
     T: Send,
     E: Send,
 {

@@ -173,7 +173,7 @@ impl<T, E> Job<T, E> {
             return false;
         }
         if self.shared.mark_skipped(head) {
-            Arc::clone(&self.core).skip(&self.shared, reason);
+            self.shared.finish_skip(head.id(), || Arc::clone(&self.core).skip(&self.shared, reason));
             return true;
         }
         let cancels = !self.status().has_ended() && head.token(&self.shared.token).cancel_with(reason);

@@ -294,10 +294,9 @@ fn skip_on_cancel(shared: &Arc<Shared>, job: Arc<dyn Tracked>) {
     let callback = job.head().token(&shared.token).on_cancel(move |reason| {
         if let (Some(pool), Some(job)) = (pool.upgrade(), weak.upgrade()) {
             if pool.mark_skipped(job.head()) {
-                job.skip(&pool, reason);
-            } else {
-                job.release(&pool);
+                pool.finish_skip(job.head().id(), || Arc::clone(&job).skip(&pool, reason));
             }
+            job.release(&pool);
         }
     });
     if let Some(extras) = &job.head().extras {
