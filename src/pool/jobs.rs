@@ -24,6 +24,9 @@ use crate::token::CancellationToken;
 /// have ended it keeps the last ones, bounded by number and by age. It has a lock of its own, which no worker takes, so
 /// reading it holds up no job.
 ///
+/// It forgets jobs within its own calls, because no worker does so as a job ends. So between two calls it has as many
+/// ended jobs as have ended meanwhile, and no call returns one that is beyond the bounds.
+///
 /// # Examples
 ///
 /// ```
@@ -146,17 +149,22 @@ where
         let at = kept.iter().rposition(|other| other.id() < job.id()).map_or(0, |before| before + 1);
         kept.insert(at, Arc::clone(&job));
         let mut forgotten = Vec::new();
-        while self.ended.0.load(Ordering::Relaxed) > self.keep {
-            // Jobs end in about the order in which they started, so it is among the first.
-            let Some(at) = kept.iter().position(|job| job.is_published()) else { break };
-            self.forget(&mut kept, at, &mut forgotten);
-        }
+        self.forget_surplus(&mut kept, &mut forgotten);
         if self.keep_for.is_some() && kept.front().is_some_and(|first| self.is_old(first, Instant::now())) {
             self.forget(&mut kept, 0, &mut forgotten);
         }
         drop(kept);
         panic::drop_each(forgotten);
         job
+    }
+
+    /// Forgets the jobs that are too many.
+    fn forget_surplus(&self, kept: &mut VecDeque<Arc<Job<T, E>>>, forgotten: &mut Vec<Arc<Job<T, E>>>) {
+        while self.ended.0.load(Ordering::Relaxed) > self.keep {
+            // Jobs end in about the order in which they started, so it is among the first.
+            let Some(at) = kept.iter().position(|job| job.is_published()) else { break };
+            self.forget(kept, at, forgotten);
+        }
     }
 
     fn forget(&self, kept: &mut VecDeque<Arc<Job<T, E>>>, at: usize, forgotten: &mut Vec<Arc<Job<T, E>>>) {
@@ -195,9 +203,16 @@ where
     /// Returns a job, unless it is not known any more.
     #[must_use]
     pub fn get(&self, id: u64) -> Option<Arc<Job<T, E>>> {
-        let kept = self.kept.lock();
-        let at = kept.binary_search_by_key(&id, |job| job.id()).ok()?;
-        Some(Arc::clone(&kept[at])).filter(|job| !self.is_old(job, Instant::now()))
+        let mut forgotten = Vec::new();
+        let mut kept = self.kept.lock();
+        self.forget_surplus(&mut kept, &mut forgotten);
+        let found = kept.binary_search_by_key(&id, |job| job.id()).ok();
+        let old = found.filter(|at| self.is_old(&kept[*at], Instant::now()));
+        let job = if old.is_none() { found.map(|at| Arc::clone(&kept[at])) } else { None };
+        old.into_iter().for_each(|at| self.forget(&mut kept, at, &mut forgotten));
+        drop(kept);
+        panic::drop_each(forgotten);
+        job
     }
 
     /// Cancels a job, as [`Job::cancel`] does; returns whether this call did.

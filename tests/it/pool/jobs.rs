@@ -39,6 +39,27 @@ fn the_last_jobs_that_have_ended_are_kept_with_those_that_have_not() {
 }
 
 #[test]
+fn a_job_beyond_the_bound_is_forgotten_by_the_first_call_that_asks_for_any() {
+    watched(|| {
+        let (pool, census) = (pool(1), Census::default());
+        let (few, none) = (Jobs::<_, ()>::new(1), Jobs::<_, ()>::new(9).keep_for(Duration::ZERO));
+        let gate = occupy(&pool, 1);
+        for jobs in [&few, &few, &few, &none] {
+            let held = census.make(());
+            _ = jobs.submit(&pool, &live(), move |_| Ok(held)).unwrap();
+        }
+        gate.open();
+        drained(&pool);
+        assert_eq!(census.alive(), 4);
+        assert!(few.get(1).is_none());
+        assert_eq!(census.alive(), 2);
+        assert!(few.get(2).is_none() && few.get(3).is_some());
+        until(|| none.get(4).is_none());
+        assert_eq!(census.alive(), 1);
+    });
+}
+
+#[test]
 fn a_list_is_filtered_and_paged() {
     watched(|| {
         let pool = pool(1);
