@@ -74,6 +74,11 @@ impl<T, E> Job<T, E> {
         self.core.head().status.get()
     }
 
+    /// Drops the handle. The hooks are told of a panic in the `Drop` of a result that no handle has taken.
+    pub(super) fn release(self) {
+        self.core.release(&self.shared);
+    }
+
     /// Tells whether the job has ended, and its watch has been told.
     pub(super) fn is_published(&self) -> bool {
         self.core.head().status.is_published()

@@ -15,7 +15,6 @@ use super::head::Watch;
 use super::job::Job;
 use super::status::JobStatus;
 use super::submission::Submission;
-use crate::panic;
 use crate::token::CancellationToken;
 
 /// A registry of the jobs of one pool, by their ids: for a server that is asked how a job is.
@@ -25,7 +24,8 @@ use crate::token::CancellationToken;
 /// reading it holds up no job.
 ///
 /// It forgets jobs within its own calls, because no worker does so as a job ends. So between two calls it has as many
-/// ended jobs as have ended meanwhile, and no call returns one that is beyond the bounds.
+/// ended jobs as have ended meanwhile, and no call returns one that is beyond the bounds. A panic in the `Drop` of a
+/// result that it forgets, or that it still has when it is dropped, is told to the pool's hooks.
 ///
 /// # Examples
 ///
@@ -90,7 +90,9 @@ where
     /// Forgets jobs that ended longer ago than `age`, with the next call that looks.
     #[must_use]
     pub fn keep_for(self, age: Duration) -> Self {
-        Jobs { keep_for: Some(age), ..self }
+        let mut jobs = self;
+        jobs.keep_for = Some(age);
+        jobs
     }
 
     /// Submits a job, and waits for room in the queue of the pool; keeps its handle, and returns it.
@@ -154,7 +156,7 @@ where
             self.forget(&mut kept, 0, &mut forgotten);
         }
         drop(kept);
-        panic::drop_each(forgotten);
+        release_all(forgotten);
         job
     }
 
@@ -196,7 +198,7 @@ where
         }
         let seen = f(&kept);
         drop(kept);
-        panic::drop_each(forgotten);
+        release_all(forgotten);
         seen
     }
 
@@ -211,7 +213,7 @@ where
         let job = if old.is_none() { found.map(|at| Arc::clone(&kept[at])) } else { None };
         old.into_iter().for_each(|at| self.forget(&mut kept, at, &mut forgotten));
         drop(kept);
-        panic::drop_each(forgotten);
+        release_all(forgotten);
         job
     }
 
@@ -244,6 +246,17 @@ where
             kept.iter().for_each(|job| counts.count(job.status()));
             counts
         })
+    }
+}
+
+/// Drops each handle, and its result if no other has it. Does not panic.
+fn release_all<T, E>(jobs: impl IntoIterator<Item = Arc<Job<T, E>>>) {
+    jobs.into_iter().filter_map(Arc::into_inner).for_each(Job::release);
+}
+
+impl<T, E> Drop for Jobs<T, E> {
+    fn drop(&mut self) {
+        release_all(self.kept.get_mut().drain(..));
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use brigade::hooks::{Hooks, Outcome, Task};
 use brigade::pool::{JobCx, JobStatus, Jobs};
-use brigade::{Cancelled, PoolBuilder, scope};
+use brigade::{Cancelled, Panic, PoolBuilder, scope};
 
 use super::{HOUR, drained, occupy, pool};
 use crate::util::{Census, Counter, Gate, live, message_of, until, watched};
@@ -56,6 +56,45 @@ fn a_job_beyond_the_bound_is_forgotten_by_the_first_call_that_asks_for_any() {
         assert!(few.get(2).is_none() && few.get(3).is_some());
         until(|| none.get(4).is_none());
         assert_eq!(census.alive(), 1);
+    });
+}
+
+/// A result that panics as it is dropped.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        std::panic::resume_unwind(Box::new("drop of a result"));
+    }
+}
+
+/// Counts the panics.
+#[derive(Default)]
+struct Panics(Counter);
+
+impl Hooks for Panics {
+    fn panicked(&self, panic: &Panic) {
+        assert_eq!(panic.message(), "drop of a result");
+        self.0.add();
+    }
+}
+
+#[test]
+fn a_panic_in_the_drop_of_a_forgotten_result_reaches_the_hooks_and_no_call() {
+    watched(|| {
+        let hooks = Arc::new(Panics::default());
+        let pool = PoolBuilder::new(1).hooks(Arc::clone(&hooks) as _).start(&live());
+        let jobs = Jobs::<Bomb, ()>::new(2);
+        for number in 0..6 {
+            let job = jobs.submit(&pool, &live(), |_| Ok(Bomb)).unwrap();
+            until(|| job.status().has_ended());
+            drop(job);
+            assert_eq!(jobs.counts().completed, 2.min(number + 1));
+        }
+        hooks.0.wait_for(4);
+        drop(jobs);
+        hooks.0.wait_for(6);
+        assert_eq!(drained(&pool).jobs.completed, 6);
     });
 }
 
