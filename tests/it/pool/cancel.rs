@@ -173,6 +173,21 @@ fn a_pending_job_is_skipped_at_its_deadline_and_a_running_one_sees_it() {
 }
 
 #[test]
+fn a_wait_for_room_ends_at_the_deadline_of_the_job_which_is_skipped() {
+    watched(|| {
+        let pool = PoolBuilder::new(1).queue(0).start(&live());
+        let gate = occupy(&pool, 1);
+        let short = pool.timeout(Duration::from_millis(3));
+        let job = short.submit(&live(), |_| Ok::<_, ()>(())).unwrap();
+        assert_eq!(reason_of(&job), Some(CancelReason::Deadline));
+        short.fire(&live(), |_| unreachable!("it is late")).unwrap();
+        gate.open();
+        let account = drained(&pool);
+        assert_eq!((account.jobs.skipped, account.refused), (2, 0));
+    });
+}
+
+#[test]
 fn a_job_is_cancelled_with_the_token_that_it_is_linked_to() {
     watched(|| {
         let (pool, request) = (pool(1), live());
