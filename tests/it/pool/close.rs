@@ -11,7 +11,9 @@ use brigade::{CancelReason, Cancelled, Pool, PoolBuilder, scope};
 use crossbeam::channel::{Receiver, bounded};
 
 use super::{HOUR, assert_adds_up, drained, occupy, pool, value};
-use crate::util::{Counter, Gate, alone, live, others_sleep, payload_of, threads, until, until_others_sleep, until_threads, watched};
+use crate::util::{
+    Counter, Gate, alone, live, others_sleep, payload_of, threads, until, until_others_sleep, until_threads, watched,
+};
 
 #[test]
 fn drain_runs_all_that_was_accepted() {
@@ -305,6 +307,20 @@ fn a_submission_is_refused_at_once_while_a_closer_joins_the_thread_that_makes_it
         pool.fire(&live(), move |_| LAST_WORDS.set(Some(words))).unwrap();
         drained(&pool);
         assert_eq!(*refused.lock().unwrap(), Some(true));
+    });
+}
+
+#[test]
+fn a_dropped_pool_tells_of_no_job_that_obeys_its_token() {
+    watched(|| {
+        let overdue = Arc::new(Overdue::default());
+        for _ in 0..20 {
+            let pool = PoolBuilder::new(1).hooks(Arc::clone(&overdue) as _).start(&live());
+            let job = pool.submit(&live(), |job| Err::<(), _>(job.token().wait())).unwrap();
+            until(|| job.status() == JobStatus::Running);
+            drop(pool);
+        }
+        assert!(overdue.0.lock().unwrap().is_empty());
     });
 }
 
