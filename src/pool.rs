@@ -307,7 +307,8 @@ impl Pool {
     /// From now on no job is accepted. Pending jobs are run or skipped, as `how` says. When `grace` has passed, pending
     /// jobs are skipped in any case, and the tokens of the jobs that run are cancelled. A job that ignores its token is
     /// waited for nevertheless, because no thread is ever abandoned: if it goes on for another `grace`, or for a second
-    /// if that is zero, the hooks are [told](crate::hooks::Hooks::overdue) which one it is. With [`Duration::MAX`] no job is cancelled.
+    /// if that is zero, the hooks are [told](crate::hooks::Hooks::overdue) which one it is. With [`Duration::MAX`] no
+    /// job is cancelled.
     ///
     /// It can be called again, and from several threads at once: each call waits, and gets the account.
     ///

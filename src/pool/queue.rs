@@ -6,8 +6,8 @@
 //! 2. A job that is cancelled while it is pending, or that a waiting job runs itself, is claimed under this lock. Its
 //!    entry stays behind, *spent*, until a worker meets it or too many are spent; it is no pending job any more.
 //! 3. A worker claims and ends the jobs of its hand under the hand's lock, and this lock is not needed.
-//! 4. The pool is drained when it is closed, all workers sleep and no thread skips a job. If a job were left, the worker
-//!    that has it would be awake.
+//! 4. The pool is drained when it is closed, all workers sleep and no thread skips a job. If a job were left, the
+//!    worker that has it would be awake.
 
 use std::mem;
 use std::sync::Arc;

@@ -41,8 +41,8 @@ pub(super) trait Tracked: Send + Sync {
     /// Publishes the end of a job that was skipped and booked. Does not panic.
     fn skip(self: Arc<Self>, shared: &Shared, reason: CancelReason);
 
-    /// Publishes the end of a job that was skipped and booked; returns the closure, which is to be dropped, and of which
-    /// the hooks are to be told. Does not panic.
+    /// Publishes the end of a job that was skipped and booked; returns the closure, which is still to be dropped. The
+    /// hooks are still to be told. Does not panic.
     fn publish_skipped(&self, reason: CancelReason) -> Box<dyn Send>;
 
     /// Gives up a reference. The last one drops a result that was not taken. Does not panic.

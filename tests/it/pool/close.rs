@@ -212,17 +212,19 @@ fn close_waits_for_the_closure_of_a_job_that_is_being_skipped() {
             })
             .unwrap();
         scope(&live(), |s| {
-            s.spawn(|_| Ok(assert!(job.cancel())))?;
+            let cancelling = s.spawn(|_| Ok(job.cancel()))?;
             drops.wait_for(1);
             gate.open();
             s.spawn(|_| {
                 drained(&pool);
-                Ok(closed.store(true, Ordering::SeqCst))
+                closed.store(true, Ordering::SeqCst);
+                Ok(())
             })?;
             until(|| pool.try_fire(|_| {}).is_err_and(|error| error.is_closed()));
             until_others_sleep();
             assert!(!closed.load(Ordering::SeqCst));
             door.open();
+            assert!(cancelling.join()?);
             Ok::<_, Cancelled>(())
         })
         .unwrap();

@@ -181,7 +181,10 @@ fn a_job_that_is_being_skipped_is_kept_and_those_that_end_meanwhile_are_too() {
         scope(&live(), |s| {
             for id in ids {
                 let jobs = &jobs;
-                s.spawn(move |_| Ok(assert!(jobs.cancel(id))))?;
+                s.spawn(move |_| {
+                    assert!(jobs.cancel(id));
+                    Ok(())
+                })?;
             }
             hooks.0.wait_for(4);
             // None of them has been counted by the registry yet.
