@@ -139,7 +139,8 @@ pub use self::submission::Submission;
 ///
 /// It is used by reference, from any number of threads. Dropping it cancels it, with the reason
 /// [`Dropped`](CancelReason::Dropped), and waits until all its workers have ended; [`close`](Self::close) drains it.
-/// (If one of its own jobs drops it, the drop cancels it and cannot wait: the workers then end with their jobs.)
+/// (If one of its own jobs drops it, also as the closure of a skipped job is dropped, the drop cancels it and cannot
+/// wait: the workers then end with their jobs.)
 #[must_use = "dropping it cancels its jobs"]
 pub struct Pool {
     shared: Arc<Shared>,
@@ -305,8 +306,9 @@ impl Pool {
     ///
     /// From now on no job is accepted. Pending jobs are run or skipped, as `how` says. When `grace` has passed, pending
     /// jobs are skipped in any case, and the tokens of the jobs that run are cancelled. A job that ignores its token is
-    /// waited for nevertheless, because no thread is ever abandoned: if it goes on for another `grace`, the hooks are
-    /// [told](crate::hooks::Hooks::overdue) which one it is. With [`Duration::MAX`] no job is cancelled.
+    /// waited for nevertheless, because no thread is ever abandoned: if it goes on for another `grace`, or for a second
+    /// if that is zero, the hooks are [told](crate::hooks::Hooks::overdue) which one it is. With [`Duration::MAX`] no
+    /// job is cancelled.
     ///
     /// It can be called again, and from several threads at once: each call waits, and gets the account.
     ///

@@ -98,8 +98,8 @@ pub struct Account {
     pub busy: usize,
     /// For how long the oldest pending job has waited, or `None` if no job is pending.
     ///
-    /// Where jobs come in less than a microsecond each, up to 32 share a look at the clock, and some may seem older
-    /// than they are.
+    /// Where jobs come in less than a microsecond each, and others wait, up to 32 share a look at the clock. So some
+    /// may seem older than they are: as old as the burst before them, if it was still waiting when they came.
     pub oldest: Option<Duration>,
 }
 

@@ -21,6 +21,8 @@ use crate::token::CancellationToken;
 #[derive(Clone, Copy)]
 pub(super) enum IfFull<'a> {
     Refuse,
+    /// The job is accepted nevertheless, because its token is cancelled: it is skipped at once, and takes no room.
+    Pass,
     Wait(&'a CancellationToken, Option<Instant>),
 }
 
@@ -79,6 +81,7 @@ impl Shared {
         }
         match if_full {
             IfFull::Refuse => Err(Refusal::Full),
+            IfFull::Pass => Ok(queue),
             // The queue may be waiting for this very job.
             IfFull::Wait(..) if self.is_in_job() => Ok(queue),
             IfFull::Wait(token, deadline) => {

@@ -9,6 +9,9 @@ use crate::error::CancelReason;
 use crate::panic::{self, Panics};
 use crate::token::CancellationToken;
 
+/// For how long a job whose token was cancelled may go on before the hooks are told, where the grace is zero.
+const MOMENT: Duration = Duration::from_secs(1);
+
 /// What becomes of the pending jobs of a pool that is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Close {
@@ -69,7 +72,8 @@ impl Shared {
                     if let Err(payload) = panic::catch(|| self.token.cancel_with(reason)) {
                         panics.add(payload);
                     }
-                    until = Instant::now().checked_add(grace);
+                    // Without a grace, a job that obeys its token still takes a moment.
+                    until = Instant::now().checked_add(if grace.is_zero() { MOMENT } else { grace });
                     stage = Stage::Cancelled;
                     continue;
                 }

@@ -100,9 +100,8 @@ where
         }
     }
 
-    /// Calls the closure between the hooks; returns how it ended.
+    /// Calls the closure of a job that runs between the hooks; returns how it ended.
     fn work(&self, shared: &Shared, label: &Label) -> (End<T, E>, JobStatus) {
-        self.head.status.set(JobStatus::Running);
         let closure = self.closure();
         let started = shared.hooks.is_some().then(Instant::now);
         self.head.change_times(|times, now| times.started = Some(now));
@@ -158,7 +157,7 @@ fn drop_end<T, E>(shared: &Shared, label: &Label, end: End<T, E>) {
 
 impl<F, T, E> Tracked for Core<F, T, E>
 where
-    F: FnOnce(&JobCx<'_>) -> Result<T, E> + Send,
+    F: FnOnce(&JobCx<'_>) -> Result<T, E> + Send + 'static,
     T: Send,
     E: Send,
 {
@@ -169,8 +168,12 @@ where
     fn run(self: Arc<Self>, desk: &Desk<'_>) {
         let (shared, label) = (desk.shared, self.head.label());
         let (end, status) = match self.head.cancel_reason(&shared.token) {
-            None => self.work(shared, &label),
-            Some(reason) => {
+            None if self.head.status.begin() => self.work(shared, &label),
+            reason => {
+                self.head.status.skip_claimed();
+                // A handle may have cancelled the job after the look.
+                let reason = reason.or_else(|| self.head.cancel_reason(&shared.token));
+                let reason = reason.unwrap_or(CancelReason::Requested);
                 shared.drop_for(&label, self.closure());
                 self.head.change_times(|times, now| times.ended = Some(now));
                 shared.tell_skipped(&label, reason);
@@ -192,6 +195,13 @@ where
         self.release(shared);
     }
 
+    fn publish_skipped(&self, reason: CancelReason) -> Box<dyn Send> {
+        let closure = Box::new(self.closure());
+        self.head.change_times(|times, now| times.ended = Some(now));
+        self.publish(End::Skipped(reason), JobStatus::Skipped);
+        closure
+    }
+
     fn release(self: Arc<Self>, shared: &Shared) {
         if let Some(Core { head, state }) = Arc::into_inner(self) {
             let label = head.label();
@@ -208,7 +218,7 @@ where
 
 impl<F, T, E> Joinable<T, E> for Core<F, T, E>
 where
-    F: FnOnce(&JobCx<'_>) -> Result<T, E> + Send,
+    F: FnOnce(&JobCx<'_>) -> Result<T, E> + Send + 'static,
     T: Send,
     E: Send,
 {

@@ -104,6 +104,10 @@ pub enum JobError<E> {
     /// The job waits for the very job that waits for it, by itself or by way of others, so the wait would have no end.
     #[error("the job that is waited for waits for this one")]
     Circle,
+    /// The job is pending, and the thread that waits runs 200 jobs already, each inside of the wait of the one before:
+    /// its stack might not hold another one.
+    #[error("200 jobs wait on this thread already, each for the next one")]
+    TooDeep,
     /// The result has been taken before.
     #[error("the result of the job has been taken")]
     Taken,
@@ -128,7 +132,7 @@ impl<E> JobError<E> {
         match self {
             JobError::Cancelled(cancelled) => Some(*cancelled),
             JobError::Failed(failure) => failure.cancelled(),
-            JobError::Timeout | JobError::Circle | JobError::Taken => None,
+            JobError::Timeout | JobError::Circle | JobError::TooDeep | JobError::Taken => None,
         }
     }
 }

@@ -100,7 +100,8 @@ where
     ///
     /// # Cancellation
     ///
-    /// Observes the group's token, so it fails when another job has failed.
+    /// Observes the group's token. When another job of the group has failed or panicked, the call does not fail: the
+    /// job is accepted, and skipped at once, so that [`join`](Self::join) comes to return the failure.
     ///
     /// # Errors
     ///
@@ -109,7 +110,15 @@ where
     where
         F: FnOnce(&JobCx<'_>) -> Result<T, E> + Send + 'static,
     {
-        self.jobs.push(self.submission.submit(&self.first.token, f)?);
+        let submitted = match self.submission.submit(&self.first.token, f) {
+            Err(error) if error.cancelled().is_some() && self.first.id.get().is_some() => {
+                // The job is accepted after all, so its submission is not among the refused.
+                self.submission.shared().queue.lock().refused -= 1;
+                self.submission.submit_cancelled(error.into_inner())
+            }
+            submitted => submitted,
+        };
+        self.jobs.push(submitted?);
         Ok(())
     }
 
@@ -187,9 +196,13 @@ where
 fn failure_of<T, E>(job: &Job<T, E>, error: JobError<E>) -> Failure<E> {
     match error {
         JobError::Failed(failure) => failure,
-        // The job of the group waits for the job that joins the group.
-        _ => {
-            let cancelled = Cancelled::new(CancelReason::Other("the job waits for the one that joins its group"));
+        error => {
+            let reason = match error {
+                JobError::TooDeep => "too many jobs wait on the thread that joins the group",
+                // The job of the group waits for the job that joins the group.
+                _ => "the job waits for the one that joins its group",
+            };
+            let cancelled = Cancelled::new(CancelReason::Other(reason));
             Failure::Cancelled {
                 name: job.name().into(),
                 index: usize::try_from(job.id()).unwrap_or(usize::MAX),

@@ -1,5 +1,6 @@
 //! [`Job`]: the handle of a job.
 
+use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,16 +16,27 @@ use crate::sync::Backoff;
 use crate::thread::{self, JobMark};
 use crate::token::CancellationToken;
 
+/// How many jobs may run on one thread inside of waits, each inside of the one before: 2 MiB hold 10 KiB for each.
+const MOST_INSIDE: usize = 200;
+
+thread_local!(static INSIDE: Cell<usize> = const { Cell::new(0) });
+
 /// The handle of a job that a [`Pool`](crate::Pool) has accepted.
 ///
 /// Dropping the handle leaves the job to the pool, which drops its result.
 ///
 /// # A job that waits for another one of its pool
 ///
-/// If the other job is pending, the waiting thread runs it itself, at once, as a call: so no wait needs a free worker,
-/// and there is no deadlock at any number of workers. (It runs on the stack of the waiting job, of which 2 MiB hold
-/// some thousands of such calls.) If it runs already, the thread waits. If it waits for the job that wants to wait, by
-/// itself or by way of others, the wait is refused, with [`JobError::Circle`].
+/// If the other job is pending, [`wait`](Self::wait) runs it itself on the waiting thread, at once, as a call: so no
+/// wait needs a free worker, and there is no deadlock at any number of workers. The call ends with the other job, and
+/// looks at the token of the wait before and after it. If the other job runs already, the thread waits. If it waits for
+/// the job that wants to wait, by itself or by way of others, the wait is refused, with [`JobError::Circle`].
+///
+/// The other job runs on the stack of the waiting one. So that the stack holds them, at most 200 jobs run in each other
+/// on one thread: beyond that, a wait for a pending job is refused, with [`JobError::TooDeep`].
+///
+/// A wait with a timeout or a deadline runs no other job, because it could not end in time: it leaves the other job to
+/// the workers, and if none is free in time, it fails with [`JobError::Timeout`].
 ///
 /// This holds for a job's own thread, and for threads that the job starts by brigade's [`scope`](crate::scope()) and
 /// pipelines. Nothing is known of threads that it starts by other means: there, and where jobs of two pools wait for
@@ -60,6 +72,16 @@ impl<T, E> Job<T, E> {
     #[must_use]
     pub fn status(&self) -> JobStatus {
         self.core.head().status.get()
+    }
+
+    /// Drops the handle. The hooks are told of a panic in the `Drop` of a result that no handle has taken.
+    pub(super) fn release(self) {
+        self.core.release(&self.shared);
+    }
+
+    /// Tells whether the job has ended, and its watch has been told.
+    pub(super) fn is_published(&self) -> bool {
+        self.core.head().status.is_published()
     }
 
     /// Returns how far the job is, as it has said itself.
@@ -135,8 +157,8 @@ impl<T, E> Job<T, E> {
     /// Cancels the job; returns whether this call did.
     ///
     /// A pending job never starts: it is [skipped](JobStatus::Skipped), and its closure has been dropped when this
-    /// returns. A job that runs sees its token cancelled, and is [cancelled](JobStatus::Cancelled) if it then returns
-    /// an error.
+    /// returns. (A worker that has only just taken the job drops the closure itself, at once.) A job that runs sees its
+    /// token cancelled, and is [cancelled](JobStatus::Cancelled) if it then returns an error.
     ///
     /// # Panics
     ///
@@ -156,10 +178,15 @@ impl<T, E> Job<T, E> {
             return false;
         }
         if self.shared.mark_skipped(head) {
-            Arc::clone(&self.core).skip(&self.shared, reason);
+            self.shared.finish_skip(head.id(), || Arc::clone(&self.core).skip(&self.shared, reason));
             return true;
         }
-        !self.status().has_ended() && head.token(&self.shared.token).cancel_with(reason)
+        let cancels = !self.status().has_ended() && head.token(&self.shared.token).cancel_with(reason);
+        if cancels {
+            // A worker that has only just taken the job does not start it.
+            head.status.skip_claimed();
+        }
+        cancels
     }
 
     fn wait_until(&self, token: &CancellationToken, deadline: Option<Instant>) -> Result<T, JobError<E>> {
@@ -194,15 +221,27 @@ impl<T, E> Job<T, E> {
         if !queue.begin_wait(own.id, id) {
             return Err(JobError::Circle);
         }
+        // A job that is run here has no limit.
+        let status = &self.core.head().status;
+        let is_deep = INSIDE.get() >= MOST_INSIDE;
+        if deadline.is_none() && is_deep && status.is_claimable() {
+            queue.end_wait(own.id, id);
+            return Err(JobError::TooDeep);
+        }
         let _waits = Waits { shared: &self.shared, from: own.id, to: id };
-        let spent = self.core.head().status.claim().then(|| queue.begin_inline(self.core.head().label()));
+        let runs_here = deadline.is_none() && !is_deep && status.claim();
+        let spent = runs_here.then(|| queue.begin_inline(self.core.head().label()));
         drop(queue);
         if let Some(spent) = spent {
             self.shared.tell_room();
             spent.into_iter().for_each(|entry| entry.release(&self.shared));
             let before = thread::set_job(Some(JobMark { id, ..own }));
+            INSIDE.set(INSIDE.get() + 1);
+            // It does not panic.
             Arc::clone(&self.core).run(&Desk { shared: &self.shared, hand: None });
+            INSIDE.set(INSIDE.get() - 1);
             thread::set_job(before);
+            token.check().map_err(JobError::Cancelled)?;
         }
         self.wait_outside(token, deadline)
     }

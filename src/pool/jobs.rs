@@ -15,7 +15,6 @@ use super::head::Watch;
 use super::job::Job;
 use super::status::JobStatus;
 use super::submission::Submission;
-use crate::panic;
 use crate::token::CancellationToken;
 
 /// A registry of the jobs of one pool, by their ids: for a server that is asked how a job is.
@@ -23,6 +22,10 @@ use crate::token::CancellationToken;
 /// It keeps the handle of each job that is submitted through it: status, progress, times and result. Of the jobs that
 /// have ended it keeps the last ones, bounded by number and by age. It has a lock of its own, which no worker takes, so
 /// reading it holds up no job.
+///
+/// It forgets jobs within its own calls, because no worker does so as a job ends. So between two calls it has as many
+/// ended jobs as have ended meanwhile, and no call returns one that is beyond the bounds. A panic in the `Drop` of a
+/// result that it forgets, or that it still has when it is dropped, is told to the pool's hooks.
 ///
 /// # Examples
 ///
@@ -60,7 +63,7 @@ pub struct Jobs<T, E> {
     kept: Mutex<VecDeque<Arc<Job<T, E>>>>,
 }
 
-/// How many of the kept jobs have ended.
+/// How many of the kept jobs have ended. A job is forgotten only when its end is published, so it has been counted.
 #[derive(Default)]
 struct Ended(AtomicUsize);
 
@@ -87,7 +90,9 @@ where
     /// Forgets jobs that ended longer ago than `age`, with the next call that looks.
     #[must_use]
     pub fn keep_for(self, age: Duration) -> Self {
-        Jobs { keep_for: Some(age), ..self }
+        let mut jobs = self;
+        jobs.keep_for = Some(age);
+        jobs
     }
 
     /// Submits a job, and waits for room in the queue of the pool; keeps its handle, and returns it.
@@ -146,17 +151,22 @@ where
         let at = kept.iter().rposition(|other| other.id() < job.id()).map_or(0, |before| before + 1);
         kept.insert(at, Arc::clone(&job));
         let mut forgotten = Vec::new();
-        while self.ended.0.load(Ordering::Relaxed) > self.keep {
-            // Jobs end in about the order in which they started, so it is among the first.
-            let Some(at) = kept.iter().position(|job| job.status().has_ended()) else { break };
-            self.forget(&mut kept, at, &mut forgotten);
-        }
+        self.forget_surplus(&mut kept, &mut forgotten);
         if self.keep_for.is_some() && kept.front().is_some_and(|first| self.is_old(first, Instant::now())) {
             self.forget(&mut kept, 0, &mut forgotten);
         }
         drop(kept);
-        panic::drop_each(forgotten);
+        release_all(forgotten);
         job
+    }
+
+    /// Forgets the jobs that are too many.
+    fn forget_surplus(&self, kept: &mut VecDeque<Arc<Job<T, E>>>, forgotten: &mut Vec<Arc<Job<T, E>>>) {
+        while self.ended.0.load(Ordering::Relaxed) > self.keep {
+            // Jobs end in about the order in which they started, so it is among the first.
+            let Some(at) = kept.iter().position(|job| job.is_published()) else { break };
+            self.forget(kept, at, forgotten);
+        }
     }
 
     fn forget(&self, kept: &mut VecDeque<Arc<Job<T, E>>>, at: usize, forgotten: &mut Vec<Arc<Job<T, E>>>) {
@@ -165,7 +175,7 @@ where
     }
 
     fn is_old(&self, job: &Job<T, E>, now: Instant) -> bool {
-        let ended = job.times().and_then(|times| times.ended).filter(|_| job.status().has_ended());
+        let ended = job.times().and_then(|times| times.ended).filter(|_| job.is_published());
         ended.zip(self.keep_for).is_some_and(|(ended, age)| now.saturating_duration_since(ended) > age)
     }
 
@@ -174,11 +184,11 @@ where
         let now = Instant::now();
         let mut forgotten = Vec::new();
         let mut kept = self.kept.lock();
-        let ended = kept.iter().filter(|job| job.status().has_ended()).count();
+        let ended = kept.iter().filter(|job| job.is_published()).count();
         let mut surplus = ended.saturating_sub(self.keep);
         let mut at = 0;
         while at < kept.len() {
-            let has_ended = kept[at].status().has_ended();
+            let has_ended = kept[at].is_published();
             if has_ended && (surplus > 0 || self.is_old(&kept[at], now)) {
                 surplus = surplus.saturating_sub(1);
                 self.forget(&mut kept, at, &mut forgotten);
@@ -188,16 +198,23 @@ where
         }
         let seen = f(&kept);
         drop(kept);
-        panic::drop_each(forgotten);
+        release_all(forgotten);
         seen
     }
 
     /// Returns a job, unless it is not known any more.
     #[must_use]
     pub fn get(&self, id: u64) -> Option<Arc<Job<T, E>>> {
-        let kept = self.kept.lock();
-        let at = kept.binary_search_by_key(&id, |job| job.id()).ok()?;
-        Some(Arc::clone(&kept[at])).filter(|job| !self.is_old(job, Instant::now()))
+        let mut forgotten = Vec::new();
+        let mut kept = self.kept.lock();
+        self.forget_surplus(&mut kept, &mut forgotten);
+        let found = kept.binary_search_by_key(&id, |job| job.id()).ok();
+        let old = found.filter(|at| self.is_old(&kept[*at], Instant::now()));
+        let job = if old.is_none() { found.map(|at| Arc::clone(&kept[at])) } else { None };
+        old.into_iter().for_each(|at| self.forget(&mut kept, at, &mut forgotten));
+        drop(kept);
+        release_all(forgotten);
+        job
     }
 
     /// Cancels a job, as [`Job::cancel`] does; returns whether this call did.
@@ -229,6 +246,17 @@ where
             kept.iter().for_each(|job| counts.count(job.status()));
             counts
         })
+    }
+}
+
+/// Drops each handle, and its result if no other has it. Does not panic.
+fn release_all<T, E>(jobs: impl IntoIterator<Item = Arc<Job<T, E>>>) {
+    jobs.into_iter().filter_map(Arc::into_inner).for_each(Job::release);
+}
+
+impl<T, E> Drop for Jobs<T, E> {
+    fn drop(&mut self) {
+        release_all(self.kept.get_mut().drain(..));
     }
 }
 

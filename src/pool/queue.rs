@@ -6,8 +6,8 @@
 //! 2. A job that is cancelled while it is pending, or that a waiting job runs itself, is claimed under this lock. Its
 //!    entry stays behind, *spent*, until a worker meets it or too many are spent; it is no pending job any more.
 //! 3. A worker claims and ends the jobs of its hand under the hand's lock, and this lock is not needed.
-//! 4. The pool is drained when it is closed and all workers sleep. If a job were left, the worker that has it would be
-//!    awake.
+//! 4. The pool is drained when it is closed, all workers sleep and no thread skips a job. If a job were left, the
+//!    worker that has it would be awake.
 
 use std::mem;
 use std::sync::Arc;
@@ -36,6 +36,8 @@ pub(super) struct Queue<J> {
     ended: Counts,
     /// The jobs that waiting jobs run themselves.
     inline: Vec<Label>,
+    /// How many skipped jobs have been counted, while their ends are still to be published and their closures dropped.
+    skipping: usize,
     /// Which job waits for which.
     waits: Vec<(u64, u64)>,
     /// How many submitters wait for room.
@@ -66,6 +68,7 @@ impl<J: Queued> Queue<J> {
             spent: 0,
             ended: Counts::default(),
             inline: Vec::new(),
+            skipping: 0,
             waits: Vec::new(),
             waiting: 0,
             calls: Calls::new(workers),
@@ -114,7 +117,7 @@ impl<J: Queued> Queue<J> {
     pub(super) fn accept(&mut self, clock: impl FnOnce() -> u64, job: impl FnOnce(u64, u64) -> J) -> Call {
         let id = self.accepted;
         self.accepted += 1;
-        let now = self.stamps.next(clock);
+        let now = self.stamps.next(self.jobs.len() == 0, clock);
         self.jobs.push(job(id, now));
         self.call()
     }
@@ -160,10 +163,16 @@ impl<J: Queued> Queue<J> {
         found
     }
 
-    /// Notes that a pending job was skipped alone.
+    /// Notes that a pending job was skipped alone; [`end_skips`](Self::end_skips) follows.
     pub(super) fn skipped_one(&mut self) -> Vec<J> {
         self.ended.skipped += 1;
+        self.skipping += 1;
         self.spend_one()
+    }
+
+    /// Notes that the closures of so many skipped jobs have been dropped, and their ends published.
+    pub(super) fn end_skips(&mut self, jobs: usize) {
+        self.skipping -= jobs;
     }
 
     /// Notes that a waiting job runs a pending one itself.
@@ -205,7 +214,8 @@ impl<J: Queued> Queue<J> {
 
     /// Takes all entries out. `skip` makes a pending job a skipped one.
     ///
-    /// Returns the skipped jobs, and the spent ones, to be dropped without the lock.
+    /// Returns the skipped jobs, for which [`end_skips`](Self::end_skips) follows, and the spent ones, to be dropped
+    /// without the lock.
     pub(super) fn skip_all(&mut self, skip: impl Fn(&J) -> bool) -> (Vec<J>, Vec<J>) {
         self.recount();
         let mut all = Vec::new();
@@ -220,6 +230,7 @@ impl<J: Queued> Queue<J> {
         self.recount();
         let (skipped, spent): (Vec<J>, Vec<J>) = all.into_iter().partition(skip);
         self.ended.skipped += skipped.len() as u64;
+        self.skipping += skipped.len();
         self.spent -= spent.len();
         (skipped, spent)
     }
@@ -263,8 +274,8 @@ impl<J: Queued> Queue<J> {
 
     /// Notes that the pool is drained if no job is left and none can come (4); returns whether this call did so.
     pub(super) fn drain(&mut self) -> bool {
-        let drains =
-            self.phase == Phase::Closed && self.calls.all_sleep() && self.inline.is_empty() && self.jobs.len() == 0;
+        let is_idle = self.calls.all_sleep() && self.inline.is_empty() && self.skipping == 0;
+        let drains = self.phase == Phase::Closed && is_idle && self.jobs.len() == 0;
         if drains {
             self.phase = Phase::Drained;
         }
@@ -294,5 +305,46 @@ impl<J: Queued> Queue<J> {
         jobs.pending = (self.jobs.len() + in_hands - self.spent) as u64;
         let oldest = oldest.map(|at| Duration::from_nanos(now.saturating_sub(at)));
         Account { accepted: self.accepted, refused: self.refused, jobs, workers: self.calls.started(), busy, oldest }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{BATCH, Batch, Hand, Label, Queue, Queued};
+
+    /// A job that only has a time.
+    struct Plain(u64);
+
+    impl Queued for Plain {
+        fn claim(&self) -> bool {
+            true
+        }
+
+        fn is_spent(&self) -> bool {
+            false
+        }
+
+        fn label(&self) -> Label {
+            Label { name: None, id: 0 }
+        }
+
+        fn accepted_at(&self) -> u64 {
+            self.0
+        }
+    }
+
+    #[test]
+    fn a_burst_that_was_taken_makes_no_later_job_seem_older() {
+        let (mut queue, hand) = (Queue::new(1, 100), Hand::new());
+        queue.add_hand(hand.clone());
+        for now in 0..10 {
+            queue.accept(|| now, |_, at| Plain(at));
+        }
+        assert!(queue.take(&hand, BATCH));
+        hand.with(Batch::clear);
+        queue.accept(|| 1_000_000, |_, at| Plain(at));
+        assert_eq!(queue.account(1_000_005).oldest, Some(Duration::from_nanos(5)));
     }
 }

@@ -18,6 +18,7 @@ use crate::event::Event;
 use crate::failure::Panic;
 use crate::hooks::{Hooks, Outcome, Task};
 use crate::panic::{self, Payload};
+use crate::thread::{self, JobMark};
 use crate::token::CancellationToken;
 
 /// What a pool does when a job panics.
@@ -39,6 +40,10 @@ pub(super) trait Tracked: Send + Sync {
 
     /// Publishes the end of a job that was skipped and booked. Does not panic.
     fn skip(self: Arc<Self>, shared: &Shared, reason: CancelReason);
+
+    /// Publishes the end of a job that was skipped and booked; returns the closure, which is still to be dropped. The
+    /// hooks are still to be told. Does not panic.
+    fn publish_skipped(&self, reason: CancelReason) -> Box<dyn Send>;
 
     /// Gives up a reference. The last one drops a result that was not taken. Does not panic.
     fn release(self: Arc<Self>, shared: &Shared);
@@ -294,12 +299,51 @@ impl Shared {
         drop(queue);
         self.room.notify_all();
         spent.into_iter().for_each(|entry| entry.release(self));
-        for entry in skipped {
-            match entry.work {
-                Work::Fired(f) => self.skip_fired(entry.id, f, reason),
-                Work::Tracked(job) => job.skip(self, reason),
-            }
+        if !skipped.is_empty() {
+            self.skip_marked(skipped, reason);
         }
+    }
+
+    fn skip_marked(&self, skipped: Vec<Entry>, reason: CancelReason) {
+        let jobs = skipped.len();
+        // All ends are published before any closure is dropped, because its `Drop` may wait for another of the jobs.
+        let publish = |entry: &Entry| match &entry.work {
+            Work::Fired(_) => None,
+            Work::Tracked(job) => Some(job.publish_skipped(reason)),
+        };
+        let closures: Vec<_> = skipped.iter().map(publish).collect();
+        for (entry, closure) in skipped.into_iter().zip(closures) {
+            self.as_job(entry.id, || match entry.work {
+                Work::Fired(f) => self.skip_fired(entry.id, f, reason),
+                Work::Tracked(job) => {
+                    let label = job.head().label();
+                    self.drop_for(&label, closure);
+                    self.tell_skipped(&label, reason);
+                    job.release(self);
+                }
+            });
+        }
+        self.end_skips(jobs);
+    }
+
+    /// Drops the closure and publishes the end of one job that was [marked](Self::mark_skipped): `skip` does so.
+    pub(super) fn finish_skip(&self, id: u64, skip: impl FnOnce()) {
+        self.as_job(id, skip);
+        self.end_skips(1);
+    }
+
+    /// Calls `f`, which does not panic, on behalf of a skipped job. The `Drop` of its closure may close or drop the
+    /// pool, and must not wait for itself then.
+    fn as_job(&self, id: u64, f: impl FnOnce()) {
+        let before = thread::set_job(Some(JobMark { pool: self.number, id }));
+        f();
+        thread::set_job(before);
+    }
+
+    fn end_skips(&self, jobs: usize) {
+        let mut queue = self.queue.lock();
+        queue.end_skips(jobs);
+        self.release_if_drained(&mut queue);
     }
 
     pub(super) fn skip_fired(&self, id: u64, f: Fired, reason: CancelReason) {
@@ -308,7 +352,8 @@ impl Shared {
         self.tell_skipped(&label, reason);
     }
 
-    /// Makes a pending job a skipped one, whose end is then to be published; returns whether this call did.
+    /// Makes a pending job a skipped one; returns whether this call did. Then [`finish_skip`](Self::finish_skip) is to
+    /// be called.
     pub(super) fn mark_skipped(&self, head: &Head) -> bool {
         if !head.status.is_claimable() {
             return false;
@@ -318,7 +363,6 @@ impl Shared {
             return false;
         }
         let spent = queue.skipped_one();
-        self.release_if_drained(&mut queue);
         drop(queue);
         self.tell_room();
         spent.into_iter().for_each(|entry| entry.release(self));

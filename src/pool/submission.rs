@@ -10,7 +10,7 @@ use parking_lot::{Mutex, MutexGuard};
 use super::admit::IfFull;
 use super::core::Core;
 use super::cx::JobCx;
-use super::error::SubmitError;
+use super::error::{Refusal, SubmitError};
 use super::head::{Extras, Head, Times, Watch};
 use super::job::Job;
 use super::queue::Queue;
@@ -60,7 +60,8 @@ impl<'p> Submission<'p> {
         Submission { name: Some(name.as_ref().into()), ..self }
     }
 
-    /// Cancels the job at `deadline`: if it is pending then, it is skipped.
+    /// Cancels the job at `deadline`: if it is pending then, it is skipped. A submission waits for room until then at
+    /// most.
     pub fn deadline(self, deadline: Instant) -> Self {
         Submission { deadline: Some(deadline), ..self }
     }
@@ -90,6 +91,16 @@ impl<'p> Submission<'p> {
         E: Send + 'static,
     {
         self.send(IfFull::Wait(token, None), f)
+    }
+
+    /// Submits a job whose linked token is cancelled, so that it is skipped at once. Never waits.
+    pub(super) fn submit_cancelled<T, E, F>(&self, f: F) -> Result<Job<T, E>, SubmitError<F>>
+    where
+        F: FnOnce(&JobCx<'_>) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        self.send(IfFull::Pass, f)
     }
 
     /// As [`Pool::try_submit`](crate::Pool::try_submit), with these settings.
@@ -187,7 +198,7 @@ impl<'p> Submission<'p> {
         F: FnOnce(&JobCx<'_>) + Send + 'static,
     {
         let head = self.head();
-        let queue = match self.shared.admit(if_full) {
+        let queue = match self.admit(if_full) {
             Ok(queue) => queue,
             Err(refusal) => return Err(SubmitError::new(f, refusal)),
         };
@@ -206,13 +217,31 @@ impl<'p> Submission<'p> {
         E: Send + 'static,
     {
         let core = Arc::new(Core::new(self.head(), f));
-        let queue = match self.shared.admit(if_full) {
+        let queue = match self.admit(if_full) {
             Ok(queue) => queue,
             Err(refusal) => return Err(SubmitError::new(core.into_closure(), refusal)),
         };
         let job = Job::new(Arc::clone(self.shared), Arc::clone(&core) as _);
         self.enter(queue, core);
         Ok(job)
+    }
+
+    /// Returns the queue, which admits the job. A wait for room ends at the job's own deadline: the job is accepted
+    /// then, and skipped at once.
+    #[inline]
+    fn admit(&self, if_full: IfFull<'_>) -> Result<MutexGuard<'p, Queue<Entry>>, Refusal> {
+        match (if_full, self.deadline) {
+            (IfFull::Wait(token, until), Some(deadline)) if until.is_none_or(|until| deadline < until) => {
+                match self.shared.admit(IfFull::Wait(token, Some(deadline))) {
+                    Err(Refusal::Timeout) => {
+                        self.shared.queue.lock().refused -= 1;
+                        self.shared.admit(IfFull::Pass)
+                    }
+                    admitted => admitted,
+                }
+            }
+            _ => self.shared.admit(if_full),
+        }
     }
 
     /// Adds a job to the queue, which has admitted it.
@@ -284,10 +313,9 @@ fn skip_on_cancel(shared: &Arc<Shared>, job: Arc<dyn Tracked>) {
     let callback = job.head().token(&shared.token).on_cancel(move |reason| {
         if let (Some(pool), Some(job)) = (pool.upgrade(), weak.upgrade()) {
             if pool.mark_skipped(job.head()) {
-                job.skip(&pool, reason);
-            } else {
-                job.release(&pool);
+                pool.finish_skip(job.head().id(), || Arc::clone(&job).skip(&pool, reason));
             }
+            job.release(&pool);
         }
     });
     if let Some(extras) = &job.head().extras {

@@ -31,6 +31,11 @@ impl Shared {
     /// Makes sure that there is a worker, before the first job is accepted.
     #[cold]
     pub(super) fn begin(self: &Arc<Self>) -> Result<(), Refusal> {
+        // Looked at without the lock first: a closer holds it while it joins a worker, which may submit as it ends.
+        // Relaxed: the queue is there before any worker.
+        if self.begun.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         let mut threads = self.threads.lock();
         if self.begun.load(Ordering::Relaxed) {
             return Ok(());

@@ -1,7 +1,7 @@
 //! The account adds up, at every moment.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use brigade::pool::{Close, Counts, JobStatus};
 use brigade::{CancelReason, Cancelled, PoolBuilder, scope};
@@ -56,6 +56,26 @@ fn the_age_of_the_oldest_pending_job_grows_and_ends_with_it() {
         gate.open();
         later.wait(&live()).unwrap();
         assert_eq!(drained(&pool).oldest, None);
+    });
+}
+
+#[test]
+fn a_burst_that_has_ended_makes_no_later_job_seem_older() {
+    watched(|| {
+        let pool = pool(1);
+        let gate = occupy(&pool, 1);
+        (0..300).for_each(|_| pool.fire(&live(), |_| {}).unwrap());
+        gate.open();
+        until(|| pool.account().jobs.ended() == 301);
+        // The time that passes is the fault's, and nothing is awaited by it.
+        _ = live().wait_timeout(Duration::from_millis(300));
+        let before = Instant::now();
+        let gate = occupy(&pool, 1);
+        let job = value(&pool, ());
+        let age = pool.account().oldest.expect("one is pending");
+        assert!(age <= before.elapsed(), "{age:?}");
+        gate.open();
+        job.wait(&live()).unwrap();
     });
 }
 

@@ -35,6 +35,20 @@ fn a_pending_job_that_is_cancelled_never_starts_and_its_closure_is_dropped_at_on
 }
 
 #[test]
+fn a_job_that_a_call_has_cancelled_is_not_pending_any_more() {
+    watched(|| {
+        let pool = pool(1);
+        for number in 0..3_000 {
+            let job = value(&pool, number);
+            // From just before a worker takes it to just after that.
+            (0..number % 300).for_each(|_| std::hint::spin_loop());
+            assert!(!job.cancel() || job.status() != JobStatus::Pending);
+        }
+        drained(&pool);
+    });
+}
+
+#[test]
 fn a_running_job_sees_its_token_and_its_neighbour_does_not() {
     watched(|| {
         let pool = pool(2);
@@ -155,6 +169,21 @@ fn a_pending_job_is_skipped_at_its_deadline_and_a_running_one_sees_it() {
         assert_eq!(failure.into_error().or(skipped), Some(CancelReason::Deadline));
         let account = drained(&pool);
         assert_eq!(account.jobs.skipped + account.jobs.cancelled, 4);
+    });
+}
+
+#[test]
+fn a_wait_for_room_ends_at_the_deadline_of_the_job_which_is_skipped() {
+    watched(|| {
+        let pool = PoolBuilder::new(1).queue(0).start(&live());
+        let gate = occupy(&pool, 1);
+        let short = pool.timeout(Duration::from_millis(3));
+        let job = short.submit(&live(), |_| Ok::<_, ()>(())).unwrap();
+        assert_eq!(reason_of(&job), Some(CancelReason::Deadline));
+        short.fire(&live(), |_| unreachable!("it is late")).unwrap();
+        gate.open();
+        let account = drained(&pool);
+        assert_eq!((account.jobs.skipped, account.refused), (2, 0));
     });
 }
 

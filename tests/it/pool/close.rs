@@ -1,14 +1,19 @@
 //! Closing and dropping a pool.
 
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use brigade::hooks::{Hooks, Task};
-use brigade::pool::{Close, CloseError, JobStatus};
+use brigade::pool::{Close, CloseError, Job, JobStatus};
 use brigade::{CancelReason, Cancelled, Pool, PoolBuilder, scope};
+use crossbeam::channel::{Receiver, bounded};
 
 use super::{HOUR, assert_adds_up, drained, occupy, pool, value};
-use crate::util::{Counter, Gate, alone, live, payload_of, threads, until, until_threads, watched};
+use crate::util::{
+    Counter, Gate, alone, live, others_sleep, payload_of, threads, until, until_others_sleep, until_threads, watched,
+};
 
 #[test]
 fn drain_runs_all_that_was_accepted() {
@@ -177,6 +182,147 @@ fn a_job_that_ignores_its_token_is_waited_for_and_the_hooks_are_told_which() {
         })
         .unwrap();
         assert_eq!(*overdue.0.lock().unwrap(), ["stubborn#0"]);
+    });
+}
+
+/// A value that waits as it is dropped, until a gate opens.
+struct SlowDrop(Counter, Gate);
+
+impl Drop for SlowDrop {
+    fn drop(&mut self) {
+        self.0.add();
+        self.1.pass();
+    }
+}
+
+#[test]
+fn close_waits_for_the_closure_of_a_job_that_is_being_skipped() {
+    if !alone!(close_waits_for_the_closure_of_a_job_that_is_being_skipped) {
+        return;
+    }
+    watched(|| {
+        let pool = pool(1);
+        let gate = occupy(&pool, 1);
+        let (drops, door, closed) = (Counter::default(), Gate::default(), AtomicBool::new(false));
+        let slow = SlowDrop(drops.clone(), door.clone());
+        let job = pool
+            .submit(&live(), move |_| {
+                drop(slow);
+                Ok::<_, ()>(())
+            })
+            .unwrap();
+        scope(&live(), |s| {
+            let cancelling = s.spawn(|_| Ok(job.cancel()))?;
+            drops.wait_for(1);
+            gate.open();
+            s.spawn(|_| {
+                drained(&pool);
+                closed.store(true, Ordering::SeqCst);
+                Ok(())
+            })?;
+            until(|| pool.try_fire(|_| {}).is_err_and(|error| error.is_closed()));
+            until_others_sleep();
+            assert!(!closed.load(Ordering::SeqCst));
+            door.open();
+            assert!(cancelling.join()?);
+            Ok::<_, Cancelled>(())
+        })
+        .unwrap();
+        assert!(job.try_take().is_some());
+    });
+}
+
+/// A value that waits for a job as it is dropped.
+struct WaitsAsItDrops(Receiver<Job<(), &'static str>>);
+
+impl Drop for WaitsAsItDrops {
+    fn drop(&mut self) {
+        let failure = self.0.recv().unwrap().wait(&live()).unwrap_err();
+        assert!(failure.cancelled().is_some());
+    }
+}
+
+#[test]
+fn the_closure_of_a_skipped_job_may_wait_for_another_job_that_is_skipped_with_it() {
+    watched(|| {
+        let token = live();
+        let pool = PoolBuilder::new(1).start(&token);
+        let gate = occupy(&pool, 1);
+        let (sender, receiver) = bounded(1);
+        let waits = WaitsAsItDrops(receiver);
+        let job = pool
+            .submit(&live(), move |_| {
+                drop(waits);
+                Ok::<_, ()>(())
+            })
+            .unwrap();
+        sender.send(value(&pool, ())).unwrap();
+        token.cancel();
+        assert_eq!(job.status(), JobStatus::Skipped);
+        gate.open();
+        assert_eq!(drained(&pool).jobs.skipped, 2);
+    });
+}
+
+#[test]
+fn the_closure_of_a_skipped_job_may_drop_its_pool() {
+    watched(|| {
+        let token = live();
+        let pool = Arc::new(PoolBuilder::new(1).start(&token));
+        let gate = occupy(&pool, 1);
+        let held = Arc::clone(&pool);
+        let job = pool
+            .submit(&live(), move |_| {
+                drop(held);
+                Ok::<_, ()>(())
+            })
+            .unwrap();
+        drop(pool);
+        assert!(job.cancel());
+        assert_eq!(job.status(), JobStatus::Skipped);
+        gate.open();
+    });
+}
+
+/// A value of a worker's thread that submits a job as the thread ends.
+struct LastWords(Arc<Pool>, Arc<Mutex<Option<bool>>>);
+
+impl Drop for LastWords {
+    fn drop(&mut self) {
+        // The closer joins this thread then.
+        until(others_sleep);
+        let refusal = self.0.try_fire(|_| {}).unwrap_err();
+        *self.1.lock().unwrap() = Some(refusal.is_closed());
+    }
+}
+
+thread_local!(static LAST_WORDS: RefCell<Option<LastWords>> = const { RefCell::new(None) });
+
+#[test]
+fn a_submission_is_refused_at_once_while_a_closer_joins_the_thread_that_makes_it() {
+    if !alone!(a_submission_is_refused_at_once_while_a_closer_joins_the_thread_that_makes_it) {
+        return;
+    }
+    watched(|| {
+        let (pool, refused) = (Arc::new(pool(1)), Arc::default());
+        let words = LastWords(Arc::clone(&pool), Arc::clone(&refused));
+        pool.fire(&live(), move |_| LAST_WORDS.set(Some(words))).unwrap();
+        drained(&pool);
+        assert_eq!(*refused.lock().unwrap(), Some(true));
+    });
+}
+
+#[test]
+fn a_dropped_pool_tells_of_no_job_that_obeys_its_token() {
+    watched(|| {
+        let overdue = Arc::new(Overdue::default());
+        for _ in 0..20 {
+            let pool = PoolBuilder::new(1).hooks(Arc::clone(&overdue) as _).start(&live());
+            let job = pool.submit(&live(), |job| Err::<(), _>(job.token().wait())).unwrap();
+            until(|| job.status() == JobStatus::Running);
+            drop(pool);
+        }
+        assert!(overdue.0.lock().unwrap().is_empty());
     });
 }
 

@@ -1,7 +1,7 @@
 //! Groups of jobs.
 
 use brigade::pool::Group;
-use brigade::{CancelReason, Cancelled, Failure};
+use brigade::{CancelReason, Cancelled, Failure, Pool, PoolBuilder};
 
 use super::{drained, occupy, pool};
 use crate::util::{Census, live, payload_of, watched};
@@ -61,6 +61,29 @@ fn a_panic_is_resumed_when_all_have_ended() {
         let payload = payload_of(|| _ = group.join());
         assert_eq!(payload.downcast_ref::<u8>(), Some(&7));
         assert_eq!(drained(&pool).jobs.panicked, 1);
+    });
+}
+
+/// Submits many jobs of which the first does this, with `?`, and joins them.
+fn submit_many_and_join(pool: &Pool, first: fn() -> Result<u64, &'static str>) -> anyhow::Result<Vec<u64>> {
+    let mut group = pool.group(&live());
+    for number in 0..10_000 {
+        group.submit(move |_| if number == 0 { first() } else { Ok(number) })?;
+    }
+    group.join().map_err(|failure| anyhow::anyhow!("{failure}"))
+}
+
+#[test]
+fn a_loop_that_submits_with_a_question_mark_comes_to_the_real_failure_or_panic() {
+    watched(|| {
+        let pool = PoolBuilder::new(2).queue(10).start(&live());
+        let error = submit_many_and_join(&pool, || Err("disk full")).unwrap_err();
+        assert_eq!(error.to_string(), "pool#0 failed: disk full");
+        let payload = payload_of(|| _ = submit_many_and_join(&pool, || std::panic::resume_unwind(Box::new(7_u8))));
+        assert_eq!(payload.downcast_ref::<u8>(), Some(&7));
+        let account = drained(&pool);
+        assert_eq!((account.accepted, account.refused), (20_000, 0));
+        assert_eq!((account.jobs.failed, account.jobs.panicked), (1, 1));
     });
 }
 

@@ -1,11 +1,14 @@
 //! The registry.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use brigade::hooks::{Hooks, Outcome, Task};
 use brigade::pool::{JobCx, JobStatus, Jobs};
+use brigade::{Cancelled, Panic, PoolBuilder, scope};
 
 use super::{HOUR, drained, occupy, pool};
-use crate::util::{Census, Counter, live, message_of, until, watched};
+use crate::util::{Census, Counter, Gate, live, message_of, until, watched};
 
 #[test]
 fn the_last_jobs_that_have_ended_are_kept_with_those_that_have_not() {
@@ -32,6 +35,66 @@ fn the_last_jobs_that_have_ended_are_kept_with_those_that_have_not() {
         assert_eq!(jobs.counts().sum(), 10);
         drop(jobs);
         census.assert_all_dropped_once();
+    });
+}
+
+#[test]
+fn a_job_beyond_the_bound_is_forgotten_by_the_first_call_that_asks_for_any() {
+    watched(|| {
+        let (pool, census) = (pool(1), Census::default());
+        let (few, none) = (Jobs::<_, ()>::new(1), Jobs::<_, ()>::new(9).keep_for(Duration::ZERO));
+        let gate = occupy(&pool, 1);
+        for jobs in [&few, &few, &few, &none] {
+            let held = census.make(());
+            _ = jobs.submit(&pool, &live(), move |_| Ok(held)).unwrap();
+        }
+        gate.open();
+        drained(&pool);
+        assert_eq!(census.alive(), 4);
+        assert!(few.get(1).is_none());
+        assert_eq!(census.alive(), 2);
+        assert!(few.get(2).is_none() && few.get(3).is_some());
+        until(|| none.get(4).is_none());
+        assert_eq!(census.alive(), 1);
+    });
+}
+
+/// A result that panics as it is dropped.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        std::panic::resume_unwind(Box::new("drop of a result"));
+    }
+}
+
+/// Counts the panics.
+#[derive(Default)]
+struct Panics(Counter);
+
+impl Hooks for Panics {
+    fn panicked(&self, panic: &Panic) {
+        assert_eq!(panic.message(), "drop of a result");
+        self.0.add();
+    }
+}
+
+#[test]
+fn a_panic_in_the_drop_of_a_forgotten_result_reaches_the_hooks_and_no_call() {
+    watched(|| {
+        let hooks = Arc::new(Panics::default());
+        let pool = PoolBuilder::new(1).hooks(Arc::clone(&hooks) as _).start(&live());
+        let jobs = Jobs::<Bomb, ()>::new(2);
+        for number in 0..6 {
+            let job = jobs.submit(&pool, &live(), |_| Ok(Bomb)).unwrap();
+            until(|| job.status().has_ended());
+            drop(job);
+            assert_eq!(jobs.counts().completed, 2.min(number + 1));
+        }
+        hooks.0.wait_for(4);
+        drop(jobs);
+        hooks.0.wait_for(6);
+        assert_eq!(drained(&pool).jobs.completed, 6);
     });
 }
 
@@ -91,6 +154,56 @@ fn old_jobs_are_forgotten() {
             assert_eq!(jobs.get(job.id()).is_some(), std::ptr::eq(jobs, &raw const long));
             assert_eq!(jobs.list(None, None, 9).len(), usize::from(std::ptr::eq(jobs, &raw const long)));
         }
+    });
+}
+
+/// Holds up the thread that skips a job, in the hook.
+#[derive(Default)]
+struct SlowSkip(Counter, Gate);
+
+impl Hooks for SlowSkip {
+    fn ended(&self, _job: Task<'_>, outcome: Outcome, _took: Duration) {
+        if matches!(outcome, Outcome::Skipped(_)) {
+            self.0.add();
+            self.1.pass();
+        }
+    }
+}
+
+#[test]
+fn a_job_that_is_being_skipped_is_kept_and_those_that_end_meanwhile_are_too() {
+    watched(|| {
+        let hooks = Arc::new(SlowSkip::default());
+        let pool = PoolBuilder::new(1).hooks(Arc::clone(&hooks) as _).start(&live());
+        let jobs = Jobs::<u32, ()>::new(1);
+        let gate = occupy(&pool, 1);
+        let ids: Vec<_> = (0..4).map(|_| jobs.submit(&pool, &live(), |_| Ok(1)).unwrap().id()).collect();
+        scope(&live(), |s| {
+            for id in ids {
+                let jobs = &jobs;
+                s.spawn(move |_| {
+                    assert!(jobs.cancel(id));
+                    Ok(())
+                })?;
+            }
+            hooks.0.wait_for(4);
+            // None of them has been counted by the registry yet.
+            assert_eq!(jobs.counts().skipped, 4);
+            gate.open();
+            let job = jobs.submit(&pool, &live(), |_| Ok(2)).unwrap();
+            until(|| job.status() == JobStatus::Completed);
+            let next = jobs.submit(&pool, &live(), |_| Err(())).unwrap();
+            until(|| next.status() == JobStatus::Failed);
+            assert_eq!(jobs.counts().failed, 1);
+            hooks.1.open();
+            Ok::<_, Cancelled>(())
+        })
+        .unwrap();
+        assert_eq!(jobs.counts().sum(), 1);
+        // The count is right again: the last one is kept.
+        let last = jobs.submit(&pool, &live(), |_| Ok(3)).unwrap();
+        until(|| last.status() == JobStatus::Completed);
+        assert!(jobs.get(last.id()).is_some());
     });
 }
 

@@ -170,6 +170,55 @@ fn jobs_wait_for_jobs_of_their_pool_at_any_size_without_a_deadlock() {
 }
 
 #[test]
+fn a_wait_that_would_be_too_deep_for_the_stack_is_refused_and_the_pool_goes_on() {
+    watched(|| {
+        let pool = Arc::new(pool(1));
+        // The outermost wait is no job's.
+        assert_eq!(sum(&pool, 201).unwrap(), 20_301);
+        let error = sum(&pool, 3_000).unwrap_err().to_string();
+        assert!(error.ends_with("200 jobs wait on this thread already, each for the next one"), "{error}");
+        assert_eq!(sum(&pool, 100).unwrap(), 5_050);
+        drained(&pool);
+    });
+}
+
+#[test]
+fn a_wait_with_a_time_inside_a_job_ends_in_time_and_runs_no_other_job() {
+    watched(|| {
+        let pool = Arc::new(pool(1));
+        let inner = Arc::clone(&pool);
+        let job = pool.submit(&live(), move |_| {
+            let other = value(&inner, 7);
+            let by_timeout = other.wait_timeout(&live(), Duration::from_millis(1));
+            let by_deadline = other.wait_deadline(&live(), Instant::now());
+            let token = live().child_with_timeout(Duration::from_millis(1));
+            let by_token = other.wait_timeout(&token, HOUR);
+            assert!(matches!(by_timeout, Err(JobError::Timeout)) && matches!(by_deadline, Err(JobError::Timeout)));
+            assert!(matches!(by_token, Err(JobError::Cancelled(_))));
+            assert_eq!(other.status(), JobStatus::Pending);
+            Ok::<_, ()>(other.wait(&live()).unwrap())
+        });
+        assert_eq!(job.unwrap().wait(&live()).unwrap(), 7);
+    });
+}
+
+#[test]
+fn a_wait_inside_a_job_looks_at_its_token_after_it_has_run_the_other_job() {
+    watched(|| {
+        let pool = Arc::new(pool(1));
+        let inner = Arc::clone(&pool);
+        let job = pool.submit(&live(), move |_| {
+            let token = live();
+            let cancels = token.clone();
+            let other = inner.submit(&live(), move |_| Ok::<_, ()>(cancels.cancel())).unwrap();
+            assert!(matches!(other.wait(&token), Err(JobError::Cancelled(_))));
+            Ok::<_, ()>(other.wait(&live()).unwrap())
+        });
+        assert!(job.unwrap().wait(&live()).unwrap());
+    });
+}
+
+#[test]
 fn a_scope_inside_a_job_waits_for_jobs_of_the_pool() {
     watched(|| {
         let pool = Arc::new(PoolBuilder::new(1).start(&live()));
