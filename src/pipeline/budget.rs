@@ -52,19 +52,19 @@ impl<T: Send> PulledSource for FromReceiver<T> {
 
 /// The bound in bytes, which is set directly behind the source.
 impl<S: PulledSource> Pipeline<Fused<S, Identity<Cancelled>>> {
-    /// Lets items of at most `bytes` in all be pulled and not yet output, where `weight` says how many bytes an item is.
+    /// Lets items of at most `bytes` in all be pulled and not yet output, where `weight` says how many bytes an item
+    /// is.
     ///
-    /// Use this where items are large, or differ much: files, images, blocks to compress. The
-    /// [window](Self::window) counts items, and holds beside it. An item is weighed by the thread that has pulled it.
-    /// If there is no room, it waits, and no other is pulled meanwhile; it is admitted when the sink has taken the
-    /// outputs of enough earlier items. An item that is larger than the whole budget is admitted when no other is held.
-    /// So the memory is bounded by the budget and one item, if an item's outputs are no larger than the item. What a
-    /// [`batch`](Self::batch) or another serial stage keeps is not counted, nor is freed memory that the allocator keeps:
-    /// with items of 1 MiB, a budget of 64 MiB and 64 threads the resident memory was 66 MiB, and with glibc's defaults
-    /// 140 to 160 MiB.
+    /// Use this where items are large, or differ much: files, images, blocks to compress. The [window](Self::window)
+    /// counts items, and holds beside it. An item is weighed by the thread that has pulled it. If there is no room, it
+    /// waits, and no other is pulled meanwhile; it is admitted when the sink has taken the outputs of enough earlier
+    /// items. An item that is larger than the whole budget is admitted when no other is held. So the memory is bounded
+    /// by the budget and one item, if an item's outputs are no larger than the item. What a [`batch`](Self::batch) or
+    /// another serial stage keeps is not counted, nor is freed memory that the allocator keeps: with items of 1 MiB, a
+    /// budget of 64 MiB and 64 threads the resident memory was 66 MiB, and with glibc's defaults 140 to 160 MiB.
     ///
-    /// It is set before all stages. Lines [weigh by themselves](Self::line_budget). Data cannot be weighed before a thread has them, so there is no budget for
-    /// [`from_data`](Pipeline::from_data):
+    /// It is set before all stages. Lines [weigh by themselves](Self::line_budget). Data cannot be weighed before a
+    /// thread has them, so there is no budget for [`from_data`](Pipeline::from_data):
     ///
     /// ```compile_fail,E0599
     /// brigade::Pipeline::from_data(vec![1, 2, 3]).budget(10, |_: &i32| 4);

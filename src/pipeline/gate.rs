@@ -1,8 +1,8 @@
 //! [`Gate`]: the bound in bytes on the items that were pulled and not yet output.
 //!
 //! The budget is the window's sibling. The member that pulls weighs an item outside of the state's lock, and asks the
-//! gate. If there is no room, the item waits at the gate, with the inlet, and no more is pulled until it is admitted. Its
-//! bytes travel with the piece of its batch, and are released where the window is told that its items are closed.
+//! gate. If there is no room, the item waits at the gate, with the inlet, and no more is pulled until it is admitted.
+//! Its bytes travel with the piece of its batch, and are released where the window is told that its items are closed.
 //!
 //! Invariants:
 //!
@@ -11,8 +11,8 @@
 //! 2. What is held comes to its end without another pull: it lies in the stock, in a member's hands, in a ring, or with
 //!    the sink, as the items of a full window do. So the gate opens again.
 //! 3. Only the member that has locked the inlet admits. Others only release, so room that it has seen stays.
-//! 4. No wake is lost. A release, and the look of the members whether to pull, are under the state's lock. A puller that
-//!    leaves an item at the gate enters the state after that. So the later of the two sees both.
+//! 4. No wake is lost. A release, and the look of the members whether to pull, are under the state's lock. A puller
+//!    that leaves an item at the gate enters the state after that. So the later of the two sees both.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -183,8 +183,8 @@ pub trait Pull: Send {
 
     /// Gives the items that can be had without waiting more than once, `most` at most, to `put`.
     ///
-    /// Returns how many they are, or `None` at the end of the source. They are 0 only where the next item waits for room
-    /// in the budget.
+    /// Returns how many they are, or `None` at the end of the source. They are 0 only where the next item waits for
+    /// room in the budget.
     fn pull(&mut self, most: usize, put: impl FnMut(Self::Load)) -> Option<usize>;
 }
 

@@ -10,8 +10,9 @@
 //! 2. `weight` is the sum of the weights that lie here.
 //! 3. Beyond the due batch the weight is at most `most`, or there is one piece that is heavier than `most` alone. Last
 //!    pieces of batches come in as they are; to keep that in bounds, no batch is claimed while the ring is full.
-//! 4. Outputs that are weighed count until the sink has taken them, or the next section has worked them. No batch is claimed while their
-//!    bytes reach the bound. The due batch has been claimed before all that lie here, or is a rest, and goes on.
+//! 4. Outputs that are weighed count until the sink has taken them, or the next section has worked them. No batch is
+//!    claimed while their bytes reach the bound. The due batch has been claimed before all that lie here, or is a rest,
+//!    and goes on.
 //! 5. Of the due batch up to [`PARTS`] parts lie here; room that other batches have taken is never refused to it.
 
 use std::collections::{BTreeMap, VecDeque};

@@ -32,7 +32,8 @@ pub struct Figures {
     pub window: Option<usize>,
     /// How many items were pulled, or claimed from data, and not yet output, at most.
     pub most_ahead: u64,
-    /// The [budget](crate::Pipeline::budget) in bytes, if one was set, or else that of the [outputs] of the first section.
+    /// The [budget](crate::Pipeline::budget) in bytes, if one was set, or else that of the [outputs] of the first
+    /// section.
     ///
     /// [outputs]: crate::Pipeline::weigh_output
     pub budget: Option<u64>,

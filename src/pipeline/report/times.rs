@@ -1,8 +1,9 @@
 //! [`Times`]: how long a member of a run has done what, and what it does now.
 //!
-//! **A member writes its own times, and its alone.** A load and a store suffice for that, and they lie in cache lines of
-//! its own, so that 64 members do not meet at one. The thread that asks adds the times of all members up. A batch costs
-//! five stores, and no look at the clock beyond those that it takes anyway. A member that falls asleep takes two more.
+//! **A member writes its own times, and its alone.** A load and a store suffice for that, and they lie in cache lines
+//! of its own, so that 64 members do not meet at one. The thread that asks adds the times of all members up. A batch
+//! costs five stores, and no look at the clock beyond those that it takes anyway. A member that falls asleep takes two
+//! more.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};

@@ -20,11 +20,11 @@ type Budgeted<S> = Pipeline<Fused<BudgetedLines<S>, Identity<Cancelled>>>;
 
 /// The bound in bytes of lines, which is set directly behind the source.
 impl<R: Reader, F: Form> Pipeline<Fused<FromLines<R, F>, Identity<Cancelled>>> {
-    /// Lets lines of at most `bytes` in all be read and not yet output, as a [`budget`](Pipeline::budget) does, by their
-    /// own length.
+    /// Lets lines of at most `bytes` in all be read and not yet output, as a [`budget`](Pipeline::budget) does, by
+    /// their own length.
     ///
-    /// They are admitted block by block, so the bound is that of the budget and one block: 64 KiB, or a longer line. Set
-    /// [`delimiter`](Self::delimiter) and its kind before.
+    /// They are admitted block by block, so the bound is that of the budget and one block: 64 KiB, or a longer line.
+    /// Set [`delimiter`](Self::delimiter) and its kind before.
     ///
     /// # Panics
     ///

@@ -101,7 +101,7 @@ fn a_map_whose_outputs_take_no_room_ends_with_its_error() {
 #[test]
 fn a_map_whose_outputs_just_fit_returns_them_also_with_a_limit() {
     // 400 MB of outputs: twice does not fit.
-    const LIMITS: &str = "-v 780000 && export MALLOC_ARENA_MAX=1";
+    const LIMITS: &str = "-v 860000 && export MALLOC_ARENA_MAX=1";
     if alone!(a_map_whose_outputs_just_fit_returns_them_also_with_a_limit, LIMITS) {
         watched(|| {
             for builder in builders([1, 2]) {

@@ -266,8 +266,8 @@ fn blocks(blocks: usize) -> impl Iterator<Item = Vec<u8>> + Send {
 
 #[test]
 fn resident_memory_stays_by_the_budget_under_a_slow_sink_a_slow_item_a_panic_and_a_fan() {
-    // Not tested here: the memory that the allocator keeps when it is freed (glibc's up to 90 MiB more at 64 threads), and
-    // the 50 MB of debug information that a backtrace reads.
+    // Not tested here: the memory that the allocator keeps when it is freed (glibc's up to 90 MiB more at 64 threads),
+    // and the 50 MB of debug information that a backtrace reads.
     let test = concat!(
         module_path!(),
         "::resident_memory_stays_by_the_budget_under_a_slow_sink_a_slow_item_a_panic_and_a_fan"

@@ -64,14 +64,17 @@ fn the_token_of_an_item_that_is_not_wanted_any_more_says_why() {
     }
     watched(|| {
         for ends_well in [true, false] {
-            let (seen, late) = (Mutex::new(None), Gate::default());
+            let (seen, begun, late) = (Mutex::new(None), Gate::default(), Gate::default());
             let ended = Pipeline::from_data(0..2)
                 .threads(2)
                 .dedicated_caller()
                 .map(|item| {
                     if item == 1 {
-                        // Until the sink has had the first, which is the end.
+                        begun.open();
+                        // Until the run has ended, or the first has failed.
                         late.pass();
+                    } else {
+                        begun.pass();
                     }
                     item
                 })
