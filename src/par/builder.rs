@@ -56,7 +56,7 @@ impl<'a> ParBuilder<'a> {
     /// Lets at most `items` of this call run at once.
     ///
     /// It is a bound and not a number of threads: the call has the threads of the rayon pool that it runs in, so a
-    /// limit of 8 in a pool of two runs two. A program with an option such as `-j 8` builds the pool with so many
+    /// limit of 8 in a pool of two threads runs two items. A program with an option such as `-j 8` builds a pool of 8
     /// threads, by rayon's `ThreadPoolBuilder::num_threads`, with `build_global` at its start or with `build` and
     /// `install` around the call. The limit is for calls that must not use all of them: each item takes a gigabyte, or
     /// a file handle.

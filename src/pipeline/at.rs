@@ -20,7 +20,7 @@ pub(super) trait ItemRun {
     /// The token of the item, which is made now if it is the first to ask.
     fn token(&self) -> &CancellationToken;
 
-    /// An output of the item weighs so many bytes.
+    /// Notes that an output of the item weighs `bytes` bytes.
     fn weigh(&self, bytes: u64) {
         let _ = bytes;
     }
@@ -36,7 +36,7 @@ impl<'a> At<'a> {
         self.run.token()
     }
 
-    /// An output of the item weighs so many bytes.
+    /// Notes that an output of the item weighs `bytes` bytes.
     pub(super) fn weigh(self, bytes: u64) {
         self.run.weigh(bytes);
     }

@@ -31,7 +31,7 @@ impl Gate {
         Gate { budget, held: AtomicU64::new(0), waits: AtomicU64::new(0) }
     }
 
-    /// Admits an item of so many bytes, or lets it wait. The inlet is locked.
+    /// Admits an item by its weight in bytes, or lets it wait. The puller has locked the inlet.
     pub(super) fn admit(&self, bytes: u64) -> bool {
         let is_admitted = self.has_room(bytes);
         if is_admitted {
@@ -41,7 +41,7 @@ impl Gate {
         is_admitted
     }
 
-    /// The sink has taken what was made of items of so many bytes.
+    /// The sink has taken the outputs of items with this weight in bytes.
     pub(super) fn release(&self, bytes: u64) {
         self.held.fetch_sub(bytes, Ordering::Relaxed);
     }

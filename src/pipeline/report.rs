@@ -32,8 +32,9 @@ pub use figures::{Figures, SectionFigures, Waits};
 /// # Costs
 ///
 /// Each thread keeps times of its own, by the looks at the clock that a batch takes anyway. The plain loop, as with
-/// [`threads(1)`](crate::Pipeline::threads), looks at the clock some four times an item for it, at about 25 ns each: so
-/// leave it out there if items are cheap.
+/// [`threads(1)`](crate::Pipeline::threads), looks at the clock some four times an item for it. On a busy machine that
+/// took 0.3 µs an item: 1.16 times as long with items of 1.6 µs, and ten times with items of 40 ns. So leave it out
+/// there if items are cheap.
 ///
 /// # Examples
 ///

@@ -19,7 +19,7 @@ impl<C: Chain<Output: Send, Error: Send>> Pipeline<C> {
     ///
     /// Use this where outputs are large and cannot be foreseen from the items: names that become files, indexes that
     /// become images, above all with [`from_data`](Pipeline::from_data), whose items no [budget](Self::budget) can
-    /// weigh. While outputs of so many bytes wait for an earlier one, or for the sink, no thread begins a batch. The
+    /// weigh. While outputs of `bytes` bytes wait for an earlier one, or for the sink, no thread begins a batch. The
     /// batch whose turn it is goes on. So the memory is bounded by `bytes` and a batch in the hands of each thread.
     /// Once a few outputs are known, batches are made so small that those of all threads take a quarter of `bytes`.
     ///

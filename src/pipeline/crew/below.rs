@@ -109,7 +109,7 @@ pub(in super::super) trait Below {
     /// Takes the piece that is due at the sink. It closes items of the source.
     fn take_due(&mut self) -> Option<Piece<Self::Out, Self::OutError>>;
 
-    /// Takes back an emptied vector of the outputs that the sink has taken, which weighed so many bytes.
+    /// Takes back an emptied vector of the outputs that the sink has taken, and their weight in bytes.
     fn recycle(&mut self, outputs: Vec<Self::Out>, output_bytes: u64);
 
     /// Whether a piece is due at the sink.

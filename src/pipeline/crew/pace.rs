@@ -57,7 +57,7 @@ pub(in super::super) struct Pace {
 }
 
 impl Pace {
-    /// `window` is the user's bound in items, each of which takes so many `bytes`, as an item or as an output.
+    /// `window` is the user's bound in items. `bytes` is the size of an item or an output, whichever is larger.
     pub(super) fn new(kind: Kind, aim: Duration, threads: usize, window: Option<NonZeroUsize>, bytes: usize) -> Self {
         let batches = threads.saturating_mul(BATCHES_A_THREAD);
         let most = (MEMORY / bytes.max(1)).clamp(LARGEST_OF_LARGE, LARGEST);

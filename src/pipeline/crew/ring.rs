@@ -83,12 +83,12 @@ impl<R, E> Ring<R, E> {
         Ring { credits: Some(Credits::default()), ..Ring::new(order, threads) }
     }
 
-    /// The same ring, in which outputs of so many bytes may wait.
+    /// Returns the same ring with a bound in bytes on the outputs that wait in it.
     pub(super) fn bounded(self, output_budget: Option<u64>) -> Self {
         Ring { output_budget: output_budget.unwrap_or(u64::MAX), ..self }
     }
 
-    /// Outputs that weigh so many bytes have left it for good.
+    /// Notes that outputs of this weight in bytes have left it for good.
     pub(super) fn release(&mut self, output_bytes: u64) {
         self.output_bytes -= output_bytes;
     }

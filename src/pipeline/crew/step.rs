@@ -33,7 +33,7 @@ pub(in super::super) struct Plan {
 }
 
 impl Plan {
-    /// How many items a run will have of a source that has so many.
+    /// How many items a run takes of a source, given how many the source has.
     pub(super) fn expected(&self, items: Option<usize>) -> Option<usize> {
         let limit = self.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
         items.map(|items| items.min(limit))
