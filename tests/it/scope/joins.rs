@@ -60,8 +60,14 @@ fn a_cancel_and_a_failure_end_joins_with_a_time_and_waits() {
     }
     watched(|| {
         let token = live();
+        let gate = Gate::default();
+        let at_gate = || {
+            gate.pass();
+            Ok(())
+        };
         let outcome = scope(&token, |s| {
-            let (timed, waited) = (s.spawn(|s| s.token().sleep(HOUR))?, s.spawn(|s| s.token().sleep(HOUR))?);
+            // Neither ends before the body has seen the cancel.
+            let (timed, waited) = (s.spawn(|_| at_gate())?, s.spawn(|_| at_gate())?);
             s.spawn(|_| {
                 until_others_sleep();
                 token.cancel();
@@ -70,7 +76,9 @@ fn a_cancel_and_a_failure_end_joins_with_a_time_and_waits() {
             let cancelled = Cancelled::new(CancelReason::Requested);
             assert_eq!(waited.wait(), Err(cancelled));
             assert_eq!(timed.join_timeout(HOUR).map_err(|_| "a cancel is no timeout").unwrap(), Err(cancelled));
-            waited.join()
+            let joined = waited.join();
+            gate.open();
+            joined
         });
         assert_eq!(outcome, Err(Cancelled::new(CancelReason::Requested)));
 
