@@ -267,6 +267,7 @@ struct WeighedBatch<T> {
 impl<T: Send> Batch for WeighedBatch<T> {
     type Item = T;
 
+    #[inline]
     fn run<B>(&mut self, most: usize, mut f: impl FnMut(T) -> ControlFlow<B>) -> ControlFlow<B> {
         let WeighedBatch { items, bytes: released } = self;
         items.run(most, |Weighed { bytes, item }| {

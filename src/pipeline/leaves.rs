@@ -16,8 +16,8 @@ use crate::token::CancellationToken;
 pub(super) trait Leaf: Send {
     type Item;
 
-    /// Hands the items to `f`, until it breaks off.
-    fn each(self, f: impl FnMut(Self::Item) -> ControlFlow<()>) -> ControlFlow<()>;
+    /// Hands the next items to `f`, at most `most` of them, until it breaks off.
+    fn run(&mut self, most: usize, f: impl FnMut(Self::Item) -> ControlFlow<()>) -> ControlFlow<()>;
 }
 
 /// A leaf of a source.
@@ -27,21 +27,27 @@ impl<B: Batch> Leaf for Whole<B> {
     type Item = B::Item;
 
     #[inline]
-    fn each(mut self, f: impl FnMut(B::Item) -> ControlFlow<()>) -> ControlFlow<()> {
-        self.0.run(usize::MAX, f)
+    fn run(&mut self, most: usize, f: impl FnMut(B::Item) -> ControlFlow<()>) -> ControlFlow<()> {
+        self.0.run(most, f)
     }
 }
 
 /// A leaf of items that have crossed a boundary.
-pub(super) struct Group<T>(Unmet<T>);
+///
+/// Those behind a break or a panic are dropped as items are that were not met.
+pub(super) struct Group<T>(Items<T>);
+
+impl<T> Group<T> {
+    fn of(items: &mut Unmet<T>) -> Self {
+        Group(Items::from(Chunk::List(mem::take(&mut items.0))))
+    }
+}
 
 impl<T: Send> Leaf for Group<T> {
     type Item = T;
 
-    fn each(mut self, f: impl FnMut(T) -> ControlFlow<()>) -> ControlFlow<()> {
-        // Those behind a break or a panic are dropped as items are that were not met.
-        let mut rest = Items::from(Chunk::List(mem::take(&mut self.0.0)));
-        rest.run(usize::MAX, f)
+    fn run(&mut self, most: usize, f: impl FnMut(T) -> ControlFlow<()>) -> ControlFlow<()> {
+        self.0.run(most, f)
     }
 }
 
@@ -72,7 +78,7 @@ impl<I, T, Q: Serial<I, Output = T>> Serial<I> for Grouped<Q, T> {
         serial.take(item, |output| {
             group.0.push(output);
             if group.0.len() >= *leaf {
-                emit(Group(Unmet(mem::take(&mut group.0))));
+                emit(Group::of(group));
             }
         })
     }
@@ -82,11 +88,11 @@ impl<I, T, Q: Serial<I, Output = T>> Serial<I> for Grouped<Q, T> {
         serial.finish(|output| {
             group.0.push(output);
             if group.0.len() >= *leaf {
-                emit(Group(Unmet(mem::take(&mut group.0))));
+                emit(Group::of(group));
             }
         });
         if !group.0.is_empty() {
-            emit(Group(Unmet(mem::take(&mut group.0))));
+            emit(Group::of(group));
         }
     }
 }
@@ -172,6 +178,7 @@ pub(super) enum LeafBatch<B> {
 impl<B: Batch> Batch for LeafBatch<B> {
     type Item = Whole<B>;
 
+    #[inline]
     fn run<X>(&mut self, most: usize, mut f: impl FnMut(Whole<B>) -> ControlFlow<X>) -> ControlFlow<X> {
         match self {
             LeafBatch::Data { batch, leaf, leaves } => {

@@ -24,7 +24,7 @@ use crate::panic::{Guarded, Panics};
 use crate::token::CancellationToken;
 
 /// How many items of a leaf are worked between two looks at whether they are wanted.
-const LOOK: u64 = 256;
+const LOOK: usize = 1024;
 
 /// Outputs that are reduced in parallel.
 impl<C: Chain<Output: Send, Error: From<Cancelled> + Send>> Pipeline<C> {
@@ -43,7 +43,7 @@ impl<C: Chain<Output: Send, Error: From<Cancelled> + Send>> Pipeline<C> {
     ///
     /// # Cancellation
     ///
-    /// Notices between leaves, and in a leaf every 256 items.
+    /// Notices between leaves, and in a leaf every 1,024 items.
     ///
     /// # Errors
     ///
@@ -144,32 +144,35 @@ where
         &self,
         local: &mut W::Local,
         at: At<'_>,
-        leaf: L,
+        mut leaf: L,
         mut emit: impl FnMut(Option<W::Output>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, W::Error> {
         let (mut reduced, mut failed) = (None::<W::Output>, None);
         let mut at = at;
         at.index *= self.leaf;
-        let flow = leaf.each(|item| {
-            if at.index % LOOK == 0 {
-                emit(None)?;
-            }
-            let fed = self.before.feed(local, at, item, |output| match output {
-                Some(output) => {
-                    reduced = Some(match reduced.take() {
-                        Some(so_far) => (self.f)(so_far, output),
-                        None => output,
-                    });
-                    ControlFlow::Continue(())
-                }
-                None => emit(None),
+        let flow = loop {
+            let first = at.index;
+            let flow = leaf.run(LOOK, |item| {
+                let fed = self.before.feed(local, at, item, |output| match output {
+                    Some(output) => {
+                        reduced = Some(match reduced.take() {
+                            Some(so_far) => (self.f)(so_far, output),
+                            None => output,
+                        });
+                        ControlFlow::Continue(())
+                    }
+                    None => emit(None),
+                });
+                at.index += 1;
+                fed.unwrap_or_else(|error| {
+                    failed = Some(error);
+                    ControlFlow::Break(())
+                })
             });
-            at.index += 1;
-            fed.unwrap_or_else(|error| {
-                failed = Some(error);
-                ControlFlow::Break(())
-            })
-        });
+            if flow.is_break() || at.index - first < LOOK as u64 || emit(None).is_break() {
+                break flow;
+            }
+        };
         match (failed, flow, reduced) {
             (Some(error), ..) => Err(error),
             (None, ControlFlow::Continue(()), Some(reduced)) => Ok(emit(Some(reduced))),

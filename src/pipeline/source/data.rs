@@ -215,6 +215,7 @@ impl<P: Producer> Stock for Data<P> {
 impl<P: Producer> Batch for Data<P> {
     type Item = P::Item;
 
+    #[inline]
     fn run<B>(&mut self, most: usize, mut f: impl FnMut(P::Item) -> ControlFlow<B>) -> ControlFlow<B> {
         let items = self.len.min(most);
         if Self::ONE_BY_ONE {

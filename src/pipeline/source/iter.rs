@@ -239,6 +239,7 @@ impl<T> From<Chunk<T>> for Items<T> {
 impl<T: Send> Batch for Items<T> {
     type Item = T;
 
+    #[inline]
     fn run<B>(&mut self, most: usize, f: impl FnMut(T) -> ControlFlow<B>) -> ControlFlow<B> {
         match self {
             Items::List(list) => list.by_ref().take(most).try_for_each(f),

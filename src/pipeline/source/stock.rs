@@ -171,6 +171,7 @@ impl<F: Form> Stock for Lines<F> {
 impl<F: Form> Batch for Lines<F> {
     type Item = io::Result<F::Line>;
 
+    #[inline]
     fn run<B>(&mut self, most: usize, mut f: impl FnMut(Self::Item) -> ControlFlow<B>) -> ControlFlow<B> {
         let mut left = most;
         while left > 0 && self.len > 0 {
