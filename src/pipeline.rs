@@ -50,6 +50,8 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
 
 use self::report::{Bounds, Recording};
+use self::source::Source;
+
 use crate::par::Progress;
 
 pub use buffers::{Buffer, Buffers};
@@ -245,9 +247,17 @@ struct Settings {
     is_caller_reserved: bool,
     report: Option<Report>,
     progress: Option<Progress>,
+    /// How many items the source has, if it knows; set as the run begins.
+    expected: Option<usize>,
 }
 
 impl Settings {
+    /// Notes how many items the source of the run has.
+    fn expecting(self, source: &impl Source) -> Self {
+        let (least, most) = source.size_hint();
+        Settings { expected: most.filter(|most| *most == least), ..self }
+    }
+
     /// How many threads the run has in all.
     fn threads(&self) -> usize {
         self.threads.map_or_else(Settings::cores, NonZeroUsize::get)

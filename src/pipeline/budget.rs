@@ -155,10 +155,6 @@ where
         self.feed.waits_for()
     }
 
-    fn expected(&self) -> Option<usize> {
-        self.feed.expected()
-    }
-
     fn gate(&self) -> Option<Arc<Gate>> {
         Some(Arc::clone(&self.gate))
     }

@@ -122,6 +122,7 @@ impl<S: Source<Error = Cancelled>> Pipeline<Fused<S, Identity<Cancelled>>> {
             name: None,
             stack: None,
             is_caller_reserved: false,
+            expected: None,
             report: None,
             progress: None,
         };

@@ -240,6 +240,7 @@ impl<C: Chain> Pipeline<C> {
     {
         let Pipeline { chain, settings } = self;
         let (source, stage) = chain.split();
+        let settings = settings.expecting(&source);
         let stage = Guarded::new(stage);
         let (mut consume, mut made) = (Some(consume), Guarded::new(None));
         let mut once = |run: &mut dyn Refill<_, _>| *made.get_mut() = consume.take().map(|consume| consume(run));
@@ -281,6 +282,7 @@ impl<C: Chain> Pipeline<C> {
     {
         let Pipeline { chain, settings } = self;
         let (source, stage) = chain.split();
+        let settings = settings.expecting(&source);
         let stage = Guarded::new(stage);
         let run = Run { sink };
         source.open(token, Opening { stage: stage.get(), next: ToSink, settings, token, run })

@@ -58,7 +58,7 @@ impl<R: Send, E: Send> Launch<R, E> for OnDemand<'_, R, E> {
         // One thread of its own is worth its start only if it is the only one to work.
         let is_lone = opening.run.role == Role::Works && !fans && opening.is_for_one_thread();
         let is_plain = is_lone || opening.must_be_plain();
-        let meter = is_plain.then(|| opening.meter(feed.expected()));
+        let meter = is_plain.then(|| opening.meter());
         let Opening { stage, next, mut settings, token, run: OnDemand { role, consume } } = opening;
         if let Some(meter) = meter {
             let plain = Some(Plain::new(stage, &next));

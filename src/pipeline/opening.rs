@@ -97,14 +97,14 @@ impl<W, N, L> Opening<'_, W, N, L> {
         self.settings.threads() == 1 && self.own_threads().iter().all(Option::is_none)
     }
 
-    /// Begins what the plain loop tells of itself. `items` is how many the source has, if it knows.
-    pub(super) fn meter<R, E>(&self, items: Option<usize>) -> Meter
+    /// Begins what the plain loop tells of itself.
+    pub(super) fn meter<R, E>(&self) -> Meter
     where
         N: Beyond<R, E>,
     {
         // It serves all sections on one thread.
         let sections = vec![None; self.own_threads().len()];
-        Meter::new(self.settings.recording(1, &sections, None, items))
+        Meter::new(self.settings.recording(1, &sections, None, self.settings.expected))
     }
 
     /// How many threads each section has of its own.

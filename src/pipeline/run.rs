@@ -41,7 +41,7 @@ impl<R, S, K: Sink<R> + Keeps> Launch<R, S> for Run<K> {
         N: Beyond<W::Output, W::Error, Output = R, Error = S, State: Send>,
     {
         let is_plain = opening.must_be_plain() || opening.is_for_one_thread();
-        let meter = is_plain.then(|| opening.meter(feed.expected()));
+        let meter = is_plain.then(|| opening.meter());
         let Opening { stage, next, settings, token, run: Run { mut sink } } = opening;
         if let Some(meter) = meter {
             return plain::run(stage, &next, &PlainItems::new(token, meter), feed, sink);

@@ -153,11 +153,6 @@ pub trait Feed {
         None
     }
 
-    /// How many items it has, if it knows.
-    fn expected(&self) -> Option<usize> {
-        None
-    }
-
     /// The bound in bytes on its items, which its inlet observes.
     fn gate(&self) -> Option<Arc<Gate>> {
         None

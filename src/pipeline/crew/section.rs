@@ -89,7 +89,7 @@ impl<'a, F: Feed, W: Stage<F::Item>, N: Onward<W::Output, W::Error>> Section<'a,
         token: &CancellationToken,
         feed: F,
     ) -> Self {
-        let (expected, gate) = (feed.expected(), feed.gate());
+        let gate = feed.gate();
         let (stock, inlet) = feed.split();
         let threads = settings.threads();
         let mut own = vec![None];
@@ -129,7 +129,7 @@ impl<'a, F: Feed, W: Stage<F::Item>, N: Onward<W::Output, W::Error>> Section<'a,
             plan,
             signal,
             tokens: ItemTokens::new(token),
-            recording: settings.recording(threads, &own, budget, plan.expected(expected)),
+            recording: settings.recording(threads, &own, budget, plan.expected(settings.expected)),
             inside: CachePadded::new(Mutex::new(Inside { state, open })),
             inlet: Mutex::new(Pulled { inlet, ended: false, chunk }),
             #[cfg(test)]

@@ -155,10 +155,6 @@ where
 
     const KIND: Kind = Kind::Data;
 
-    fn expected(&self) -> Option<usize> {
-        Some(self.len)
-    }
-
     fn split(self) -> (Self, Self::Inlet) {
         (self, iter::empty())
     }

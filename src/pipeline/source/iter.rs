@@ -69,10 +69,6 @@ where
 
     const KIND: Kind = Kind::Blocking;
 
-    fn expected(&self) -> Option<usize> {
-        exact(&self.0)
-    }
-
     fn split(self) -> (Self::Stock, I) {
         (Pulled::new(), self.0)
     }
@@ -144,10 +140,6 @@ where
 
     const KIND: Kind = Kind::Ready;
 
-    fn expected(&self) -> Option<usize> {
-        exact(&self.0)
-    }
-
     fn split(self) -> (Self::Stock, I) {
         (Pulled::new(), self.0)
     }
@@ -155,12 +147,6 @@ where
     fn plain(self) -> I {
         self.0
     }
-}
-
-/// The length of an iterator, if its hint is exact.
-fn exact(items: &impl Iterator) -> Option<usize> {
-    let (least, most) = items.size_hint();
-    most.filter(|most| *most == least)
 }
 
 /// Items that were pulled, already in batches: claiming one moves a pointer.

@@ -113,10 +113,6 @@ impl<D: Feed> Feed for GatedFeed<D> {
         self.feed.waits_for()
     }
 
-    fn expected(&self) -> Option<usize> {
-        self.feed.expected()
-    }
-
     fn gate(&self) -> Option<Arc<Gate>> {
         Some(Arc::clone(&self.gate))
     }
