@@ -38,6 +38,7 @@ mod on_demand;
 mod opening;
 mod plain;
 mod refill;
+mod row;
 mod run;
 mod serial;
 mod sink;

@@ -1,7 +1,6 @@
 //! The budget: a bound in bytes on the items that are pulled and not yet output.
 //!
-//! A source that is pulled has one more side for it: [`Gated`] weighs each item behind `next()` and asks the gate. The
-//! weight travels with the item, so that the member that works it can tell how many bytes its piece releases.
+//! [`Weigher`] weighs each item behind `next()`, and a gate stands in front of the stock. The weight travels with the item, so that the member that works it can tell how many bytes its piece releases.
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -11,11 +10,14 @@ use super::Pipeline;
 use super::chain::Fused;
 use super::gate::Gate;
 use super::source::iter::{FromIter, FromReady, Items, Pulled};
-use super::source::receiver::FromReceiver;
+use super::source::line_blocks::{OpenBlocks, Together};
+use super::source::open_lines::FromLines;
+use super::source::reader::Reader;
+use super::source::receiver::{FromReceiver, Messages};
 use super::source::{Batch, Chunk, Feed, Kind, Pull, Source, Stock, Visit};
 use super::stage::Identity;
 use crate::error::Cancelled;
-use crate::panic::{Guarded, Unmet};
+use crate::panic::Guarded;
 use crate::token::CancellationToken;
 
 /// A source that is pulled item by item.
@@ -42,8 +44,16 @@ impl<I: Iterator<Item: Send> + Send> PulledSource for FromReady<I> {
     }
 }
 
+impl<R: Reader> PulledSource for FromLines<R, Together> {
+    type Feed = OpenBlocks<R::Opened>;
+
+    fn feed(self, token: &CancellationToken) -> Self::Feed {
+        self.blocks(token)
+    }
+}
+
 impl<T: Send> PulledSource for FromReceiver<T> {
-    type Feed = super::source::receiver::Messages<T>;
+    type Feed = Messages<T>;
 
     fn feed(self, token: &CancellationToken) -> Self::Feed {
         self.messages(token)
@@ -126,19 +136,18 @@ impl<S: PulledSource, F: FnMut(&S::Item) -> usize + Send> Source for Budgeted<S,
     }
 
     fn open<V: Visit<S::Item, Cancelled>>(self, token: &CancellationToken, visit: V) -> V::Output {
-        let gate = Arc::new(Gate::new(self.bytes));
-        visit.visit(OpenBudgeted { feed: self.source.feed(token), weight: Guarded::new(self.weight), gate })
+        let feed = Weighing { feed: self.source.feed(token), weight: Guarded::new(self.weight) };
+        visit.gated(feed, Arc::new(Gate::new(self.bytes)))
     }
 }
 
-/// An opened source with a budget.
-struct OpenBudgeted<D, F> {
+/// An opened source whose items are weighed.
+struct Weighing<D, F> {
     feed: D,
     weight: Guarded<F>,
-    gate: Arc<Gate>,
 }
 
-impl<T, D, F> Feed for OpenBudgeted<D, F>
+impl<T, D, F> Feed for Weighing<D, F>
 where
     T: Send,
     D: Feed<Item = T, Stock: Stock<Load = T>>,
@@ -146,7 +155,7 @@ where
 {
     type Item = T;
     type Stock = WeighedStock<T>;
-    type Inlet = Gated<T, D::Inlet, F>;
+    type Inlet = Weigher<D::Inlet, F>;
     type Plain = PlainBudgeted<D::Plain, F>;
 
     const KIND: Kind = D::KIND;
@@ -155,14 +164,9 @@ where
         self.feed.waits_for()
     }
 
-    fn gate(&self) -> Option<Arc<Gate>> {
-        Some(Arc::clone(&self.gate))
-    }
-
     fn split(self) -> (WeighedStock<T>, Self::Inlet) {
         let (_, inlet) = self.feed.split();
-        let gated = Gated { inlet, weight: self.weight, gate: self.gate, waits: Unmet(Vec::new()) };
-        (WeighedStock(Pulled::new()), gated)
+        (WeighedStock(Pulled::new()), Weigher { inlet, weight: self.weight })
     }
 
     /// The loop holds one item at a time. It weighs it, too, because that may panic.
@@ -198,16 +202,13 @@ struct Weighed<T> {
     item: T,
 }
 
-/// An inlet in front of which items wait for room in the budget.
-struct Gated<T, I, F> {
+/// An inlet that weighs the items.
+struct Weigher<I, F> {
     inlet: I,
     weight: Guarded<F>,
-    gate: Arc<Gate>,
-    /// At most one item, which the plain loop has not met if the run ends before it is admitted.
-    waits: Unmet<Weighed<T>>,
 }
 
-impl<T, I, F> Pull for Gated<T, I, F>
+impl<T, I, F> Pull for Weigher<I, F>
 where
     T: Send,
     I: Pull<Load = T>,
@@ -216,17 +217,8 @@ where
     type Load = Weighed<T>;
 
     fn pull(&mut self, _most: usize, mut put: impl FnMut(Weighed<T>)) -> Option<usize> {
-        if self.waits.0.is_empty() {
-            let Gated { inlet, weight, waits, .. } = self;
-            inlet.pull(1, |item| waits.0.push(Weighed { bytes: (weight.get_mut())(&item) as u64, item }))?;
-        }
-        let next = self.waits.0.pop()?;
-        if !self.gate.admit(next.bytes) {
-            self.waits.0.push(next);
-            return Some(0);
-        }
-        put(next);
-        Some(1)
+        let Weigher { inlet, weight } = self;
+        inlet.pull(1, |item| put(Weighed { bytes: (weight.get_mut())(&item) as u64, item }))
     }
 }
 
@@ -249,6 +241,10 @@ impl<T: Send> Stock for WeighedStock<T> {
 
     fn put(&mut self, chunk: Chunk<Weighed<T>>) -> usize {
         self.0.put(chunk)
+    }
+
+    fn weigh(load: &Weighed<T>) -> u64 {
+        load.bytes
     }
 }
 

@@ -64,13 +64,12 @@ impl<T> Buffers<T> {
 
     /// Takes a spare buffer, as it was left, or else a new one.
     pub fn take(&self) -> Buffer<T> {
-        let spare = {
-            let mut spares = self.home.spares.lock();
-            let spare = spares.buffers.pop();
-            spares.made += usize::from(spare.is_none());
-            spare
-        };
-        let value = spare.unwrap_or_else(|| (self.home.make)());
+        let spare = self.home.spares.lock().buffers.pop();
+        let value = spare.unwrap_or_else(|| {
+            let made = (self.home.make)();
+            self.home.spares.lock().made += 1;
+            made
+        });
         Buffer { value: Some(value), home: Arc::clone(&self.home) }
     }
 

@@ -21,14 +21,18 @@ pub(super) trait Leaf: Send {
 }
 
 /// A leaf of a source.
-pub(super) struct Whole<B>(B);
+pub(super) struct Whole<B> {
+    batch: B,
+    /// How many bytes it weighs against the budget.
+    bytes: u64,
+}
 
 impl<B: Batch> Leaf for Whole<B> {
     type Item = B::Item;
 
     #[inline]
     fn run(&mut self, most: usize, f: impl FnMut(B::Item) -> ControlFlow<()>) -> ControlFlow<()> {
-        self.0.run(most, f)
+        self.batch.run(most, f)
     }
 }
 
@@ -157,7 +161,9 @@ impl<S: Stock> Stock for LeafStock<S> {
                 let leaves = items.div_ceil(*leaf);
                 Some((LeafBatch::Data { batch, leaf: *leaf, leaves }, leaves))
             }
-            LeafStock::Pulled(pulled) => pulled.take(most).map(|(batch, leaves)| (LeafBatch::Pulled(batch), leaves)),
+            LeafStock::Pulled(pulled) => {
+                pulled.take(most).map(|(items, leaves)| (LeafBatch::Pulled { items, bytes: 0 }, leaves))
+            }
         }
     }
 
@@ -167,12 +173,17 @@ impl<S: Stock> Stock for LeafStock<S> {
             LeafStock::Pulled(pulled) => pulled.put(chunk),
         }
     }
+
+    fn weigh(leaf: &Self::Load) -> u64 {
+        leaf.bytes
+    }
 }
 
 /// Consecutive leaves.
 pub(super) enum LeafBatch<B> {
     Data { batch: B, leaf: usize, leaves: usize },
-    Pulled(Items<Whole<B>>),
+    /// `bytes` is the weight of the leaves that were handed on since it was taken last.
+    Pulled { items: Items<Whole<B>>, bytes: u64 },
 }
 
 impl<B: Batch> Batch for LeafBatch<B> {
@@ -184,11 +195,14 @@ impl<B: Batch> Batch for LeafBatch<B> {
             LeafBatch::Data { batch, leaf, leaves } => {
                 for _ in 0..most.min(*leaves) {
                     *leaves -= 1;
-                    f(Whole(batch.split(*leaf)))?;
+                    f(Whole { batch: batch.split(*leaf), bytes: 0 })?;
                 }
                 ControlFlow::Continue(())
             }
-            LeafBatch::Pulled(items) => items.run(most, f),
+            LeafBatch::Pulled { items, bytes } => items.run(most, |leaf| {
+                *bytes += leaf.bytes;
+                f(leaf)
+            }),
         }
     }
 
@@ -199,7 +213,14 @@ impl<B: Batch> Batch for LeafBatch<B> {
                 *leaves -= front;
                 LeafBatch::Data { batch: batch.split(front.saturating_mul(*leaf)), leaf: *leaf, leaves: front }
             }
-            LeafBatch::Pulled(items) => LeafBatch::Pulled(items.split(most)),
+            LeafBatch::Pulled { items, .. } => LeafBatch::Pulled { items: items.split(most), bytes: 0 },
+        }
+    }
+
+    fn take_weight(&mut self) -> u64 {
+        match self {
+            LeafBatch::Data { .. } => 0,
+            LeafBatch::Pulled { bytes, .. } => mem::take(bytes),
         }
     }
 }
@@ -230,8 +251,9 @@ impl<S: Stock, I: Pull<Load = S::Load>> Iterator for LeafInlet<S, I> {
                 Err(payload) => self.panic = Some(payload),
             }
         }
+        let bytes = loads.iter().map(S::weigh).sum();
         stock.put(Chunk::List(loads));
-        let leaf = stock.take(self.leaf).map(|(batch, _)| Whole(batch));
+        let leaf = stock.take(self.leaf).map(|(batch, _)| Whole { batch, bytes });
         if is_over {
             self.pulled = None;
         }
@@ -250,7 +272,7 @@ impl<S: Stock, I: Pull<Load = S::Load>> Iterator for PlainLeaves<S, I> {
 
     fn next(&mut self) -> Option<Self::Item> {
         match &mut self.stock {
-            LeafStock::Data { stock, leaf } => stock.take(*leaf).map(|(batch, _)| Whole(batch)),
+            LeafStock::Data { stock, leaf } => stock.take(*leaf).map(|(batch, _)| Whole { batch, bytes: 0 }),
             LeafStock::Pulled(_) => self.inlet.next(),
         }
     }

@@ -4,12 +4,15 @@
 //! are built from the last to the first, and then the source of the first is opened for the run.
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 use super::Settings;
 use super::crew::ToSection;
+use super::gate::Gate;
 use super::plain::Beyond;
 use super::report::Meter;
 use super::serial::Serial;
+use super::source::gated::GatedFeed;
 use super::source::{Before, Feed, Source, Visit};
 use super::stage::Stage;
 use super::then::Then;
@@ -48,6 +51,10 @@ where
 
     fn visit<F: Feed<Item = T>>(self, feed: F) -> Self::Output {
         L::launch(self, feed)
+    }
+
+    fn gated<F: Feed<Item = T>>(self, feed: F, gate: Arc<Gate>) -> Self::Output {
+        self.visit(GatedFeed::new(feed, gate))
     }
 
     #[expect(clippy::collapsible_if, reason = "the compiler leaves out what is behind a constant that stands alone")]

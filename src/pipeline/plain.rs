@@ -1,13 +1,12 @@
 //! [`Plain`]: the loop that this library promises to equal.
 
 use std::cell::OnceCell;
-use std::mem;
 use std::ops::ControlFlow;
-use std::time::{Duration, Instant};
 
 use super::crew::{Onward, ToSection, ToSink};
 use super::local::MemberLocal;
 use super::report::{Meter, Step};
+use super::row::Row;
 use super::serial::Serial;
 use super::sink::{Keeps, Sink};
 use super::source::Feed;
@@ -50,8 +49,8 @@ pub(super) struct Way<'a, K, S, E> {
     token: &'a CancellationToken,
     items: &'a PlainItems<'a>,
     sink: K,
-    /// The sink has taken outputs since it was told last that the loop would take an item.
-    is_untold: bool,
+    /// The outputs since the sink was told last. A sink that is not told has none.
+    row: Option<Row>,
     ended: Option<Ended<S, E>>,
 }
 
@@ -77,7 +76,12 @@ impl ItemRun for PlainItems<'_> {
 
 impl<'a, K, S, E> Way<'a, K, S, E> {
     pub(super) fn new(token: &'a CancellationToken, items: &'a PlainItems<'a>, sink: K) -> Self {
-        Way { token, items, sink, is_untold: false, ended: None }
+        Way { token, items, sink, row: None, ended: None }
+    }
+
+    /// For a sink that is told at the end of each row of outputs.
+    fn in_rows(self) -> Self {
+        Way { row: Some(Row::new()), ..self }
     }
 
     fn end(&mut self, ended: Ended<S, E>) -> ControlFlow<()> {
@@ -85,12 +89,12 @@ impl<'a, K, S, E> Way<'a, K, S, E> {
         ControlFlow::Break(())
     }
 
-    /// Tells a sink that has taken outputs that the loop is about to take an item, or at its end.
+    /// Ends a row of outputs, of which it tells the sink.
     fn tell<R>(&mut self) -> ControlFlow<()>
     where
         K: Sink<R, Error = E>,
     {
-        if !K::IS_TOLD || !mem::take(&mut self.is_untold) {
+        if !self.row.as_mut().is_some_and(Row::end) {
             return ControlFlow::Continue(());
         }
         match self.sink.tell() {
@@ -166,8 +170,10 @@ impl<R, E> Beyond<R, E> for ToSink {
         way.items.meter.switch(before);
         match taken {
             Ok(()) => {
-                way.is_untold = true;
                 way.items.meter.recording().took_outputs(1);
+                if K::IS_TOLD && way.row.as_mut().is_some_and(Row::add) {
+                    return way.tell();
+                }
                 ControlFlow::Continue(())
             }
             Err(refused) => way.end(Ended::Early(refused.into())),
@@ -326,9 +332,6 @@ where
     }
 }
 
-/// How long outputs may wait for a sink to be told of the end of a row, where no item of the source makes them wait.
-const UNTOLD: Duration = Duration::from_micros(100);
-
 /// Runs the whole loop on the calling thread, with the same end as a run on threads.
 pub(super) fn run<F, W, N, K>(
     stage: &W,
@@ -346,15 +349,13 @@ where
     let mut items = feed.plain();
     let mut plain = Plain::new(stage, next);
     let token = all_items.token;
-    let mut way = Way::new(token, all_items, &mut sink);
+    let way = Way::new(token, all_items, &mut sink);
+    let mut way = if K::IS_TOLD { way.in_rows() } else { way };
     let looped = panic::catch(|| {
-        let mut told = Instant::now();
         while plain.step(&mut items, &mut way).is_continue() {
-            if K::IS_TOLD && way.is_untold && (!F::is_ready(&items) || told.elapsed() > UNTOLD) {
-                if way.tell::<N::Output>().is_break() {
-                    return;
-                }
-                told = Instant::now();
+            let ends = K::IS_TOLD && way.row.as_ref().is_some_and(|row| row.ends(F::is_ready(&items)));
+            if ends && way.tell::<N::Output>().is_break() {
+                return;
             }
         }
         if matches!(way.ended, None | Some(Ended::Well)) && !token.is_cancelled() {

@@ -23,15 +23,16 @@ pub(super) mod queue;
 mod blocks;
 mod cut;
 mod form;
+pub(super) mod gated;
 mod line;
-mod open_lines;
+pub(super) mod open_lines;
 mod stock;
 
 pub(super) mod data;
 #[cfg(all(unix, feature = "io"))]
 pub(super) mod input;
 pub(super) mod iter;
-mod line_blocks;
+pub(super) mod line_blocks;
 mod line_budget;
 pub(super) mod lines;
 pub(super) mod reader;
@@ -81,6 +82,9 @@ pub trait Visit<T, E> {
     type Output;
 
     fn visit<F: Feed<Item = T>>(self, feed: F) -> Self::Output;
+
+    /// For a source whose loads, one a pull, wait in front of a gate.
+    fn gated<F: Feed<Item = T>>(self, feed: F, gate: Arc<Gate>) -> Self::Output;
 
     /// For a source that is itself a pipeline: behind it a section begins.
     fn cross<S, V, Q>(self, before: Before<S, V, Q>) -> Self::Output

@@ -107,6 +107,14 @@ pub(crate) fn until_threads(count: usize) {
     until(|| threads() == count);
 }
 
+/// The same, of the threads [but the clock](threads_but_the_clock).
+#[cfg(feature = "io")]
+#[track_caller]
+pub(crate) fn until_threads_but_the_clock(count: usize) {
+    reached("the wait for threads to be gone");
+    until(|| threads_but_the_clock() == count);
+}
+
 /// Waits until all threads of this process but the calling one sleep.
 #[track_caller]
 pub(crate) fn until_others_sleep() {

@@ -6,9 +6,11 @@
 
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use super::super::chain::Chain;
 use super::super::crew::ToSink;
+use super::super::gate::Gate;
 use super::super::leaves::{Group, Grouped, Leaf, Leaves};
 use super::super::opening::{Launch, Opening};
 use super::super::run::Run;
@@ -203,6 +205,12 @@ where
     fn visit<Q: Feed<Item = T>>(self, feed: Q) -> Self::Output {
         let Reducing { stage, leaf, settings, token, run } = self;
         Opening { stage: &stage, next: ToSink, settings, token, run }.visit(Leaves { feed, leaf })
+    }
+
+    /// A leaf waits for room as a whole.
+    fn gated<Q: Feed<Item = T>>(self, feed: Q, gate: Arc<Gate>) -> Self::Output {
+        let Reducing { stage, leaf, settings, token, run } = self;
+        Opening { stage: &stage, next: ToSink, settings, token, run }.gated(Leaves { feed, leaf }, gate)
     }
 
     fn cross<S, V, Q>(self, before: Before<S, V, Q>) -> Self::Output

@@ -29,7 +29,8 @@ impl<R: Reader> Pipeline<Fused<FromLines<R, Together>, Identity<Cancelled>>> {
     ///
     /// The reader, the [`delimiter`](Self::delimiter) and what ends a read are those of `from_byte_lines`. Give the
     /// reader a buffer of 64 KiB, which is the size of a block. The [`longest line`](Self::longest_line) is looked at
-    /// where a line does not fit into that buffer.
+    /// where a line does not fit into that buffer. A [`budget`](Self::budget) by the length of
+    /// [`as_bytes`](LineBlock::as_bytes) bounds the bytes that are held.
     ///
     /// # Examples
     ///
@@ -135,22 +136,32 @@ impl<R: Reader> Source for FromLines<R, Together> {
     type Error = Cancelled;
 
     fn open<V: Visit<Self::Item, Cancelled>>(self, token: &CancellationToken, visit: V) -> V::Output {
+        visit.visit(self.blocks(token))
+    }
+}
+
+impl<R: Reader> FromLines<R, Together> {
+    pub(in super::super) fn blocks(self, token: &CancellationToken) -> OpenBlocks<R::Opened> {
         let FromLines { reader, cut, .. } = self;
         let (reader, token) = reader.open(token);
         let blocks = Blocks::new(reader, cut, token.clone());
-        visit.visit(OpenBlocks { blocks: EachBlock { blocks, cut }, token })
+        OpenBlocks { blocks: EachBlock { blocks, cut }, token }
     }
 }
 
 /// An opened reader.
-struct OpenBlocks<B> {
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct OpenBlocks<B> {
     blocks: EachBlock<B>,
     /// Ends a read. The run cancels it when it wants no more lines.
     token: Option<CancellationToken>,
 }
 
 /// The blocks one after the other.
-struct EachBlock<B> {
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct EachBlock<B> {
     blocks: Blocks<B>,
     cut: Cut,
 }

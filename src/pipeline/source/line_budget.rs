@@ -8,11 +8,11 @@ use super::super::gate::Gate;
 use super::super::serial::Serial;
 use super::super::stage::{Identity, Stage};
 use super::form::Form;
+use super::gated::GatedFeed;
 use super::open_lines::FromLines;
 use super::reader::Reader;
-use super::{Before, Feed, Kind, Pull, Source, Stock, Visit};
+use super::{Before, Feed, Source, Visit};
 use crate::error::Cancelled;
-use crate::panic::Unmet;
 use crate::token::CancellationToken;
 
 /// Lines with a budget, before all stages.
@@ -81,7 +81,11 @@ impl<T, E, V: Visit<T, E>> Visit<T, E> for Gating<V> {
     type Output = V::Output;
 
     fn visit<F: Feed<Item = T>>(self, feed: F) -> V::Output {
-        self.visit.visit(GatedFeed { feed, gate: self.gate })
+        self.visit.gated(feed, self.gate)
+    }
+
+    fn gated<F: Feed<Item = T>>(self, feed: F, gate: Arc<Gate>) -> V::Output {
+        self.visit.gated(GatedFeed::new(feed, gate), self.gate)
     }
 
     fn cross<S, W, Q>(self, before: Before<S, W, Q>) -> V::Output
@@ -92,70 +96,5 @@ impl<T, E, V: Visit<T, E>> Visit<T, E> for Gating<V> {
         E: Send,
     {
         self.visit.cross(before)
-    }
-}
-
-/// An opened source whose loads weigh by themselves.
-struct GatedFeed<D> {
-    feed: D,
-    gate: Arc<Gate>,
-}
-
-impl<D: Feed> Feed for GatedFeed<D> {
-    type Item = D::Item;
-    type Stock = D::Stock;
-    type Inlet = GatedLoads<D::Stock, D::Inlet>;
-    type Plain = D::Plain;
-
-    const KIND: Kind = D::KIND;
-
-    fn waits_for(&self) -> Option<CancellationToken> {
-        self.feed.waits_for()
-    }
-
-    fn gate(&self) -> Option<Arc<Gate>> {
-        Some(Arc::clone(&self.gate))
-    }
-
-    fn split(self) -> (D::Stock, Self::Inlet) {
-        let (stock, inlet) = self.feed.split();
-        (stock, GatedLoads { inlet, gate: self.gate, waits: Unmet(Vec::new()) })
-    }
-
-    fn plain(self) -> D::Plain {
-        self.feed.plain()
-    }
-
-    fn is_ready(items: &D::Plain) -> bool {
-        D::is_ready(items)
-    }
-}
-
-/// An inlet in front of which a load waits for room in the budget.
-struct GatedLoads<S: Stock, I> {
-    inlet: I,
-    gate: Arc<Gate>,
-    /// At most one load, and how many items it has.
-    waits: Unmet<(S::Load, usize)>,
-}
-
-impl<S: Stock, I: Pull<Load = S::Load>> Pull for GatedLoads<S, I> {
-    type Load = S::Load;
-
-    fn pull(&mut self, most: usize, mut put: impl FnMut(S::Load)) -> Option<usize> {
-        let GatedLoads { inlet, gate, waits: Unmet(waits) } = self;
-        if waits.is_empty() {
-            let mut pulled = None;
-            // A reader gives one block at a time.
-            let items = inlet.pull(most, |load| pulled = Some(load))?;
-            waits.extend(pulled.map(|load| (load, items)));
-        }
-        let (load, items) = waits.pop()?;
-        if !gate.admit(S::weigh(&load)) {
-            waits.push((load, items));
-            return Some(0);
-        }
-        put(load);
-        Some(items)
     }
 }
