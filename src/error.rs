@@ -45,8 +45,8 @@ impl fmt::Display for CancelReason {
 
 /// The error of a call that stopped because its token was cancelled.
 ///
-/// A call that runs fallible closures returns the closure's own error type `E` and asks for `E: From<Cancelled>`. So
-/// `?` works both inside the closure and outside the call. `anyhow::Error`, `Box<dyn Error + Send + Sync>` and
+/// A call that runs fallible closures returns the closure's own error type `E` and asks for `E: From<Cancelled>`,
+/// which signatures call [`FromError<Cancelled>`](FromError). So `?` works both inside the closure and outside the call. `anyhow::Error`, `Box<dyn Error + Send + Sync>` and
 /// [`std::io::Error`] implement that already; an enum of your own needs a variant:
 ///
 /// ```
@@ -86,6 +86,21 @@ impl Cancelled {
         self.reason
     }
 }
+
+/// An error type that can hold errors `S`: each type that is `From<S>` is one.
+///
+/// It stands for that bound, so that the compiler can say what an error type lacks. There is nothing to implement here.
+#[diagnostic::on_unimplemented(
+    message = "the error type `{Self}` cannot hold `{S}`",
+    label = "needs an error type that is `From<{S}>`",
+    note = "a call ends with one error type, which holds the errors of its closures and stages, and a cancellation: for \
+            `brigade::Cancelled` give it a variant, with thiserror `#[error(transparent)] Cancelled(#[from] Cancelled)`",
+    note = "`anyhow::Error` and `Box<dyn Error + Send + Sync>` hold any error, `std::io::Error` holds a cancellation"
+)]
+pub trait FromError<S>: From<S> {}
+
+#[diagnostic::do_not_recommend]
+impl<S, E: From<S>> FromError<S> for E {}
 
 /// Makes an error of the kind [`TimedOut`](io::ErrorKind::TimedOut) for a deadline, otherwise
 /// [`Other`](io::ErrorKind::Other).

@@ -260,7 +260,7 @@ pub mod pool;
 pub mod signal;
 
 pub use channel::{Until, merge};
-pub use error::{CancelReason, Cancelled};
+pub use error::{CancelReason, Cancelled, FromError};
 #[cfg(brigade_loom)]
 #[doc(hidden)]
 pub use event::{Event, Ticket};

@@ -60,7 +60,7 @@ use self::id::{TASK, TaskId, ThinName};
 use self::limit::{IfFull, Spawner};
 use self::shared::Link;
 use self::task::values_of;
-use crate::error::Cancelled;
+use crate::error::{Cancelled, FromError};
 use crate::failure::Failure;
 use crate::token::CancellationToken;
 
@@ -153,7 +153,7 @@ pub use self::try_join::{try_join, try_join_all, try_join3, try_join4};
 pub fn scope<'env, T, E, F>(token: &CancellationToken, body: F) -> Result<T, E>
 where
     F: for<'scope> FnOnce(&Scope<'scope, 'env, E>) -> Result<T, E>,
-    E: From<Cancelled> + Send + 'env,
+    E: FromError<Cancelled> + Send + 'env,
 {
     ScopeBuilder::new().run(token, body)
 }
@@ -170,7 +170,7 @@ pub struct Scope<'scope, 'env: 'scope, E, P = FailFast> {
 
 impl<'scope, 'env, E, P> Scope<'scope, 'env, E, P>
 where
-    E: From<Cancelled> + Send + 'scope,
+    E: FromError<Cancelled> + Send + 'scope,
 {
     /// Spawns a task, which is given the scope, to spawn further tasks and for its token.
     ///
@@ -317,7 +317,7 @@ where
     }
 }
 
-impl<'scope, E: From<Cancelled>> Scope<'scope, '_, E, FailFast> {
+impl<'scope, E: FromError<Cancelled>> Scope<'scope, '_, E, FailFast> {
     /// Joins each task in turn; returns their values in the order of the handles.
     ///
     /// # Cancellation
@@ -348,7 +348,7 @@ impl<'scope, E: From<Cancelled>> Scope<'scope, '_, E, FailFast> {
     }
 }
 
-impl<'scope, E: From<Cancelled>> Scope<'scope, '_, E, KeepGoing> {
+impl<'scope, E: FromError<Cancelled>> Scope<'scope, '_, E, KeepGoing> {
     /// Joins each task in turn; returns their values and failures in the order of the handles.
     ///
     /// # Cancellation

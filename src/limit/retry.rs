@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::Cancelled;
+use crate::error::{Cancelled, FromError};
 use crate::failure::{Failure, Panic};
 use crate::panic;
 use crate::token::CancellationToken;
@@ -100,7 +100,7 @@ impl Retry {
     /// # Panics
     ///
     /// A panic of `f` is not caught, and ends the attempts. [`supervise`](Self::supervise) goes on after a panic.
-    pub fn run<T, E: From<Cancelled>>(
+    pub fn run<T, E: FromError<Cancelled>>(
         &self,
         token: &CancellationToken,
         f: impl FnMut() -> Result<T, E>,
@@ -192,7 +192,7 @@ impl Retry {
     /// );
     /// assert_eq!(result.unwrap_err().kind(), ErrorKind::NotFound);
     /// ```
-    pub fn run_if<T, E: From<Cancelled>>(
+    pub fn run_if<T, E: FromError<Cancelled>>(
         &self,
         token: &CancellationToken,
         mut is_worth_it: impl FnMut(&E) -> bool,

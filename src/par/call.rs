@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::error::{CancelReason, Cancelled};
+use crate::error::{CancelReason, Cancelled, FromError};
 use crate::item_tokens::ItemTokens;
 use crate::panic::{self, Panics, Payload};
 use crate::token::{CancellationToken, Watch};
@@ -51,7 +51,7 @@ pub(super) enum Stop<E> {
     Failed(usize, E),
 }
 
-impl<E: From<Cancelled>> Stop<E> {
+impl<E: FromError<Cancelled>> Stop<E> {
     /// Returns the bare error, without the index of the item that failed.
     pub(super) fn into_error(self) -> E {
         match self {

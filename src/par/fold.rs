@@ -5,7 +5,7 @@ use rayon::iter::{IndexedParallelIterator, IntoParallelIterator};
 use super::builder::ParBuilder;
 use super::call::{Call, Stop};
 use super::tree::Tree;
-use crate::error::Cancelled;
+use crate::error::{Cancelled, FromError};
 use crate::token::CancellationToken;
 
 /// Folds `items` in parallel into accumulators, and combines those in order.
@@ -126,7 +126,7 @@ pub fn try_par_fold<I, A, E, N, F, C>(
 where
     I: IntoParallelIterator<Iter: IndexedParallelIterator>,
     A: Send,
-    E: From<Cancelled> + Send,
+    E: FromError<Cancelled> + Send,
     N: Fn() -> A + Send + Sync,
     F: Fn(A, I::Item) -> Result<A, E> + Send + Sync,
     C: Fn(A, A) -> Result<A, E> + Send + Sync,
@@ -173,7 +173,7 @@ impl ParBuilder<'_> {
     where
         I: IntoParallelIterator<Iter: IndexedParallelIterator>,
         A: Send,
-        E: From<Cancelled> + Send,
+        E: FromError<Cancelled> + Send,
         N: Fn() -> A + Send + Sync,
         F: Fn(A, I::Item) -> Result<A, E> + Send + Sync,
         C: Fn(A, A) -> Result<A, E> + Send + Sync,

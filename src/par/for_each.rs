@@ -11,7 +11,7 @@ use super::call::{Call, Stop};
 use super::collect::collect_parts;
 use super::mapper::Mapper;
 use super::pool;
-use crate::error::Cancelled;
+use crate::error::{Cancelled, FromError};
 use crate::panic;
 use crate::token::CancellationToken;
 
@@ -63,7 +63,7 @@ where
 pub fn try_par_for_each<I, E, F>(token: &CancellationToken, items: I, f: F) -> Result<(), E>
 where
     I: IntoParallelIterator<Iter: IndexedParallelIterator>,
-    E: From<Cancelled> + Send,
+    E: FromError<Cancelled> + Send,
     F: Fn(I::Item) -> Result<(), E> + Send + Sync,
 {
     ParBuilder::new().try_for_each(token, items, f)
@@ -87,7 +87,7 @@ impl ParBuilder<'_> {
     pub fn try_for_each<I, E, F>(&self, token: &CancellationToken, items: I, f: F) -> Result<(), E>
     where
         I: IntoParallelIterator<Iter: IndexedParallelIterator>,
-        E: From<Cancelled> + Send,
+        E: FromError<Cancelled> + Send,
         F: Fn(I::Item) -> Result<(), E> + Send + Sync,
     {
         self.run_for_each(token, items, f).map_err(Stop::into_error)

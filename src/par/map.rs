@@ -4,7 +4,7 @@ use rayon::iter::{IndexedParallelIterator, IntoParallelIterator};
 
 use super::builder::ParBuilder;
 use super::call::{Call, Stop};
-use crate::error::Cancelled;
+use crate::error::{Cancelled, FromError};
 use crate::token::CancellationToken;
 
 /// Maps `items` in parallel, into a vector in their order.
@@ -127,7 +127,7 @@ pub fn try_par_map<I, R, E, F>(token: &CancellationToken, items: I, f: F) -> Res
 where
     I: IntoParallelIterator<Iter: IndexedParallelIterator>,
     R: Send,
-    E: From<Cancelled> + Send,
+    E: FromError<Cancelled> + Send,
     F: Fn(I::Item) -> Result<R, E> + Send + Sync,
 {
     ParBuilder::new().try_map(token, items, f)
@@ -150,7 +150,7 @@ impl ParBuilder<'_> {
     where
         I: IntoParallelIterator<Iter: IndexedParallelIterator>,
         R: Send,
-        E: From<Cancelled> + Send,
+        E: FromError<Cancelled> + Send,
         F: Fn(I::Item) -> Result<R, E> + Send + Sync,
     {
         self.run_map(token, items, f).map_err(Stop::into_error)

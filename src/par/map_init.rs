@@ -4,7 +4,7 @@ use rayon::iter::{IndexedParallelIterator, IntoParallelIterator};
 
 use super::builder::ParBuilder;
 use super::call::{Call, Stop};
-use crate::error::Cancelled;
+use crate::error::{Cancelled, FromError};
 use crate::states::States;
 use crate::token::CancellationToken;
 
@@ -96,7 +96,7 @@ where
     I: IntoParallelIterator<Iter: IndexedParallelIterator>,
     S: Send,
     R: Send,
-    E: From<Cancelled> + Send,
+    E: FromError<Cancelled> + Send,
     N: Fn() -> S + Send + Sync,
     F: Fn(&mut S, I::Item) -> Result<R, E> + Send + Sync,
 {
@@ -135,7 +135,7 @@ impl ParBuilder<'_> {
         I: IntoParallelIterator<Iter: IndexedParallelIterator>,
         S: Send,
         R: Send,
-        E: From<Cancelled> + Send,
+        E: FromError<Cancelled> + Send,
         N: Fn() -> S + Send + Sync,
         F: Fn(&mut S, I::Item) -> Result<R, E> + Send + Sync,
     {

@@ -4,7 +4,7 @@ use rayon::iter::{IndexedParallelIterator, IntoParallelIterator};
 
 use super::builder::ParBuilder;
 use super::call::Stop;
-use crate::error::Cancelled;
+use crate::error::{Cancelled, FromError};
 use crate::token::CancellationToken;
 
 /// Reduces `items` in parallel to one by an associative `op`; `None` if there are no items.
@@ -76,7 +76,7 @@ where
 pub fn try_par_reduce<I, E, F>(token: &CancellationToken, items: I, op: F) -> Result<Option<I::Item>, E>
 where
     I: IntoParallelIterator<Iter: IndexedParallelIterator>,
-    E: From<Cancelled> + Send,
+    E: FromError<Cancelled> + Send,
     F: Fn(I::Item, I::Item) -> Result<I::Item, E> + Send + Sync,
 {
     ParBuilder::new().try_reduce(token, items, op)
@@ -97,7 +97,7 @@ impl ParBuilder<'_> {
     pub fn try_reduce<I, E, F>(&self, token: &CancellationToken, items: I, op: F) -> Result<Option<I::Item>, E>
     where
         I: IntoParallelIterator<Iter: IndexedParallelIterator>,
-        E: From<Cancelled> + Send,
+        E: FromError<Cancelled> + Send,
         F: Fn(I::Item, I::Item) -> Result<I::Item, E> + Send + Sync,
     {
         self.run_reduce(token, items, op).map_err(Stop::into_error)

@@ -4,7 +4,7 @@ use rayon::iter::{IndexedParallelIterator, IntoParallelIterator};
 
 use super::builder::ParBuilder;
 use super::call::{Call, Stop};
-use crate::error::Cancelled;
+use crate::error::{Cancelled, FromError};
 use crate::states::States;
 use crate::token::CancellationToken;
 
@@ -44,7 +44,7 @@ pub fn try_par_map_with_token<I, R, E, F>(token: &CancellationToken, items: I, f
 where
     I: IntoParallelIterator<Iter: IndexedParallelIterator>,
     R: Send,
-    E: From<Cancelled> + Send,
+    E: FromError<Cancelled> + Send,
     F: Fn(&CancellationToken, I::Item) -> Result<R, E> + Send + Sync,
 {
     ParBuilder::new().try_map_with_token(token, items, f)
@@ -69,7 +69,7 @@ where
 pub fn try_par_for_each_with_token<I, E, F>(token: &CancellationToken, items: I, f: F) -> Result<(), E>
 where
     I: IntoParallelIterator<Iter: IndexedParallelIterator>,
-    E: From<Cancelled> + Send,
+    E: FromError<Cancelled> + Send,
     F: Fn(&CancellationToken, I::Item) -> Result<(), E> + Send + Sync,
 {
     ParBuilder::new().try_for_each_with_token(token, items, f)
@@ -107,7 +107,7 @@ where
     I: IntoParallelIterator<Iter: IndexedParallelIterator>,
     S: Send,
     R: Send,
-    E: From<Cancelled> + Send,
+    E: FromError<Cancelled> + Send,
     N: Fn() -> S + Send + Sync,
     F: Fn(&mut S, &CancellationToken, I::Item) -> Result<R, E> + Send + Sync,
 {
@@ -121,7 +121,7 @@ impl ParBuilder<'_> {
     where
         I: IntoParallelIterator<Iter: IndexedParallelIterator>,
         R: Send,
-        E: From<Cancelled> + Send,
+        E: FromError<Cancelled> + Send,
         F: Fn(&CancellationToken, I::Item) -> Result<R, E> + Send + Sync,
     {
         self.run_map_with_token(token, items, f).map_err(Stop::into_error)
@@ -131,7 +131,7 @@ impl ParBuilder<'_> {
     pub fn try_for_each_with_token<I, E, F>(&self, token: &CancellationToken, items: I, f: F) -> Result<(), E>
     where
         I: IntoParallelIterator<Iter: IndexedParallelIterator>,
-        E: From<Cancelled> + Send,
+        E: FromError<Cancelled> + Send,
         F: Fn(&CancellationToken, I::Item) -> Result<(), E> + Send + Sync,
     {
         // A vector of `()` takes no memory.
@@ -150,7 +150,7 @@ impl ParBuilder<'_> {
         I: IntoParallelIterator<Iter: IndexedParallelIterator>,
         S: Send,
         R: Send,
-        E: From<Cancelled> + Send,
+        E: FromError<Cancelled> + Send,
         N: Fn() -> S + Send + Sync,
         F: Fn(&mut S, &CancellationToken, I::Item) -> Result<R, E> + Send + Sync,
     {

@@ -10,6 +10,7 @@ use super::located::NoLabel;
 use super::serial::Pass;
 use super::stage::TryMap;
 use super::with_token::{MapInitWithToken, MapWithToken};
+use crate::error::FromError;
 #[cfg(doc)]
 use crate::failure::Failure;
 use crate::token::CancellationToken;
@@ -105,7 +106,7 @@ impl<C: Chain<Output: Send, Error: Send>> Pipeline<C> {
     where
         F: Fn(&CancellationToken, C::Output) -> Result<R, E> + Sync,
         R: Send,
-        E: From<C::Error> + Send,
+        E: FromError<C::Error> + Send,
     {
         self.on_own_threads(threads).try_map_with_token(f).cross(Pass::<false>, None)
     }
@@ -144,7 +145,7 @@ impl<C: Chain<Output: Send, Error: Send>> Pipeline<C> {
         N: Init,
         F: Fn(&mut N::State, &CancellationToken, C::Output) -> Result<R, E> + Sync,
         R: Send,
-        E: From<C::Error> + Send,
+        E: FromError<C::Error> + Send,
     {
         self.on_own_threads(threads).try_map_init_with_token(init, f).cross(Pass::<false>, None)
     }
@@ -219,7 +220,7 @@ impl<C: Chain<Output: Send, Error: Send>> Pipeline<C> {
     where
         F: Fn(&CancellationToken, C::Output) -> Result<R, E> + Sync,
         R: Send,
-        E: From<C::Error> + Send,
+        E: FromError<C::Error> + Send,
     {
         self.on_own_threads(threads).try_map_with_token(f).keep_going().cross(Pass::<false>, None)
     }

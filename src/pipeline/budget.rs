@@ -3,11 +3,12 @@
 //! [`Weigher`] weighs each item behind `next()`, and a gate stands in front of the stock. The weight travels with the item, so that the member that works it can tell how many bytes its piece releases.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::Pipeline;
-use super::chain::Fused;
+use super::chain::{Chain, Fused};
 use super::gate::Gate;
 use super::source::iter::{FromIter, FromReady, Items, Pulled};
 use super::source::line_blocks::{OpenBlocks, Together};
@@ -60,8 +61,23 @@ impl<T: Send> PulledSource for FromReceiver<T> {
     }
 }
 
+/// A chain that is a source which is pulled item by item, without stages.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "a budget has no place here",
+    label = "does not stand directly behind a source that is pulled",
+    note = "a budget stands directly behind `from_iter`, `from_ready`, `from_receiver` or `from_line_blocks`, before all \
+            stages",
+    note = "lines have a `line_budget`; data have none, because their items have no weight before a thread has them: \
+            `weigh_output` bounds the outputs of a stage"
+)]
+pub trait Bare: Chain<Source: PulledSource<Item = <Self as Chain>::Output>> {}
+
+#[diagnostic::do_not_recommend]
+impl<S: PulledSource> Bare for Fused<S, Identity<Cancelled>> {}
+
 /// The bound in bytes, which is set directly behind the source.
-impl<S: PulledSource> Pipeline<Fused<S, Identity<Cancelled>>> {
+impl<C: Chain> Pipeline<C> {
     /// Lets items of at most `bytes` in all be pulled and not yet output, where `weight` says how many bytes an item
     /// is.
     ///
@@ -76,7 +92,7 @@ impl<S: PulledSource> Pipeline<Fused<S, Identity<Cancelled>>> {
     /// It is set before all stages. Lines [weigh by themselves](Self::line_budget). Data cannot be weighed before a
     /// thread has them, so there is no budget for [`from_data`](Pipeline::from_data):
     ///
-    /// ```compile_fail,E0599
+    /// ```compile_fail,E0277
     /// brigade::Pipeline::from_data(vec![1, 2, 3]).budget(10, |_: &i32| 4);
     /// ```
     ///
@@ -102,12 +118,14 @@ impl<S: PulledSource> Pipeline<Fused<S, Identity<Cancelled>>> {
     /// # Ok::<(), brigade::Cancelled>(())
     /// ```
     #[track_caller]
-    pub fn budget<F>(self, bytes: usize, weight: F) -> Pipeline<Fused<Budgeted<S, F>, Identity<Cancelled>>>
+    pub fn budget<F>(self, bytes: usize, weight: F) -> Pipeline<Fused<Budgeted<C::Source, F>, Identity<Cancelled>>>
     where
-        F: FnMut(&S::Item) -> usize + Send,
+        C: Bare,
+        F: FnMut(&C::Output) -> usize + Send,
     {
         assert!(bytes > 0, "Pipeline::budget(0, ..): no item has room; with 1 byte one item is held at a time");
-        self.replace_source(|source| Budgeted { source, bytes: bytes as u64, weight })
+        let (source, _) = self.chain.split();
+        Pipeline::new(Budgeted { source, bytes: bytes as u64, weight }, Identity(PhantomData), self.settings)
     }
 }
 

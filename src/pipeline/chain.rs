@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 use super::source::{Before, Source};
 use super::stage::{Filter, FilterMap, FlatMap, Identity, Inspect, Map, Stage, TryMap};
 use super::{Order, Pipeline, Settings};
-use crate::error::Cancelled;
+use crate::error::{Cancelled, FromError};
 
 /// The source of a [`Pipeline`], and the stages behind it, fused into one call an item.
 ///
@@ -210,7 +210,7 @@ impl<C: Chain> Pipeline<C> {
     pub fn try_map<R, E, F>(self, f: F) -> With<C, TryMap<C::Stage, F>>
     where
         F: Fn(C::Output) -> Result<R, E> + Sync,
-        E: From<C::Error>,
+        E: FromError<C::Error>,
     {
         self.add(|before, _| TryMap { before, f })
     }

@@ -22,7 +22,7 @@ use super::run::Run;
 use super::sink::{Each, Keeps, Sink};
 use super::source::Source;
 use super::stop::{Refused, Stop};
-use crate::error::Cancelled;
+use crate::error::{Cancelled, FromError};
 use crate::panic::{self, Guarded, Panics};
 use crate::token::CancellationToken;
 
@@ -44,7 +44,7 @@ impl<C: Chain> Pipeline<C> {
     pub fn for_each<F>(self, token: &CancellationToken, mut f: F) -> Result<(), C::Error>
     where
         F: FnMut(C::Output),
-        C: Chain<Output: Send, Error: From<Cancelled> + Send>,
+        C: Chain<Output: Send, Error: FromError<Cancelled> + Send>,
     {
         self.try_for_each(token, move |output| {
             f(output);
@@ -83,7 +83,7 @@ impl<C: Chain> Pipeline<C> {
     pub fn try_for_each<F, E>(self, token: &CancellationToken, f: F) -> Result<(), E>
     where
         F: FnMut(C::Output) -> Result<(), E>,
-        E: From<C::Error> + From<Cancelled>,
+        E: FromError<C::Error> + FromError<Cancelled>,
         C: Chain<Output: Send, Error: Send>,
     {
         let mut f = f;
@@ -114,7 +114,7 @@ impl<C: Chain> Pipeline<C> {
     pub fn collect<B>(self, token: &CancellationToken) -> Result<B, C::Error>
     where
         B: FromIterator<C::Output>,
-        C: Chain<Output: Send, Error: From<Cancelled> + Send>,
+        C: Chain<Output: Send, Error: FromError<Cancelled> + Send>,
     {
         self.run_on_demand(token, Role::Works, |run| collect(run, token)).map_err(|stop| match stop {
             None => cancellation(token).into(),
@@ -151,7 +151,7 @@ impl<C: Chain> Pipeline<C> {
     pub fn fold<A, F>(self, token: &CancellationToken, initial: A, mut f: F) -> Result<A, C::Error>
     where
         F: FnMut(A, C::Output) -> A,
-        C: Chain<Output: Send, Error: From<Cancelled> + Send>,
+        C: Chain<Output: Send, Error: FromError<Cancelled> + Send>,
     {
         // Empty only while `f` has it, and for good if that panics.
         let folded = self.gather(token, Some(initial), move |folded, output| {
@@ -185,7 +185,7 @@ impl<C: Chain> Pipeline<C> {
     /// ```
     pub fn count(self, token: &CancellationToken) -> Result<usize, C::Error>
     where
-        C: Chain<Output: Send, Error: From<Cancelled> + Send>,
+        C: Chain<Output: Send, Error: FromError<Cancelled> + Send>,
     {
         self.fold(token, 0, |count, _| count + 1)
     }
@@ -222,7 +222,7 @@ impl<C: Chain> Pipeline<C> {
     /// ```
     pub fn first(self, token: &CancellationToken) -> Result<Option<C::Output>, C::Error>
     where
-        C: Chain<Output: Send, Error: From<Cancelled> + Send>,
+        C: Chain<Output: Send, Error: FromError<Cancelled> + Send>,
     {
         match self.run(token, (), |(), output| Err(Refused::Failed(output))) {
             Ok(()) => Ok(None),
@@ -253,7 +253,7 @@ impl<C: Chain> Pipeline<C> {
     fn gather<A, F>(self, token: &CancellationToken, state: A, mut f: F) -> Result<A, C::Error>
     where
         F: FnMut(&mut A, C::Output),
-        C: Chain<Output: Send, Error: From<Cancelled> + Send>,
+        C: Chain<Output: Send, Error: FromError<Cancelled> + Send>,
     {
         let sink = move |state: &mut A, output| {
             f(state, output);
@@ -377,7 +377,7 @@ impl<R> Drop for Collected<R> {
 /// The error behind the last output, if there is one.
 #[cold]
 #[inline(never)]
-pub(super) fn last<E: From<Cancelled>>(ended: Ended<E>, token: &CancellationToken) -> Option<E> {
+pub(super) fn last<E: FromError<Cancelled>>(ended: Ended<E>, token: &CancellationToken) -> Option<E> {
     match ended {
         Ended::Complete => None,
         Ended::Cancelled => Some(cancellation(token).into()),
@@ -387,7 +387,7 @@ pub(super) fn last<E: From<Cancelled>>(ended: Ended<E>, token: &CancellationToke
 }
 
 /// The error of a run whose sink can fail.
-fn error<S, E: From<S> + From<Cancelled>>(stop: Stop<S, E>, token: &CancellationToken) -> E {
+fn error<S, E: From<S> + FromError<Cancelled>>(stop: Stop<S, E>, token: &CancellationToken) -> E {
     match stop {
         Stop::Cancelled => cancellation(token).into(),
         Stop::Stage(error) => error.into(),

@@ -9,6 +9,7 @@ use std::ops::ControlFlow;
 use super::Pipeline;
 use super::chain::{Chain, With};
 use super::stage::{At, FilterMap, FlatMap, Stage, TryMap};
+use crate::error::FromError;
 use crate::panic::{self, Panics};
 use crate::states::States;
 
@@ -144,7 +145,7 @@ impl<C: Chain> Pipeline<C> {
     where
         N: Init,
         F: Fn(&mut N::State, C::Output) -> Result<R, E> + Sync,
-        E: From<C::Error>,
+        E: FromError<C::Error>,
     {
         self.add(|before, _| TryMap { before: MapInit { before, init, f }, f: |result| result })
     }

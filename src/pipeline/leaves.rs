@@ -181,9 +181,16 @@ impl<S: Stock> Stock for LeafStock<S> {
 
 /// Consecutive leaves.
 pub(super) enum LeafBatch<B> {
-    Data { batch: B, leaf: usize, leaves: usize },
+    Data {
+        batch: B,
+        leaf: usize,
+        leaves: usize,
+    },
     /// `bytes` is the weight of the leaves that were handed on since it was taken last.
-    Pulled { items: Items<Whole<B>>, bytes: u64 },
+    Pulled {
+        items: Items<Whole<B>>,
+        bytes: u64,
+    },
 }
 
 impl<B: Batch> Batch for LeafBatch<B> {

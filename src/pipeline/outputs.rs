@@ -11,7 +11,7 @@ use super::chain::Chain;
 use super::end::last;
 use super::on_demand::Role;
 use super::refill::Upstream;
-use crate::error::Cancelled;
+use crate::error::{Cancelled, FromError};
 use crate::token::CancellationToken;
 
 pub use owned::OwnedOutputs;
@@ -77,7 +77,7 @@ impl<C: Chain> Pipeline<C> {
     pub fn iter<T, F>(self, token: &CancellationToken, f: F) -> T
     where
         F: FnOnce(&mut Outputs<'_, C::Output, C::Error>) -> T,
-        C: Chain<Output: Send, Error: From<Cancelled> + Send>,
+        C: Chain<Output: Send, Error: FromError<Cancelled> + Send>,
     {
         self.run_on_demand(token, Role::Outputs, |run| f(&mut Outputs { run: Upstream::new(run), token }))
     }
@@ -132,7 +132,7 @@ impl<C: Chain> Pipeline<C> {
     /// ```
     pub fn into_iter(self, token: &CancellationToken) -> OwnedOutputs<C::Output, C::Error>
     where
-        C: Chain<Output: Send + 'static, Error: From<Cancelled> + Send + 'static> + Send + 'static,
+        C: Chain<Output: Send + 'static, Error: FromError<Cancelled> + Send + 'static> + Send + 'static,
     {
         OwnedOutputs::start(self, token)
     }
@@ -145,7 +145,7 @@ pub struct Outputs<'a, R, E> {
     token: &'a CancellationToken,
 }
 
-impl<R, E: From<Cancelled>> Iterator for Outputs<'_, R, E> {
+impl<R, E: FromError<Cancelled>> Iterator for Outputs<'_, R, E> {
     type Item = Result<R, E>;
 
     #[inline]
@@ -157,7 +157,7 @@ impl<R, E: From<Cancelled>> Iterator for Outputs<'_, R, E> {
     }
 }
 
-impl<R, E: From<Cancelled>> FusedIterator for Outputs<'_, R, E> {}
+impl<R, E: FromError<Cancelled>> FusedIterator for Outputs<'_, R, E> {}
 
 impl<R, E> fmt::Debug for Outputs<'_, R, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

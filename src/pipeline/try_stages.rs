@@ -6,6 +6,7 @@ use super::Pipeline;
 use super::chain::{Chain, With};
 use super::init::{Init, MapInit};
 use super::stage::{FilterMap, FlatMap, TryMap};
+use crate::error::FromError;
 
 /// The chain `C`, then a stage that can fail, then one for its closure's results: `G` hands them on as they are.
 type TryFilterMap<C, F, G> = With<C, FilterMap<TryMap<<C as Chain>::Stage, F>, G>>;
@@ -45,7 +46,7 @@ impl<C: Chain> Pipeline<C> {
     >
     where
         F: Fn(&C::Output) -> Result<bool, E> + Sync,
-        E: From<C::Error>,
+        E: FromError<C::Error>,
     {
         self.try_filter_map(move |item| Ok(f(&item)?.then_some(item)))
     }
@@ -72,7 +73,7 @@ impl<C: Chain> Pipeline<C> {
     pub fn try_filter_map<R, E, F>(self, f: F) -> TryFilterMap<C, F, impl Fn(Option<R>) -> Option<R> + Sync>
     where
         F: Fn(C::Output) -> Result<Option<R>, E> + Sync,
-        E: From<C::Error>,
+        E: FromError<C::Error>,
     {
         self.add(|before, _| FilterMap { before: TryMap { before, f }, f: |output| output })
     }
@@ -100,7 +101,7 @@ impl<C: Chain> Pipeline<C> {
     where
         R: IntoIterator,
         F: Fn(C::Output) -> Result<R, E> + Sync,
-        E: From<C::Error>,
+        E: FromError<C::Error>,
     {
         self.add(|before, _| FlatMap { before: TryMap { before, f }, f: |outputs| outputs })
     }
@@ -121,7 +122,7 @@ impl<C: Chain> Pipeline<C> {
     where
         N: Init,
         F: Fn(&mut N::State, C::Output) -> Result<Option<R>, E> + Sync,
-        E: From<C::Error>,
+        E: FromError<C::Error>,
     {
         let tried = |before| TryMap { before: MapInit { before, init, f }, f: |result| result };
         self.add(|before, _| FilterMap { before: tried(before), f: |output| output })
@@ -140,7 +141,7 @@ impl<C: Chain> Pipeline<C> {
         N: Init,
         R: IntoIterator,
         F: Fn(&mut N::State, C::Output) -> Result<R, E> + Sync,
-        E: From<C::Error>,
+        E: FromError<C::Error>,
     {
         let tried = |before| TryMap { before: MapInit { before, init, f }, f: |result| result };
         self.add(|before, _| FlatMap { before: tried(before), f: |outputs| outputs })

@@ -6,6 +6,7 @@ use super::Pipeline;
 use super::chain::{Chain, With};
 use super::init::{Init, Slot, local_with_slot};
 use super::stage::{At, Stage, TryMap, local_of_before};
+use crate::error::FromError;
 use crate::panic::{self, Panics};
 use crate::token::CancellationToken;
 
@@ -61,7 +62,7 @@ impl<C: Chain> Pipeline<C> {
     ) -> TryMapWithToken<C, F, impl Fn(Result<R, E>) -> Result<R, E> + Sync>
     where
         F: Fn(&CancellationToken, C::Output) -> Result<R, E> + Sync,
-        E: From<C::Error>,
+        E: FromError<C::Error>,
     {
         self.add(|before, _| TryMap { before: MapWithToken { before, f }, f: |result| result })
     }
@@ -141,7 +142,7 @@ impl<C: Chain> Pipeline<C> {
     where
         N: Init,
         F: Fn(&mut N::State, &CancellationToken, C::Output) -> Result<R, E> + Sync,
-        E: From<C::Error>,
+        E: FromError<C::Error>,
     {
         self.add(|before, _| TryMap { before: MapInitWithToken { before, init, f }, f: |result| result })
     }

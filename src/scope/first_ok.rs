@@ -4,7 +4,7 @@ use parking_lot::Mutex;
 
 use super::builder::ScopeBuilder;
 use super::ledger::OnBodyFailure;
-use crate::error::Cancelled;
+use crate::error::{Cancelled, FromError};
 use crate::failures::Failures;
 use crate::panic;
 use crate::token::CancellationToken;
@@ -44,7 +44,7 @@ pub fn first_ok<T, E, F>(token: &CancellationToken, closures: impl IntoIterator<
 where
     F: FnOnce(&CancellationToken) -> Result<T, E> + Send,
     T: Send,
-    E: From<Cancelled> + Send,
+    E: FromError<Cancelled> + Send,
 {
     ScopeBuilder::new().first_ok(token, closures)
 }
@@ -62,7 +62,7 @@ impl<'env> ScopeBuilder<'env> {
     where
         F: FnOnce(&CancellationToken) -> Result<T, E> + Send + 'env,
         T: Send + 'env,
-        E: From<Cancelled> + Send + 'env,
+        E: FromError<Cancelled> + Send + 'env,
     {
         let winner = Mutex::new(None);
         let (ended, failures) = self.list_all(token, OnBodyFailure::CancelTasks, |s| {

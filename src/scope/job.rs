@@ -14,7 +14,7 @@ use super::hold::Hold;
 use super::id::TaskId;
 use super::ledger::NoValue;
 use super::shared::{Link, Runnable, Shared, Unjoined};
-use crate::error::Cancelled;
+use crate::error::{Cancelled, FromError};
 use crate::event::Event;
 use crate::hooks::{Outcome, Task};
 use crate::panic;
@@ -169,7 +169,7 @@ where
     G: Hold + Send,
     G::Value: Closure<'scope, U::Value, E>,
     U: Hold + Send,
-    E: From<Cancelled> + Send + 'scope,
+    E: FromError<Cancelled> + Send + 'scope,
 {
     fn run_unjoined(&mut self, own: &mut Option<Link<'scope, E>>) {
         let (closure, unjoined) = match mem::replace(self.state.get_mut(), State::Taken) {
@@ -225,7 +225,7 @@ where
     G: Hold + Send,
     G::Value: Closure<'scope, U::Value, E>,
     U: Hold + Send,
-    E: From<Cancelled> + Send + 'scope,
+    E: FromError<Cancelled> + Send + 'scope,
 {
     fn id(&self) -> &TaskId {
         &self.id
@@ -307,7 +307,7 @@ where
     G: Hold,
     G::Value: Closure<'scope, U::Value, E>,
     U: Hold,
-    E: From<Cancelled> + Send + 'scope,
+    E: FromError<Cancelled> + Send + 'scope,
 {
     // Only where there is a queue: a task with a thread of its own has been started when it was spawned.
     if let (Err(cancelled), Some(_)) = (link.token.check(), &link.limit) {
@@ -343,7 +343,7 @@ where
 }
 
 /// Makes the result of a task that is not started. Its closure has been dropped.
-pub(super) fn skip<T, E: From<Cancelled>>(
+pub(super) fn skip<T, E: FromError<Cancelled>>(
     id: &TaskId,
     cancelled: Cancelled,
     shared: &Shared<'_, E>,
@@ -359,7 +359,7 @@ struct End {
 }
 
 /// Tells the hooks how the task ended. A panic in the hook counts as the task's.
-fn tell_ended<T, E: From<Cancelled>>(
+fn tell_ended<T, E: FromError<Cancelled>>(
     shared: &Shared<'_, E>,
     id: &TaskId,
     settled: Result<T, NoValue<E>>,

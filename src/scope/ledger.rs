@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::error::{CancelReason, Cancelled};
+use crate::error::{CancelReason, Cancelled, FromError};
 use crate::failure::{Failure, Panic};
 use crate::failures::{Bounds, Listing};
 use crate::panic;
@@ -130,7 +130,7 @@ impl<E> First<E> {
     }
 }
 
-impl<E: From<Cancelled> + Send> Ledger<E> for FirstFailure<E> {
+impl<E: FromError<Cancelled> + Send> Ledger<E> for FirstFailure<E> {
     fn settle(
         &self,
         index: usize,

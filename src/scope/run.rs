@@ -10,7 +10,7 @@ use super::limit::{Limit, Spawner};
 use super::policy::{FailFast, KeepGoing};
 use super::shared::{Link, Shared};
 use super::threads::Threads;
-use crate::error::Cancelled;
+use crate::error::{Cancelled, FromError};
 use crate::failure::Failure;
 use crate::failures::Failures;
 use crate::panic;
@@ -35,7 +35,7 @@ impl<'env> ScopeBuilder<'env> {
     pub fn run<T, E, F>(&self, token: &CancellationToken, body: F) -> Result<T, E>
     where
         F: for<'scope> FnOnce(&Scope<'scope, 'env, E, FailFast>) -> Result<T, E>,
-        E: From<Cancelled> + Send + 'env,
+        E: FromError<Cancelled> + Send + 'env,
     {
         self.run_and_drop(token, drop, body)
     }
@@ -82,7 +82,7 @@ impl<'env> ScopeBuilder<'env> {
     pub fn collect_all<T, E, F>(&self, token: &CancellationToken, body: F) -> Result<T, Failures<E>>
     where
         F: for<'scope> FnOnce(&Scope<'scope, 'env, E, KeepGoing>) -> Result<T, E>,
-        E: From<Cancelled> + Send + 'env,
+        E: FromError<Cancelled> + Send + 'env,
     {
         let (value, failures) = self.list_all(token, OnBodyFailure::LetTasksEnd, body);
         match value {
@@ -138,7 +138,7 @@ impl<'env> ScopeBuilder<'env> {
     pub fn supervise<T, E, F>(&self, token: &CancellationToken, body: F) -> (Result<T, E>, Failures<E>)
     where
         F: for<'scope> FnOnce(&Scope<'scope, 'env, E, KeepGoing>) -> Result<T, E>,
-        E: From<Cancelled> + Send + 'env,
+        E: FromError<Cancelled> + Send + 'env,
     {
         let (value, Listed { body, tasks }) = self.keep_going(token, OnBodyFailure::CancelTasks, body);
         let failures = tasks.into_failures();
@@ -166,7 +166,7 @@ impl<'env> ScopeBuilder<'env> {
     ) -> Result<T, E>
     where
         F: for<'scope> FnOnce(&Scope<'scope, 'env, E, FailFast>) -> Result<T, E>,
-        E: From<Cancelled> + Send + 'env,
+        E: FromError<Cancelled> + Send + 'env,
     {
         let ledger = FirstFailure::new();
         let value = self.launch(token, &ledger, body);
@@ -203,7 +203,7 @@ impl<'env> ScopeBuilder<'env> {
     ) -> (Option<T>, Failures<E>)
     where
         F: for<'scope> FnOnce(&Scope<'scope, 'env, E, KeepGoing>) -> Result<T, E>,
-        E: From<Cancelled> + Send + 'env,
+        E: FromError<Cancelled> + Send + 'env,
     {
         let (value, Listed { body, tasks }) = self.keep_going(token, on_body_failure, body);
         let mut failures = tasks.into_failures();
@@ -221,7 +221,7 @@ impl<'env> ScopeBuilder<'env> {
     ) -> (Option<T>, Listed<E>)
     where
         F: for<'scope> FnOnce(&Scope<'scope, 'env, E, KeepGoing>) -> Result<T, E>,
-        E: From<Cancelled> + Send + 'env,
+        E: FromError<Cancelled> + Send + 'env,
     {
         let ledger = FailureList::new(on_body_failure, self.bounds);
         (self.launch(token, &ledger, body), ledger.into_inner())
@@ -231,7 +231,7 @@ impl<'env> ScopeBuilder<'env> {
     fn launch<T, E, P, F>(&self, token: &CancellationToken, ledger: &dyn Ledger<E>, body: F) -> Option<T>
     where
         F: for<'scope> FnOnce(&Scope<'scope, 'env, E, P>) -> Result<T, E>,
-        E: From<Cancelled> + Send + 'env,
+        E: FromError<Cancelled> + Send + 'env,
     {
         thread::scope(|starter| {
             let threads = Threads::new(starter, self.stack);

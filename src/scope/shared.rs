@@ -19,7 +19,7 @@ use super::ledger::{Ledger, NoValue};
 use super::limit::{Host, Limit};
 use super::threads::Threads;
 use super::worker::Worker;
-use crate::error::{CancelReason, Cancelled};
+use crate::error::{CancelReason, Cancelled, FromError};
 use crate::failure::{Failure, Panic};
 use crate::hooks::{Hooks, Outcome};
 use crate::panic::{self, Payload};
@@ -77,7 +77,7 @@ impl<'scope, E> Deref for Link<'scope, E> {
     }
 }
 
-impl<'scope, E: From<Cancelled> + Send + 'scope> Host for Link<'scope, E> {
+impl<'scope, E: FromError<Cancelled> + Send + 'scope> Host for Link<'scope, E> {
     fn token(&self) -> &CancellationToken {
         &self.token
     }
@@ -138,7 +138,7 @@ impl<E> Shared<'_, E> {
     }
 }
 
-impl<'scope, E: From<Cancelled>> Shared<'scope, E> {
+impl<'scope, E: FromError<Cancelled>> Shared<'scope, E> {
     pub(super) fn new(
         token: CancellationToken,
         ledger: &'scope (dyn Ledger<E> + 'scope),

@@ -11,11 +11,11 @@ use super::job::{self, Closure, Job, Joinable};
 use super::limit::{IfFull, Limit, Spawner};
 use super::shared::{Link, Queued, Runnable};
 use super::task::ScopedTask;
-use crate::error::{CancelReason, Cancelled};
+use crate::error::{CancelReason, Cancelled, FromError};
 
 impl<'scope, 'env, E, P> Scope<'scope, 'env, E, P>
 where
-    E: From<Cancelled> + Send + 'scope,
+    E: FromError<Cancelled> + Send + 'scope,
 {
     /// Starts a task; keeps its closure and its value in boxes if they are large.
     #[inline]

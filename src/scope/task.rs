@@ -16,7 +16,7 @@ use super::job::{Ended, Joinable, Status};
 use super::ledger::NoValue;
 use super::policy::{FailFast, Policy};
 use super::shared::Shared;
-use crate::error::{CancelReason, Cancelled};
+use crate::error::{CancelReason, Cancelled, FromError};
 use crate::failure::Failure;
 use crate::panic;
 use crate::token::CancellationToken;
@@ -56,7 +56,7 @@ impl<'scope, T, E, P> ScopedTask<'scope, T, E, P> {
     }
 }
 
-impl<T, E: From<Cancelled>, P: Policy> ScopedTask<'_, T, E, P> {
+impl<T, E: FromError<Cancelled>, P: Policy> ScopedTask<'_, T, E, P> {
     /// Waits for the task to end, and returns its value.
     ///
     /// In a scope with a [limit](crate::scope::ScopeBuilder::limit), a task that joins another task which has not
@@ -277,7 +277,7 @@ impl<T, E: From<Cancelled>, P: Policy> ScopedTask<'_, T, E, P> {
 }
 
 /// Makes the error of a `join` of a task without a value.
-fn join_error<E: From<Cancelled>, P: Policy>(
+fn join_error<E: FromError<Cancelled>, P: Policy>(
     no_value: NoValue<E>,
     id: &TaskId,
     shared: &Shared<'_, E>,

@@ -2,7 +2,7 @@
 
 use super::builder::ScopeBuilder;
 use super::task::{ScopedTask, values_of};
-use crate::error::Cancelled;
+use crate::error::{Cancelled, FromError};
 use crate::panic;
 use crate::token::CancellationToken;
 
@@ -42,7 +42,7 @@ where
     F: FnOnce(&CancellationToken) -> Result<A, E> + Send,
     G: FnOnce(&CancellationToken) -> Result<B, E>,
     A: Send,
-    E: From<Cancelled> + Send,
+    E: FromError<Cancelled> + Send,
 {
     ScopeBuilder::new().run_and_drop(
         token,
@@ -87,7 +87,7 @@ where
     H: FnOnce(&CancellationToken) -> Result<C, E>,
     A: Send,
     B: Send,
-    E: From<Cancelled> + Send,
+    E: FromError<Cancelled> + Send,
 {
     ScopeBuilder::new().run_and_drop(
         token,
@@ -137,7 +137,7 @@ where
     A: Send,
     B: Send,
     C: Send,
-    E: From<Cancelled> + Send,
+    E: FromError<Cancelled> + Send,
 {
     ScopeBuilder::new().run_and_drop(
         token,
@@ -178,7 +178,7 @@ fn error_of<T>(joined: &Result<T, Cancelled>) -> Option<Cancelled> {
 ///
 /// The values of the other closures, or the closures themselves, are dropped one by one, because two panics at once
 /// would abort the process.
-fn fail_with<'a, T, E: From<Cancelled>, const N: usize, const M: usize>(
+fn fail_with<'a, T, E: FromError<Cancelled>, const N: usize, const M: usize>(
     errors: [Option<Cancelled>; N],
     rest: [Box<dyn Anything + 'a>; M],
 ) -> Result<T, E> {
@@ -221,7 +221,7 @@ pub fn try_join_all<T, E, F>(token: &CancellationToken, closures: impl IntoItera
 where
     F: FnOnce(&CancellationToken) -> Result<T, E> + Send,
     T: Send,
-    E: From<Cancelled> + Send,
+    E: FromError<Cancelled> + Send,
 {
     ScopeBuilder::new().try_join_all(token, closures)
 }
@@ -237,7 +237,7 @@ impl<'env> ScopeBuilder<'env> {
     where
         F: FnOnce(&CancellationToken) -> Result<T, E> + Send + 'env,
         T: Send + 'env,
-        E: From<Cancelled> + Send + 'env,
+        E: FromError<Cancelled> + Send + 'env,
     {
         self.run_and_drop(token, panic::drop_each, |s| {
             let spawn = |f: F| s.spawn(|s| f(s.token()));

@@ -7,7 +7,7 @@ use super::super::Pipeline;
 use super::super::chain::Chain;
 use super::super::stop::{Refused, Stop};
 use super::cancellation;
-use crate::error::Cancelled;
+use crate::error::{Cancelled, FromError};
 use crate::token::CancellationToken;
 
 /// How a closure ends a run: well or by an error.
@@ -62,7 +62,7 @@ impl<C: Chain<Error: Send>> Pipeline<C> {
     pub fn for_each_until<B, F>(self, token: &CancellationToken, mut f: F) -> Result<ControlFlow<B>, C::Error>
     where
         F: FnMut(C::Output) -> ControlFlow<B>,
-        C: Chain<Output: Send, Error: From<Cancelled>>,
+        C: Chain<Output: Send, Error: FromError<Cancelled>>,
     {
         self.break_off(token, move |output| match f(output) {
             ControlFlow::Continue(()) => Ok(()),
@@ -106,7 +106,7 @@ impl<C: Chain<Error: Send>> Pipeline<C> {
     pub fn try_for_each_until<B, E, F>(self, token: &CancellationToken, mut f: F) -> Result<ControlFlow<B>, E>
     where
         F: FnMut(C::Output) -> Result<ControlFlow<B>, E>,
-        E: From<C::Error> + From<Cancelled>,
+        E: FromError<C::Error> + FromError<Cancelled>,
         C: Chain<Output: Send>,
     {
         self.break_off(token, move |output| match f(output) {
@@ -137,7 +137,7 @@ impl<C: Chain<Error: Send>> Pipeline<C> {
     pub fn any<F>(self, token: &CancellationToken, f: F) -> Result<bool, C::Error>
     where
         F: Fn(C::Output) -> bool + Sync,
-        C::Error: From<Cancelled>,
+        C::Error: FromError<Cancelled>,
     {
         self.filter_map(move |output| f(output).then_some(())).first(token).map(|first| first.is_some())
     }
@@ -152,7 +152,7 @@ impl<C: Chain<Error: Send>> Pipeline<C> {
     pub fn all<F>(self, token: &CancellationToken, f: F) -> Result<bool, C::Error>
     where
         F: Fn(C::Output) -> bool + Sync,
-        C::Error: From<Cancelled>,
+        C::Error: FromError<Cancelled>,
     {
         self.any(token, move |output| !f(output)).map(|is_any_not| !is_any_not)
     }
@@ -178,7 +178,7 @@ impl<C: Chain<Error: Send>> Pipeline<C> {
     pub fn find<F>(self, token: &CancellationToken, f: F) -> Result<Option<C::Output>, C::Error>
     where
         F: Fn(&C::Output) -> bool + Sync,
-        C: Chain<Output: Send, Error: From<Cancelled>>,
+        C: Chain<Output: Send, Error: FromError<Cancelled>>,
     {
         self.filter(f).first(token)
     }

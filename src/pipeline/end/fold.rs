@@ -8,7 +8,7 @@ use super::super::chain::Chain;
 use super::super::on_demand::Role;
 use super::super::stop::Refused;
 use super::{cancellation, consume, error};
-use crate::error::Cancelled;
+use crate::error::{Cancelled, FromError};
 use crate::token::CancellationToken;
 
 /// Ends that make one value. They take the outputs in order, on the calling thread.
@@ -44,7 +44,7 @@ impl<C: Chain<Output: Send, Error: Send>> Pipeline<C> {
     pub fn try_fold<A, E, F>(self, token: &CancellationToken, initial: A, mut f: F) -> Result<A, E>
     where
         F: FnMut(A, C::Output) -> Result<A, E>,
-        E: From<C::Error> + From<Cancelled>,
+        E: FromError<C::Error> + FromError<Cancelled>,
     {
         // Empty only while `f` has it, and for good if that fails or panics.
         let folded = self.run(token, Some(initial), move |folded: &mut Option<A>, output| {
@@ -89,7 +89,7 @@ impl<C: Chain<Output: Send, Error: Send>> Pipeline<C> {
     pub fn reduce<F>(self, token: &CancellationToken, mut f: F) -> Result<Option<C::Output>, C::Error>
     where
         F: FnMut(C::Output, C::Output) -> C::Output,
-        C::Error: From<Cancelled>,
+        C::Error: FromError<Cancelled>,
     {
         self.gather(token, None, move |reduced: &mut Option<C::Output>, output| {
             *reduced = Some(match reduced.take() {
@@ -106,7 +106,7 @@ impl<C: Chain<Output: Send, Error: Send>> Pipeline<C> {
     /// As for [`for_each`](Self::for_each).
     pub fn last(self, token: &CancellationToken) -> Result<Option<C::Output>, C::Error>
     where
-        C::Error: From<Cancelled>,
+        C::Error: FromError<Cancelled>,
     {
         self.gather(token, None, |last, output| *last = Some(output))
     }
@@ -128,7 +128,7 @@ impl<C: Chain<Output: Send, Error: Send>> Pipeline<C> {
     /// ```
     pub fn min(self, token: &CancellationToken) -> Result<Option<C::Output>, C::Error>
     where
-        C: Chain<Output: Ord, Error: From<Cancelled>>,
+        C: Chain<Output: Ord, Error: FromError<Cancelled>>,
     {
         self.reduce(token, cmp::min)
     }
@@ -140,7 +140,7 @@ impl<C: Chain<Output: Send, Error: Send>> Pipeline<C> {
     /// As for [`for_each`](Self::for_each).
     pub fn max(self, token: &CancellationToken) -> Result<Option<C::Output>, C::Error>
     where
-        C: Chain<Output: Ord, Error: From<Cancelled>>,
+        C: Chain<Output: Ord, Error: FromError<Cancelled>>,
     {
         self.reduce(token, cmp::max)
     }
@@ -166,7 +166,7 @@ impl<C: Chain<Output: Send, Error: Send>> Pipeline<C> {
     pub fn sum<S>(self, token: &CancellationToken) -> Result<S, C::Error>
     where
         S: Sum<C::Output>,
-        C::Error: From<Cancelled>,
+        C::Error: FromError<Cancelled>,
     {
         self.run_on_demand(token, Role::Works, |run| consume(run, token, |outputs| outputs.sum()))
             .map_err(|error| error.unwrap_or_else(|| cancellation(token).into()))

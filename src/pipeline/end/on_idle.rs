@@ -7,7 +7,7 @@ use super::super::chain::Chain;
 use super::super::sink::{Keeps, Sink};
 use super::super::stop::Refused;
 use super::error;
-use crate::error::Cancelled;
+use crate::error::{Cancelled, FromError};
 use crate::token::CancellationToken;
 
 /// A sink that is told of the end of a row of outputs.
@@ -75,7 +75,7 @@ impl<C, A, F> OnIdle<C, A, F> {
     where
         F: FnMut(&mut A) -> Result<(), E>,
         G: FnMut(&mut A, C::Output) -> Result<(), E>,
-        E: From<C::Error> + From<Cancelled>,
+        E: FromError<C::Error> + FromError<Cancelled>,
         C: Chain<Output: Send, Error: Send>,
     {
         let OnIdle { pipeline, sink, told } = self;

@@ -21,7 +21,7 @@ use super::super::stage::{At, Stage, local_of_before};
 use super::super::stop::{Refused, Stop};
 use super::super::{Order, Pipeline, Settings};
 use super::cancellation;
-use crate::error::Cancelled;
+use crate::error::{Cancelled, FromError};
 use crate::panic::{Guarded, Panics};
 use crate::token::CancellationToken;
 
@@ -29,7 +29,7 @@ use crate::token::CancellationToken;
 const LOOK: usize = 1024;
 
 /// Outputs that are reduced in parallel.
-impl<C: Chain<Output: Send, Error: From<Cancelled> + Send>> Pipeline<C> {
+impl<C: Chain<Output: Send, Error: FromError<Cancelled> + Send>> Pipeline<C> {
     /// Runs the pipeline and makes one output of two, in parallel, with the same result at any number of threads;
     /// `None` if there is none.
     ///
@@ -39,9 +39,9 @@ impl<C: Chain<Output: Send, Error: From<Cancelled> + Send>> Pipeline<C> {
     /// same bits in every run with the same `leaf`.
     ///
     /// A leaf is worked by one thread, and pulled as a whole: no item of it is worked before the source has given the
-    /// last. A [`window`](Self::window) is rounded up to leaves. Choose `leaf` so that it takes 10 to 100 µs: 4096 for
-    /// items of some ns. Behind a serial stage, or a stage with threads of its own, a leaf is of the items that reach
-    /// that section.
+    /// last. A [`window`](Self::window) is rounded up to leaves, and a [`budget`](Self::budget) weighs a leaf as a
+    /// whole. Choose `leaf` so that it takes 10 to 100 µs: 4096 for items of some ns. Behind a serial stage, or a stage
+    /// with threads of its own, a leaf is of the items that reach that section.
     ///
     /// # Cancellation
     ///

@@ -7,12 +7,12 @@ use super::super::chain::Chain;
 use super::super::stop::{Refused, Stop};
 use super::cancellation;
 use crate::channel::Until;
-use crate::error::Cancelled;
+use crate::error::{Cancelled, FromError};
 use crate::panic;
 use crate::token::CancellationToken;
 
 /// Outputs for a channel.
-impl<C: Chain<Output: Send, Error: From<Cancelled> + Send>> Pipeline<C> {
+impl<C: Chain<Output: Send, Error: FromError<Cancelled> + Send>> Pipeline<C> {
     /// Runs the pipeline and sends its outputs, waiting for room; returns how many were sent.
     ///
     /// The run ends well, too, when every receiver is gone: then nothing is wanted any more. The sender stays the

@@ -6,7 +6,7 @@ use super::super::Pipeline;
 use super::super::chain::Chain;
 use super::super::sink::{Keeps, Sink};
 use super::super::stop::Refused;
-use crate::error::Cancelled;
+use crate::error::{Cancelled, FromError};
 use crate::panic;
 use crate::token::CancellationToken;
 
@@ -52,7 +52,7 @@ impl<C: Chain<Output: Send, Error: Send>> Pipeline<C> {
     pub fn for_each_batch<E, F>(self, token: &CancellationToken, f: F) -> Result<(), E>
     where
         F: FnMut(&mut Drain<'_, C::Output>) -> Result<(), E>,
-        E: From<C::Error> + From<Cancelled>,
+        E: FromError<C::Error> + FromError<Cancelled>,
     {
         self.run_into(token, Slices { f, one: Vec::new() }).map_err(|stop| super::error(stop, token))
     }

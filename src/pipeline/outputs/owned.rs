@@ -14,7 +14,7 @@ use super::super::end::last;
 use super::super::on_demand::Role;
 use super::super::refill::{Ended, LEFT, Refill};
 use super::outlet::{Closed, Found, Outlet, is_left};
-use crate::error::{CancelReason, Cancelled};
+use crate::error::{CancelReason, Cancelled, FromError};
 use crate::panic::{self, Panics, Payload};
 use crate::thread::{self, Spec};
 use crate::token::{CancelCallback, CancellationToken};
@@ -81,7 +81,7 @@ impl<R, E> OwnedOutputs<R, E> {
     #[inline(never)]
     fn refill(&mut self) -> Option<Result<R, E>>
     where
-        E: From<Cancelled>,
+        E: FromError<Cancelled>,
     {
         if let Some(refused) = self.refused.take() {
             return Some(Err(refused.into()));
@@ -104,7 +104,7 @@ impl<R, E> OwnedOutputs<R, E> {
     /// Joins the driver; returns the error behind the last output.
     fn end(&mut self, closed: Closed<E>) -> Option<Result<R, E>>
     where
-        E: From<Cancelled>,
+        E: FromError<Cancelled>,
     {
         let run = self.run.take()?;
         let is_hidden = self.token.is_cancelled() && run.outlet.is_cancelled_by_consumer();
@@ -133,7 +133,7 @@ impl<R, E> Driven<R, E> {
     }
 }
 
-impl<R, E: From<Cancelled>> Iterator for OwnedOutputs<R, E> {
+impl<R, E: FromError<Cancelled>> Iterator for OwnedOutputs<R, E> {
     type Item = Result<R, E>;
 
     #[inline]
@@ -147,7 +147,7 @@ impl<R, E: From<Cancelled>> Iterator for OwnedOutputs<R, E> {
     }
 }
 
-impl<R, E: From<Cancelled>> FusedIterator for OwnedOutputs<R, E> {}
+impl<R, E: FromError<Cancelled>> FusedIterator for OwnedOutputs<R, E> {}
 
 impl<R, E> Drop for OwnedOutputs<R, E> {
     fn drop(&mut self) {

@@ -10,7 +10,9 @@ use brigade::io::Input;
 use brigade::{CancelReason, CancellationToken, Cancelled};
 
 use super::{cancelled_while, pipe};
-use crate::util::{alone, cpu_time, live, threads_but_the_clock, until_threads_but_the_clock, until_others_sleep, watched};
+use crate::util::{
+    alone, cpu_time, live, threads_but_the_clock, until_others_sleep, until_threads_but_the_clock, watched,
+};
 
 /// The reason in an error of a cancelled read.
 fn reason(error: &io::Error) -> CancelReason {

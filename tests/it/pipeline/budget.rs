@@ -331,3 +331,49 @@ fn resident_memory_stays_by_the_budget_under_a_slow_sink_a_slow_item_a_panic_and
         }
     });
 }
+
+#[test]
+fn a_leaf_waits_for_room_as_a_whole() {
+    watched(|| {
+        let text: String = (0..1_000).map(|number| format!("{number}\n")).collect();
+        let digits: usize = text.len() - 1_000;
+        for threads in [1, 2, 8] {
+            // A leaf fits the budget, is as large, or larger.
+            for leaf in [1, 7, 20, 21, 1_000, usize::MAX] {
+                let numbers = Pipeline::from_iter(0..1_000_u64).budget(80, |_| 4).threads(threads);
+                assert_eq!(numbers.reduce_by(&live(), leaf, |a, b| a + b), Ok(Some(499_500)));
+                let lines = Pipeline::from_byte_lines(text.as_bytes()).line_budget(80).threads(threads);
+                let lengths = lines.map(|line| line.unwrap().len()).reduce_by(&live(), leaf, |a, b| a + b);
+                assert_eq!(lengths, Ok(Some(digits)));
+            }
+        }
+    });
+}
+
+#[test]
+fn blocks_of_lines_keep_a_budget() {
+    watched(|| {
+        let text = "line\n".repeat(100_000);
+        for threads in [1, 2, 8] {
+            let held = AtomicUsize::new(0);
+            let reader = BufReader::with_capacity(1_000, text.as_bytes());
+            let blocks = Pipeline::from_line_blocks(reader).budget(5_000, |block| {
+                let bytes = block.as_ref().map_or(0, |block| block.as_bytes().len());
+                let before = held.fetch_add(bytes, Ordering::SeqCst);
+                // One block waits at the gate, and its predecessor may be counted here a moment longer.
+                assert!(before <= 5_000 + 2 * 1_000, "{before} bytes are held");
+                bytes
+            });
+            let mut lines = 0;
+            blocks
+                .threads(threads)
+                .for_each(&live(), |block| {
+                    let block = block.unwrap();
+                    lines += block.count();
+                    held.fetch_sub(block.as_bytes().len(), Ordering::SeqCst);
+                })
+                .unwrap();
+            assert_eq!(lines, 100_000);
+        }
+    });
+}

@@ -36,6 +36,28 @@ fn the_sink_is_told_before_the_source_is_waited_for() {
 }
 
 #[test]
+fn one_thread_tells_the_sink_of_the_first_outputs_before_it_works_on() {
+    watched(|| {
+        let told = AtomicUsize::new(0);
+        // An item, and what a fan-out makes of one, each as the loop meets it.
+        let met = |item: usize| {
+            assert_eq!(told.load(Ordering::SeqCst), item);
+            item
+        };
+        let sink = |_: &mut ()| {
+            told.fetch_add(1, Ordering::SeqCst);
+            Ok::<_, Cancelled>(())
+        };
+        let items = Pipeline::from_data((0..8).collect::<Vec<_>>()).threads(1).map(met);
+        items.on_idle((), sink).try_for_each(&live(), |(), _| Ok(())).unwrap();
+        told.store(0, Ordering::SeqCst);
+        let fanned = Pipeline::from_data(vec![8]).threads(1).flat_map(|outputs| (0..outputs).map(met));
+        fanned.on_idle((), sink).try_for_each(&live(), |(), _| Ok(())).unwrap();
+        assert_eq!(told.into_inner(), 8);
+    });
+}
+
+#[test]
 fn the_sink_is_not_told_of_each_output_of_a_quick_source() {
     watched(|| {
         let text = "line\n".repeat(100_000);
