@@ -45,9 +45,10 @@ impl fmt::Display for CancelReason {
 
 /// The error of a call that stopped because its token was cancelled.
 ///
-/// A call that runs fallible closures returns the closure's own error type `E` and asks for `E: From<Cancelled>`,
-/// which signatures call [`FromError<Cancelled>`](FromError). So `?` works both inside the closure and outside the call. `anyhow::Error`, `Box<dyn Error + Send + Sync>` and
-/// [`std::io::Error`] implement that already; an enum of your own needs a variant:
+/// A call that runs fallible closures returns the closure's own error type `E` and asks for `E: From<Cancelled>`, which
+/// signatures call [`FromError<Cancelled>`](FromError). So `?` works both inside the closure and outside the call.
+/// `anyhow::Error`, `Box<dyn Error + Send + Sync>` and [`std::io::Error`] implement that already; an enum of your own
+/// needs a variant:
 ///
 /// ```
 /// use brigade::Cancelled;

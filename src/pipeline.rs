@@ -51,7 +51,6 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
 
 use self::report::{Bounds, Recording};
-use self::source::Source;
 
 use crate::par::Progress;
 
@@ -253,9 +252,8 @@ struct Settings {
 }
 
 impl Settings {
-    /// Notes how many items the source of the run has.
-    fn expecting(self, source: &impl Source) -> Self {
-        let (least, most) = source.size_hint();
+    /// Notes how many items the source of the run has, by its size hint.
+    fn expecting(self, (least, most): (usize, Option<usize>)) -> Self {
         Settings { expected: most.filter(|most| *most == least), ..self }
     }
 

@@ -1,6 +1,7 @@
 //! The budget: a bound in bytes on the items that are pulled and not yet output.
 //!
-//! [`Weigher`] weighs each item behind `next()`, and a gate stands in front of the stock. The weight travels with the item, so that the member that works it can tell how many bytes its piece releases.
+//! [`Weigher`] weighs each item behind `next()`, and a gate stands in front of the stock. The weight travels with the
+//! item, so that the member that works it can tell how many bytes its piece releases.
 
 use std::fmt;
 use std::marker::PhantomData;

@@ -240,7 +240,7 @@ impl<C: Chain> Pipeline<C> {
     {
         let Pipeline { chain, settings } = self;
         let (source, stage) = chain.split();
-        let settings = settings.expecting(&source);
+        let settings = settings.expecting(source.size_hint());
         let stage = Guarded::new(stage);
         let (mut consume, mut made) = (Some(consume), Guarded::new(None));
         let mut once = |run: &mut dyn Refill<_, _>| *made.get_mut() = consume.take().map(|consume| consume(run));
@@ -282,10 +282,9 @@ impl<C: Chain> Pipeline<C> {
     {
         let Pipeline { chain, settings } = self;
         let (source, stage) = chain.split();
-        let settings = settings.expecting(&source);
+        let settings = settings.expecting(source.size_hint());
         let stage = Guarded::new(stage);
-        let run = Run { sink };
-        source.open(token, Opening { stage: stage.get(), next: ToSink, settings, token, run })
+        source.open(token, Opening { stage: stage.get(), next: ToSink, settings, token, run: Run { sink } })
     }
 }
 

@@ -25,9 +25,9 @@ impl<C: Chain> Pipeline<C> {
     /// before the end, the run ends, and what the rest of it would have met does not count.
     ///
     /// The calling thread works no items, because it could not return from `next()` in the midst of one. So
-    /// [`threads(n)`](Self::threads) start n threads beside it. (If the system refuses to start them, the calling
-    /// thread works after all.) While `f` is at the outputs of a batch, they count against the
-    /// [`window`](Self::window).
+    /// [`threads(n)`](Self::threads) start n threads beside it, and one more where n is 1 and the source may block: it
+    /// waits for the source. (If the system refuses to start them, the calling thread works after all.) While `f` is at
+    /// the outputs of a batch, they count against the [`window`](Self::window).
     ///
     /// Inside a rayon job the calling thread works item by item, as `f` asks for outputs. The outputs of one item are
     /// then made together, so a [`flat_map`](Self::flat_map) without end hangs there.

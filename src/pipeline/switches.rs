@@ -18,7 +18,8 @@ impl<C> Pipeline<C> {
     ///
     /// Stages run on `threads` threads at once at most. Where an item takes more than a millisecond on average, the
     /// calling thread leaves the stages to the others, so that it can output at once, and one more thread does its
-    /// share; see [`dedicated_caller`](Self::dedicated_caller).
+    /// share; see [`dedicated_caller`](Self::dedicated_caller). With one thread, and a calling thread that only
+    /// outputs, one more waits for a source that may block.
     ///
     /// # Panics
     ///

@@ -97,7 +97,8 @@ impl<'a, F: Feed, W: Stage<F::Item>, N: Onward<W::Output, W::Error>> Section<'a,
         let is_caller_reserved = settings.is_caller_reserved;
         // With one thread the run is here because a section has workers of its own. A worker then pulls, because a
         // caller that is alone would pull an item at a time; the two work in turns.
-        let most = if is_caller_reserved { threads } else { (threads - 1).max(1) };
+        let beside = Plan::workers_beside_caller(F::KIND, threads);
+        let most = if is_caller_reserved { beside } else { (threads - 1).max(1) };
         let workers = match F::KIND {
             // One item needs one thread, and the caller is one.
             Kind::Data if !is_caller_reserved && own.len() == 1 => most.min(stock.len().saturating_sub(1)),

@@ -44,6 +44,8 @@ pub(super) struct State<S: Stock, D: Below> {
     window: Window,
     roster: Roster,
     threads: usize,
+    /// How many workers there may be while the caller only outputs.
+    workers_beside_caller: usize,
     /// The user wants the caller to do nothing but output.
     is_caller_reserved: bool,
     /// The caller pulls or works a batch, and cannot output.
@@ -93,6 +95,7 @@ impl<S: Stock, D: Below> State<S, D> {
             window,
             roster: Roster::new(workers),
             threads,
+            workers_beside_caller: Plan::workers_beside_caller(kind, threads),
             is_caller_reserved,
             is_caller_busy: false,
             is_asked: false,
@@ -150,7 +153,9 @@ impl<S: Stock, D: Below> State<S, D> {
         if self.is_over(void) {
             return Step::Leave;
         }
-        if let Some(task) = self.down.step(void.next()) {
+        if self.may_step_behind()
+            && let Some(task) = self.down.step(void.next())
+        {
             return Step::Behind(task);
         }
         loop {
@@ -231,7 +236,7 @@ impl<S: Stock, D: Below> State<S, D> {
     /// `next()`, or wait for room that only the due batch can make.
     fn does_caller_work(&self) -> bool {
         self.roster.is_caller_alone()
-            || self.roster.is_short_of(self.threads)
+            || self.roster.is_short_of(self.workers_beside_caller)
             || !self.is_caller_reserved && !self.are_items_long()
     }
 
@@ -250,10 +255,16 @@ impl<S: Stock, D: Below> State<S, D> {
         self.supply.in_hand() + self.down.in_hand().shared
     }
 
+    /// Whether a worker may step behind the first section, which is no question where the workers are no more than the
+    /// threads that may work.
+    fn may_step_behind(&self) -> bool {
+        self.workers_beside_caller <= self.threads || self.members_at_work() < self.threads
+    }
+
     /// If the caller only outputs, one more worker does its share.
     fn share_work(&mut self) {
         let is_free = self.is_caller_reserved || self.are_items_long();
-        self.roster.set_most(if is_free { self.threads } else { (self.threads - 1).max(1) });
+        self.roster.set_most(if is_free { self.workers_beside_caller } else { (self.threads - 1).max(1) });
     }
 
     /// Takes pieces that are due, and have no more weight than one part.

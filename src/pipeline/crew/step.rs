@@ -33,6 +33,14 @@ pub(in super::super) struct Plan {
 }
 
 impl Plan {
+    /// How many workers there may be where the caller only outputs.
+    ///
+    /// The worker that pulls from a blocking source may wait in `next()`. So there is one more where it is the only
+    /// one: it waits beside the one that works.
+    pub(super) fn workers_beside_caller(kind: Kind, threads: usize) -> usize {
+        if kind == Kind::Blocking { threads.max(2) } else { threads }
+    }
+
     /// How many items a run takes of a source, given how many the source has.
     pub(super) fn expected(&self, items: Option<usize>) -> Option<usize> {
         let limit = self.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));

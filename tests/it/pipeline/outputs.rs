@@ -236,6 +236,48 @@ fn a_source_that_waits_for_what_the_consumer_makes_of_an_output_goes_on() {
     });
 }
 
+#[test]
+fn one_thread_holds_no_item_back_while_the_source_waits() {
+    watched(|| {
+        for depth in [1, 2, 7] {
+            // The source gives some items at once, and the next when all of these have been answered.
+            let source = |answers: mpsc::Receiver<usize>| {
+                let items = (0..20 * depth).inspect(move |item| {
+                    if item % depth == 0 && *item > 0 {
+                        (0..depth).for_each(|_| _ = answers.recv());
+                    }
+                });
+                Pipeline::from_iter(items).threads(1)
+            };
+            let expected = Ok((0..20 * depth).collect::<Vec<_>>());
+            let answer = |sender: mpsc::Sender<usize>| {
+                move |output: Result<usize, Cancelled>| output.inspect(|output| _ = sender.send(*output))
+            };
+            let (sender, answers) = mpsc::channel();
+            let lent: Result<Vec<_>, _> =
+                source(answers).iter(&live(), |outputs| outputs.map(answer(sender)).collect());
+            assert_eq!(lent, expected);
+            let (sender, answers) = mpsc::channel();
+            let fanned = source(answers).flat_map(|item| [item]).into_iter(&live()).map(answer(sender));
+            assert_eq!(fanned.collect::<Result<Vec<_>, _>>(), expected);
+            let (sender, answers) = mpsc::channel();
+            let waited = source(answers).blocking(1, |_, item| item);
+            let waited: Result<Vec<_>, _> = waited.iter(&live(), |outputs| outputs.map(answer(sender)).collect());
+            assert_eq!(waited, expected);
+            let (sender, answers) = mpsc::channel();
+            let mut outputs = Vec::new();
+            let reserved = source(answers).dedicated_caller().blocking(1, |_, item| item).map(|item| item);
+            reserved
+                .for_each(&live(), |output| {
+                    outputs.push(output);
+                    _ = sender.send(output);
+                })
+                .unwrap();
+            assert_eq!(Ok(outputs), expected);
+        }
+    });
+}
+
 /// Sections: one of the source, one with workers of its own, one behind a scan, one behind a `take`.
 fn sections(threads: usize) -> Pipeline<impl Chain<Output = usize, Error = Cancelled> + Send + 'static> {
     let waited = Pipeline::from_iter(1..).threads(threads).map(|item| item * 3).blocking(2, |_, item: usize| item + 1);

@@ -26,7 +26,7 @@ impl<S: Stock, D: Below> State<S, D> {
         if !self.roster.has_sleeper() && !self.roster.can_start() {
             return Wakes { for_parts, ..Wakes::NONE };
         }
-        let can_claim = self.can_claim(void) || self.down.can_step(void.next());
+        let can_claim = self.can_claim(void) || self.may_step_behind() && self.down.can_step(void.next());
         let does_caller_claim = can_claim && self.roster.caller == Mode::Asleep && self.does_caller_work();
         let can_pull = self.may_pull(void).is_some();
         // When the caller has looked, it calls a worker in turn if there is more to claim.
