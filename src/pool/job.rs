@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::core::{Joinable, Taken};
@@ -247,6 +248,9 @@ impl<T, E> Job<T, E> {
     }
 
     fn wait_outside(&self, token: &CancellationToken, deadline: Option<Instant>) -> Result<T, JobError<E>> {
+        if self.status() == JobStatus::Pending {
+            self.shared.awaited.store(true, Ordering::Relaxed);
+        }
         let backoff = Backoff::new();
         while !backoff.is_completed() && !self.status().has_ended() {
             backoff.snooze();

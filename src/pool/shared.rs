@@ -142,6 +142,8 @@ pub(super) struct Shared {
     started: Instant,
     /// A worker has been started.
     pub(super) begun: AtomicBool,
+    /// A thread waits for the end of a job that may lie in the queue: a worker that searches looks there at once.
+    pub(super) awaited: CachePadded<AtomicBool>,
     /// A submitter waits for room.
     pub(super) full: CachePadded<AtomicBool>,
     pub(super) queue: CachePadded<Mutex<Queue<Entry>>>,
@@ -177,6 +179,7 @@ impl Shared {
             token,
             started: Instant::now(),
             begun: AtomicBool::new(false),
+            awaited: CachePadded::default(),
             full: CachePadded::default(),
             queue: CachePadded::new(Mutex::new(Queue::new(settings.workers, settings.capacity))),
             called: Condvar::new(),

@@ -18,7 +18,8 @@ use crate::thread::{self, JobMark, Spec};
 use crate::workers::calls::Call;
 use crate::workers::turn::Turn;
 
-/// How many steps of a [`Backoff`] a worker makes between two looks at the queue: as in a scope's limit.
+/// How many steps of a [`Backoff`] a worker makes between two looks at the queue: as in a scope's limit, so that it finds
+/// several jobs when it looks. It looks sooner if a thread waits for a job.
 const STEPS: usize = 8;
 
 struct Worker {
@@ -184,7 +185,13 @@ impl Worker {
             if queue.is_open() && !backoff.is_completed() {
                 MutexGuard::unlocked(&mut queue, || {
                     shared.tell_room();
-                    (0..STEPS).for_each(|_| backoff.snooze());
+                    for _ in 0..STEPS {
+                        // Relaxed: a hint. The lock of the queue orders what the worker finds there.
+                        if shared.awaited.load(Ordering::Relaxed) && shared.awaited.swap(false, Ordering::Relaxed) {
+                            break;
+                        }
+                        backoff.snooze();
+                    }
                 });
                 continue;
             }
