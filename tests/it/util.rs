@@ -108,7 +108,6 @@ pub(crate) fn until_threads(count: usize) {
 }
 
 /// The same, of the threads [but the clock](threads_but_the_clock).
-#[cfg(feature = "io")]
 #[track_caller]
 pub(crate) fn until_threads_but_the_clock(count: usize) {
     reached("the wait for threads to be gone");

@@ -70,7 +70,7 @@ impl App {
         closing: &CancellationToken,
     ) -> anyhow::Result<(Self, u64)> {
         let keep = Keep { jobs: settings.keep, bytes: settings.keep_bytes };
-        let (journal, Restored { next, ended, pending, dropped }) = match state {
+        let (journal, Restored { next, ended, pending, dropped, .. }) = match state {
             Some(folder) => Journal::open(folder, keep).map(|(journal, restored)| (Some(journal), restored))?,
             None => (None, Restored::default()),
         };

@@ -14,6 +14,10 @@ pub(crate) enum Entry {
     Accepted(Accepted),
     /// A job has ended for good.
     Ended(Ended),
+    /// The same, in a compacted file: the job's acceptance was there.
+    Kept(Ended),
+    /// In a compacted file: a job has ended, whose acceptance has not come. Its end may be in the file or not.
+    Early(u64),
 }
 
 /// A job that was accepted.

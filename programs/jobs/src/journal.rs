@@ -9,7 +9,8 @@
 //! before. A failed sync breaks the journal for good: the system may have dropped the pages that it could not write.
 //!
 //! At the start the journal is compacted: the last ends that are kept, and the jobs that have not ended, go to a new
-//! file, which takes the place of the old one when it is on disk.
+//! file, which takes the place of the old one when it is on disk. So it is whenever it has grown to twice what was left
+//! then, and by 64 MiB: a caller whose flush has made it so large does that before the next flush.
 //!
 //! An embedded store (redb) was weighed. It would save this file. The server asks for an ordered log that is read once,
 //! which needs no pages, no tree and no transactions.
@@ -17,16 +18,20 @@
 use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufReader, BufWriter, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use brigade::limit::Monitor;
 use brigade::{CancellationToken, Cancelled};
 use flate2::Crc;
+use parking_lot::Mutex;
 
 use crate::entry::Entry;
 use crate::registry::Keep;
 use crate::replay::{Replay, Restored};
+
+/// By how many bytes the journal grows at least before it is compacted.
+const SPARE: u64 = 64 << 20;
 
 /// A frame that says it is larger is none: no body and no result is.
 const LARGEST: u32 = 256 << 20;
@@ -47,10 +52,21 @@ pub(crate) enum CommitError {
 
 /// The jobs on disk.
 pub(crate) struct Journal {
-    file: File,
+    folder: PathBuf,
+    keep: Keep,
+    /// Locked by the caller that flushes.
+    disk: Mutex<Disk>,
     state: Monitor<State>,
     /// Locked while the process lives.
     _lock: File,
+}
+
+/// The file, at whose end frames are written.
+struct Disk {
+    file: File,
+    length: u64,
+    /// From this length on the file is compacted.
+    longest: u64,
 }
 
 #[derive(Default)]
@@ -73,16 +89,25 @@ impl Journal {
     /// If the folder cannot be used, or another process uses it.
     pub(crate) fn open(folder: &Path, keep: Keep) -> anyhow::Result<(Self, Restored)> {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        let path = folder.join("journal");
+        let path = path(folder);
         let lock = File::create(folder.join("lock")).with_context(|| format!("cannot lock {}", folder.display()))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => bail!("another process uses {}", folder.display()),
             Err(TryLockError::Error(error)) => return Err(error).context("cannot lock the state"),
         }
-        let restored = read(&path, keep).with_context(|| format!("cannot read {}", path.display()))?;
-        let file = rewrite(folder, &path, &restored).with_context(|| format!("cannot write {}", path.display()))?;
-        Ok((Journal { file, state: Monitor::new(State::default()), _lock: lock }, restored))
+        let mut restored = read(&path, keep).with_context(|| format!("cannot read {}", path.display()))?;
+        // A job whose acceptance is not here was never acknowledged.
+        restored.early.clear();
+        if restored.dropped > 0 {
+            let damaged = folder.join("journal.damaged");
+            fs::copy(&path, &damaged).with_context(|| format!("cannot write {}", damaged.display()))?;
+        }
+        let disk = rewrite(folder, &restored)
+            .and_then(|new| Ok(new.install(folder)?))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        let (folder, state) = (folder.to_owned(), Monitor::new(State::default()));
+        Ok((Journal { folder, keep, disk: Mutex::new(disk), state, _lock: lock }, restored))
     }
 
     /// Appends an entry, and waits until it is on disk.
@@ -118,7 +143,7 @@ impl Journal {
             state.is_flushing = true;
             let (frames, last) = (std::mem::take(&mut state.frames), state.appended);
             drop(state);
-            let written = (&self.file).write_all(&frames).and_then(|()| self.file.sync_data());
+            let written = self.write(&frames);
             state = self.state.lock();
             state.is_flushing = false;
             match written {
@@ -132,6 +157,26 @@ impl Journal {
         }
     }
 
+    /// Writes frames and waits until they are on disk. Compacts the file if that has made it too long.
+    fn write(&self, frames: &[u8]) -> io::Result<()> {
+        let mut disk = self.disk.lock();
+        disk.file.write_all(frames)?;
+        disk.file.sync_data()?;
+        disk.length += frames.len() as u64;
+        if disk.length < disk.longest {
+            return Ok(());
+        }
+        match read(&path(&self.folder), self.keep).and_then(|restored| rewrite(&self.folder, &restored)) {
+            Ok(new) => *disk = new.install(&self.folder)?,
+            Err(error) => {
+                // The journal is as good as before, and longer than it should be.
+                disk.longest = disk.length + SPARE;
+                _ = writeln!(io::stderr(), "jobs: cannot compact the journal: {error:#}");
+            }
+        }
+        Ok(())
+    }
+
     /// Tells whether entries can be written.
     pub(crate) fn is_sound(&self) -> bool {
         !self.state.lock().is_broken
@@ -140,8 +185,12 @@ impl Journal {
 
 impl fmt::Debug for Journal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Journal").field("file", &self.file).finish_non_exhaustive()
+        f.debug_struct("Journal").field("folder", &self.folder).finish_non_exhaustive()
     }
+}
+
+fn path(folder: &Path) -> PathBuf {
+    folder.join("journal")
 }
 
 fn frame(entry: &Entry, output: &[u8]) -> Result<Vec<u8>, serde_json::Error> {
@@ -202,28 +251,47 @@ fn read_frame(reader: &mut impl Read, whole: &mut u64) -> io::Result<Option<(Ent
     Ok(Some((entry, output)))
 }
 
-/// Writes what is restored to a new file, puts it in the place of the old one, and returns it, to be appended to.
-fn rewrite(folder: &Path, path: &Path, restored: &Restored) -> anyhow::Result<File> {
-    if restored.dropped > 0 {
-        fs::copy(path, folder.join("journal.damaged"))?;
-    }
-    let new = folder.join("journal.new");
-    let mut file = BufWriter::new(OpenOptions::new().create(true).write(true).truncate(true).open(&new)?);
-    let mut write =
-        |entry: &Entry, output: &[u8]| -> anyhow::Result<()> { Ok(file.write_all(&frame(entry, output)?)?) };
+/// A compacted file that is on disk beside the journal.
+struct New {
+    path: PathBuf,
+    file: File,
+    length: u64,
+}
+
+/// Writes what is restored to a new file.
+fn rewrite(folder: &Path, restored: &Restored) -> anyhow::Result<New> {
+    let path = folder.join("journal.new");
+    let mut file = BufWriter::new(OpenOptions::new().create(true).write(true).truncate(true).open(&path)?);
+    let mut length = 0;
+    let mut write = |entry: &Entry, output: &[u8]| -> anyhow::Result<()> {
+        let frame = frame(entry, output)?;
+        length += frame.len() as u64;
+        Ok(file.write_all(&frame)?)
+    };
     write(&Entry::Next(restored.next), &[])?;
+    for id in &restored.early {
+        write(&Entry::Early(*id), &[])?;
+    }
     for (ended, output) in &restored.ended {
-        write(&Entry::Ended(ended.clone()), output)?;
+        write(&Entry::Kept(ended.clone()), output)?;
     }
     for accepted in &restored.pending {
         write(&Entry::Accepted(accepted.clone()), &[])?;
     }
     let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
     file.sync_all()?;
-    fs::rename(&new, path)?;
-    // The new name is on disk when its folder is.
-    File::open(folder)?.sync_all()?;
-    Ok(file)
+    Ok(New { path, file, length })
+}
+
+impl New {
+    /// Puts the file in the place of the journal. After an error it is not known which of them is there.
+    fn install(self, folder: &Path) -> io::Result<Disk> {
+        let New { path: new, file, length } = self;
+        fs::rename(new, path(folder))?;
+        // The new name is on disk when its folder is.
+        File::open(folder)?.sync_all()?;
+        Ok(Disk { file, length, longest: 2 * length + SPARE })
+    }
 }
 
 #[cfg(test)]

@@ -37,6 +37,8 @@ pub(crate) fn text(app: &App, stats: Option<&Stats>) -> String {
         }
         head(&mut out, "http_connections", "gauge", "Connections that are open.");
         line(&mut out, "http_connections", stats.open());
+        head(&mut out, "http_connections_opened_total", "counter", "Connections that were opened.");
+        line(&mut out, "http_connections_opened_total", stats.opened());
         head(&mut out, "http_connections_refused_total", "counter", "Connections that were one too many.");
         line(&mut out, "http_connections_refused_total", stats.refused());
     }

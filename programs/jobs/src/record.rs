@@ -118,6 +118,10 @@ impl Record {
 
     /// Cancels the job; returns whether this call did.
     pub(crate) fn cancel(&self) -> bool {
+        // For a moment the pool takes a job for running whose end is recorded.
+        if self.end().is_some() {
+            return false;
+        }
         let mut in_pool = self.in_pool.lock();
         let was_asked = std::mem::replace(&mut in_pool.is_cancel_asked, true);
         let job = in_pool.job.clone();

@@ -14,6 +14,8 @@ pub(crate) struct Restored {
     pub(crate) ended: Vec<(Ended, Vec<u8>)>,
     /// The jobs that are to be run, in the order of their ids.
     pub(crate) pending: Vec<Accepted>,
+    /// The ids of jobs that have ended, and whose acceptance has not come.
+    pub(crate) early: Vec<u64>,
     /// How many bytes at the end were no whole frame.
     pub(crate) dropped: u64,
 }
@@ -38,6 +40,7 @@ impl Replay {
     pub(crate) fn add(&mut self, entry: Entry, output: Vec<u8>) {
         match entry {
             Entry::Next(next) => self.next = self.next.max(next),
+            Entry::Early(id) => _ = self.early.insert(id),
             Entry::Accepted(accepted) => {
                 self.next = self.next.max(accepted.id + 1);
                 if !self.early.remove(&accepted.id) {
@@ -49,17 +52,28 @@ impl Replay {
                 if self.pending.remove(&ended.id).is_none() {
                     self.early.insert(ended.id);
                 }
-                self.bytes += output.len();
-                self.ended.push_back((ended, output));
-                while self.ended.len() > 1 && (self.ended.len() > self.keep.jobs || self.bytes > self.keep.bytes) {
-                    self.bytes -= self.ended.pop_front().map_or(0, |(_, output)| output.len());
-                }
+                self.keep(ended, output);
             }
+            Entry::Kept(ended) => self.keep(ended, output),
+        }
+    }
+
+    fn keep(&mut self, ended: Ended, output: Vec<u8>) {
+        self.bytes += output.len();
+        self.ended.push_back((ended, output));
+        while self.ended.len() > 1 && (self.ended.len() > self.keep.jobs || self.bytes > self.keep.bytes) {
+            self.bytes -= self.ended.pop_front().map_or(0, |(_, output)| output.len());
         }
     }
 
     pub(crate) fn finish(self, dropped: u64) -> Restored {
         let pending = self.pending.into_values().collect();
-        Restored { next: self.next, ended: self.ended.into(), pending, dropped }
+        Restored {
+            next: self.next,
+            ended: self.ended.into(),
+            pending,
+            early: self.early.into_iter().collect(),
+            dropped,
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! connection, so what is still to be said to the client goes out under another token, for a moment.
 
 use std::io::{self, BufRead, Read, Write};
+use std::mem;
 use std::net::{IpAddr, Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -164,7 +165,9 @@ impl Connection<'_> {
         let Head { method, target, path, query, is_http_1_0, keeps_alive, .. } = head;
         let request = Request { method, path, query, body };
         let client = Client::new(self.stream, self.address, self.token, !self.unread.is_empty());
+        let apology = Apology(self);
         let response = self.service.handler.answer(&request, &client);
+        mem::forget(apology);
         // Looked at afterwards: a client that is to stay is told of a close that began meanwhile.
         let goes_on = keeps_alive && !self.service.phases.closing.is_cancelled();
         let connection = match (goes_on, is_http_1_0) {
@@ -198,6 +201,18 @@ impl Connection<'_> {
             // A log that cannot be written is no reason to stop.
             _ = writeln!(io::stderr(), "{} \"{method} {target}\" {status} {length} {took:.1?}", self.address);
         }
+    }
+}
+
+/// Answers for a handler that panics, when it is dropped.
+struct Apology<'a, 'c>(&'a Connection<'c>);
+
+impl Drop for Apology<'_, '_> {
+    fn drop(&mut self) {
+        let Connection { service, stream, server, .. } = self.0;
+        let response = Response::error(500, "panic", "the request could not be answered");
+        self.0.log("-", "-", &response, Instant::now());
+        last_words(service, stream, &response, server);
     }
 }
 

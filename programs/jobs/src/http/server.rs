@@ -28,7 +28,7 @@ const STACK: usize = 512 << 10;
 
 /// Answers requests, on the thread of their connection.
 ///
-/// A panic ends the connection without a response, and no other one.
+/// A panic is answered with 500, and ends the connection and no other one.
 pub trait Handler: Send + Sync {
     /// Answers a request.
     fn answer(&self, request: &Request, client: &Client<'_>) -> Response;

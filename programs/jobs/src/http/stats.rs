@@ -55,6 +55,12 @@ impl Stats {
         self.answers().map(|(_, count)| count).sum()
     }
 
+    /// Returns how many connections have been opened.
+    #[must_use]
+    pub fn opened(&self) -> u64 {
+        self.opened.load(Ordering::Relaxed)
+    }
+
     /// Returns how many connections are open.
     #[must_use]
     pub fn open(&self) -> u64 {

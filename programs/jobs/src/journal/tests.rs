@@ -112,9 +112,57 @@ fn a_disk_that_refuses_breaks_the_journal_for_good() {
     let (mut journal, _) = Journal::open(folder.path(), KEEP).expect("a journal");
     let token = CancellationToken::new();
     // A file that is open for reading only refuses each write.
-    let writable = std::mem::replace(&mut journal.file, File::open(folder.path().join("journal")).expect("a file"));
+    let read_only = File::open(folder.path().join("journal")).expect("a file");
+    let writable = std::mem::replace(&mut journal.disk.get_mut().file, read_only);
     assert!(matches!(journal.commit(&token, &accepted(0), &[]), Err(CommitError::Broken)));
-    journal.file = writable;
+    journal.disk.get_mut().file = writable;
     assert!(matches!(journal.commit(&token, &accepted(1), &[]), Err(CommitError::Broken)));
     assert!(!journal.is_sound());
+}
+
+#[test]
+fn a_journal_that_grows_is_compacted_while_it_is_written() {
+    let folder = tempdir().expect("a folder");
+    let path = folder.path().join("journal");
+    let (journal, _) = Journal::open(folder.path(), Keep { jobs: 9, bytes: 1 << 20 }).expect("a journal");
+    let token = CancellationToken::new();
+    let commit = |entry: &Entry| {
+        let mut disk = journal.disk.lock();
+        disk.longest = disk.longest.min(2_000);
+        drop(disk);
+        journal.commit(&token, entry, &[]).expect("a disk");
+        assert!(fs::metadata(&path).expect("a file").len() < 3_000);
+    };
+    // The end of a job that is accepted much later.
+    commit(&ended(1_000));
+    for id in 0..500 {
+        commit(&accepted(id));
+        // Each hundredth job does not end.
+        if id % 100 > 0 {
+            commit(&ended(id));
+        }
+    }
+    commit(&accepted(1_000));
+    drop(journal);
+    let (_, restored) = Journal::open(folder.path(), Keep { jobs: 9, bytes: 1 << 20 }).expect("a journal");
+    let pending: Vec<u64> = restored.pending.iter().map(|accepted| accepted.id).collect();
+    let ended: Vec<u64> = restored.ended.iter().map(|(ended, _)| ended.id).collect();
+    assert_eq!((pending, ended), (vec![0, 100, 200, 300, 400], (491..500).collect()));
+    assert_eq!((restored.next, restored.dropped), (1_001, 0));
+}
+
+#[test]
+fn a_disk_that_is_full_at_a_compaction_leaves_the_journal_sound() {
+    let folder = tempdir().expect("a folder");
+    let (journal, _) = Journal::open(folder.path(), KEEP).expect("a journal");
+    // No file can be made under a name that a folder has.
+    fs::create_dir(folder.path().join("journal.new")).expect("a folder");
+    journal.disk.lock().longest = 0;
+    let token = CancellationToken::new();
+    journal.commit(&token, &accepted(0), &[]).expect("a disk");
+    journal.commit(&token, &accepted(1), &[]).expect("a disk");
+    assert!(journal.is_sound());
+    fs::remove_dir(folder.path().join("journal.new")).expect("it is empty");
+    drop(journal);
+    assert_eq!(ids(folder.path()), (vec![0, 1], vec![], 0));
 }

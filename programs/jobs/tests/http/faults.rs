@@ -64,13 +64,18 @@ fn half_a_request_has_no_answer() {
 }
 
 #[test]
-fn a_handler_that_panics_ends_its_connection_only() {
+fn a_handler_that_panics_is_answered_for_and_ends_its_connection_only() {
     watched(|| {
         with_server(Limits::default(), |under| {
             let mut other = under.connect();
             other.write_all(b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\n").expect("it listens");
             assert_eq!(response(&mut other), (200, "GET /1 ".to_owned()));
-            assert_eq!(under.ask(b"GET /panic HTTP/1.0\r\n\r\n"), "");
+            let apology = under.ask(b"GET /panic HTTP/1.1\r\nHost: a\r\n\r\n");
+            assert_eq!(status(&apology), 500);
+            assert!(
+                apology.contains("\r\nConnection: close\r\n") && apology.contains("{\"error\":\"panic\""),
+                "{apology}"
+            );
             other.write_all(b"GET /2 HTTP/1.1\r\nHost: a\r\n\r\n").expect("it is open");
             assert_eq!(response(&mut other), (200, "GET /2 ".to_owned()));
         });

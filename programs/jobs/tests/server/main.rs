@@ -4,6 +4,7 @@
 #[allow(clippy::disallowed_methods, dead_code, unused_imports, unused_macros, reason = "helpers of the crate's tests")]
 mod util;
 
+mod client;
 mod close;
 mod curl;
 mod durable;
