@@ -51,20 +51,20 @@ pub enum Bottleneck {
         /// How long an output takes there.
         each: Duration,
     },
-    /// Threads wait for room in the window.
+    /// Threads wait for room in the window, or are not even started for want of it.
     Window {
         /// The window, if one was set.
         window: Option<usize>,
         /// How many threads work at most in one section.
         threads: usize,
-        /// The share of their time for which they wait, from 0 to 1.
+        /// The share of the time for which one does, from 0 to 1.
         share: f64,
     },
-    /// Threads wait for room in the budget of bytes.
+    /// Threads wait for room in the budget of bytes, or are not even started for want of it.
     Budget {
         /// The budget.
         bytes: u64,
-        /// The share of their time for which they wait, from 0 to 1.
+        /// The share of the time for which one does, from 0 to 1.
         share: f64,
     },
     /// No part is at its limit.
@@ -80,8 +80,8 @@ const RATHER_BUSY: f64 = 0.6;
 /// How busy a group of threads is, if it bounds the run.
 const BUSY_THREADS: f64 = 0.8;
 
-/// How long threads wait for room, if that bounds the run.
-const WAITING: f64 = 0.2;
+/// How much of the time a thread waits for room, if that bounds the run.
+const WAITING: f64 = 0.3;
 
 impl Figures {
     /// Returns what bounds the run, as far as it has come.
@@ -158,15 +158,16 @@ impl Figures {
     }
 
     /// The bound that threads wait at, if they do so for long.
+    ///
+    /// By the time in which a thread had to wait, and not by the waits that threads were in: of a narrow window's many
+    /// threads few are started, and the others are in no wait.
     fn narrowest(&self) -> Option<Bottleneck> {
-        let all = self.sections.iter().map(|section| self.threads_of(section)).max().unwrap_or(0);
-        let waits = self.sections.iter().flat_map(|section| {
-            let share = |wait| self.share(wait, self.threads_of(section));
-            let window = Bottleneck::Window { window: self.window, threads: all, share: share(section.waits.window) };
-            let budget = Bottleneck::Budget { bytes: self.budget.unwrap_or(0), share: share(section.waits.budget) };
-            [window, budget]
-        });
-        waits.max_by(|a, b| a.share().total_cmp(&b.share())).filter(|bound| bound.share() >= WAITING)
+        let threads = self.sections.iter().map(|section| self.threads_of(section)).max().unwrap_or(0);
+        let window = Bottleneck::Window { window: self.window, threads, share: self.share(self.window_full, 1) };
+        let bytes = self.budget.unwrap_or(0);
+        let budget = Bottleneck::Budget { bytes, share: self.share(self.budget_full, 1) };
+        let wider = if window.share() < budget.share() { budget } else { window };
+        Some(wider).filter(|bound| bound.share() >= WAITING)
     }
 }
 
@@ -229,22 +230,22 @@ impl fmt::Display for Bottleneck {
             ),
             Bottleneck::Window { window: Some(window), threads, .. } if window < threads => write!(
                 f,
-                "window({window}) is narrower than the {threads} threads, and threads wait {percent} % of their time for \
+                "window({window}) is narrower than the {threads} threads, and threads wait {percent} % of the time for \
                  room in it: widen it to {threads} or more"
             ),
             Bottleneck::Window { window: Some(window), .. } => write!(
                 f,
-                "window({window}) is full, and threads wait {percent} % of their time for room in it, behind an item \
+                "window({window}) is full, and threads wait {percent} % of the time for room in it, behind an item \
                  that takes long: widen it"
             ),
             Bottleneck::Window { window: None, .. } => write!(
                 f,
-                "the default window is full, and threads wait {percent} % of their time for room in it, behind an item \
+                "the default window is full, and threads wait {percent} % of the time for room in it, behind an item \
                  that takes long: set a wider one, if the memory allows it"
             ),
             Bottleneck::Budget { bytes, .. } => write!(
                 f,
-                "the budget of {bytes} bytes is used up while threads wait {percent} % of their time for room in it: \
+                "the budget of {bytes} bytes is used up while threads wait {percent} % of the time for room in it: \
                  raise it, or make items smaller"
             ),
             Bottleneck::Balanced => f.write_str("no part is at its limit"),

@@ -30,6 +30,9 @@ pub struct Figures {
     pub sink: Duration,
     /// The window, if one was set.
     pub window: Option<usize>,
+    /// How long the window was full while a thread had nothing to do because of it, or was not even started. It counts
+    /// once, however many threads these are, and not while the sink is at outputs.
+    pub window_full: Duration,
     /// How many items were pulled, or claimed from data, and not yet output, at most.
     pub most_ahead: u64,
     /// The [budget](crate::Pipeline::budget) in bytes, if one was set, or else that of the [outputs] of the first
@@ -37,6 +40,8 @@ pub struct Figures {
     ///
     /// [outputs]: crate::Pipeline::weigh_output
     pub budget: Option<u64>,
+    /// The same of the budget.
+    pub budget_full: Duration,
     /// How many bytes of it were held, at most.
     pub most_held: u64,
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use brigade::pipeline::{Bottleneck, Figures, Report};
+use brigade::pipeline::{Bottleneck, Chain, Figures, Report};
 use brigade::{CancelReason, CancellationToken, Cancelled, Pipeline, scope};
 
 use super::{at_every_setting, live, set};
@@ -105,6 +105,54 @@ fn a_blocking_stage_is_named_where_it_bounds_the_run_and_a_window_that_is_narrow
         });
         assert!(matches!(bound, Bottleneck::Window { window: Some(4), threads: 16, .. }), "{table}");
         assert!(table.contains("window(4) is narrower than the 16 threads"), "{table}");
+    });
+}
+
+/// Works items of 3 ms each, and returns what bounds that, with the words for it.
+fn narrow<C: Chain<Output: Send, Error = Cancelled>>(items: Pipeline<C>) -> (Bottleneck, String) {
+    bound_of(|report| _ = items.report(report).map(|_| take(3)).count(&live()).unwrap())
+}
+
+#[test]
+fn a_window_that_is_narrower_than_the_threads_is_named_however_many_they_are() {
+    watched(|| {
+        for (threads, window) in [(2, 1), (4, 1), (16, 1), (16, 2), (16, 4), (64, 8)] {
+            reached(&format!("window({window}), {threads} threads"));
+            let items = 0..30 * (window + 1);
+            let runs = [
+                narrow(Pipeline::from_iter(items.clone()).threads(threads).window(window)),
+                narrow(Pipeline::from_ready(items.clone()).threads(threads).window(window)),
+                narrow(Pipeline::from_data(items).threads(threads).window(window)),
+            ];
+            for (bound, table) in runs {
+                assert!(matches!(bound, Bottleneck::Window { .. }), "{table}");
+                assert!(table.contains(&format!("window({window}) is narrower than the {threads} threads")), "{table}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_window_is_named_that_leaves_the_calling_thread_alone() {
+    watched(|| {
+        // It takes up each cheap item itself, so that no other thread is started to wait.
+        let (bound, table) = bound_of(|report| {
+            let items = Pipeline::from_data(0..300_u32).threads(4).window(1).report(report);
+            let burnt = items.map(|item| (0..10_000).fold(item, |hash, next| hash.wrapping_mul(31) ^ next));
+            assert_eq!(burnt.count(&live()), Ok(300));
+        });
+        assert!(matches!(bound, Bottleneck::Window { window: Some(1), threads: 4, .. }), "{table}");
+    });
+}
+
+#[test]
+fn a_budget_for_fewer_items_than_threads_is_named_however_many_they_are() {
+    watched(|| {
+        for threads in [2, 4, 16] {
+            reached(&format!("{threads} threads"));
+            let (bound, table) = narrow(Pipeline::from_iter(0..60).budget(1, |_| 1).threads(threads));
+            assert!(matches!(bound, Bottleneck::Budget { bytes: 1, .. }), "{table}");
+        }
     });
 }
 

@@ -1,8 +1,9 @@
-//! What a member lacks that sleeps, for the report.
+//! What the report is told: what a member lacks that sleeps, and how far the run is ahead of the sink.
 
-use super::super::super::report::Lack;
+use super::super::super::report::{Ahead, Lack};
 use super::super::super::source::Stock;
 use super::super::below::{Below, Void};
+use super::super::roster::Mode;
 use super::State;
 
 impl<S: Stock, D: Below> State<S, D> {
@@ -32,5 +33,28 @@ impl<S: Stock, D: Below> State<S, D> {
         }
         let is_full = self.window.is_full(self.pace.ahead());
         if is_full && !self.supply.is_exhausted() { Lack::Window } else { Lack::Input }
+    }
+
+    /// How far the run is ahead of the sink.
+    pub(in super::super) fn ahead(&self, void: Void<'_>) -> Ahead {
+        Ahead {
+            items: self.window.ahead() as u64,
+            bytes: self.gate.as_ref().map_or(0, |gate| gate.held()),
+            kept_by: self.kept_by(void),
+        }
+    }
+
+    /// The bound that keeps a thread from work, be the thread asleep or not started because there is nothing for it.
+    ///
+    /// A bound keeps no thread while the sink is at outputs: it is the sink then that all wait for.
+    fn kept_by(&self, void: Void<'_>) -> Option<Lack> {
+        let at_work = self.members_at_work() + self.supply.pulling();
+        let is_output = self.roster.caller == Mode::Awake && !self.is_caller_busy;
+        let is_wanted = !self.supply.is_exhausted() && self.supply.next() < void.own;
+        let is_work_there = self.can_claim(void) || self.down.can_step(void.next());
+        if at_work >= self.threads || is_output || !is_wanted || is_work_there {
+            return None;
+        }
+        Some(self.lack(void)).filter(|lack| matches!(lack, Lack::Window | Lack::Budget))
     }
 }
