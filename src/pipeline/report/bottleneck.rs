@@ -2,7 +2,8 @@
 //!
 //! A part that one thread at a time is in (the source, a serial stage, the sink) bounds the run when it is busy almost
 //! always. The stages bound it when all threads that serve them are. If neither holds, the threads wait for something
-//! that is not busy either: for the window or the budget, which then is too narrow.
+//! that is not busy either: for the window or the budget, which then is too narrow. But a serial stage that takes many
+//! items at a time is not busy always, and yet fills the window while other threads wait for these items.
 
 use std::fmt;
 use std::time::Duration;
@@ -22,7 +23,7 @@ pub enum Bottleneck {
         /// How long an item takes there.
         each: Duration,
     },
-    /// A thread is in the serial stage in front of a section almost always.
+    /// A thread is in the serial stage in front of a section almost always, or others wait for it.
     Serial {
         /// The number of the section, from 1.
         section: usize,
@@ -113,12 +114,15 @@ impl Figures {
         let items = self.sections.first().map_or(0, |section| section.items);
         let source = Bottleneck::Source { share: self.share(self.source, 1), each: each(self.source, items) };
         let sink = Bottleneck::Sink { share: self.share(self.sink, 1), each: each(self.sink, self.outputs) };
-        let serials = self.sections.iter().enumerate().map(|(at, section)| {
+        let parts = [source, sink].into_iter().chain(self.serials());
+        parts.max_by(|a, b| a.share().total_cmp(&b.share())).filter(|part| part.share() >= least)
+    }
+
+    fn serials(&self) -> impl Iterator<Item = Bottleneck> {
+        self.sections.iter().enumerate().map(|(at, section)| {
             let SectionFigures { serial, items, .. } = *section;
             Bottleneck::Serial { section: at + 1, share: self.share(serial, 1), each: each(serial, items) }
-        });
-        let parts = [source, sink].into_iter().chain(serials);
-        parts.max_by(|a, b| a.share().total_cmp(&b.share())).filter(|part| part.share() >= least)
+        })
     }
 
     /// The threads that are busiest, if they are almost always: those of a section's own, or those of the run.
@@ -157,17 +161,25 @@ impl Figures {
         })
     }
 
-    /// The bound that threads wait at, if they do so for long.
+    /// The bound that threads wait at, or the serial stage that they wait for, if they do so for long.
     ///
     /// By the time in which a thread had to wait, and not by the waits that threads were in: of a narrow window's many
     /// threads few are started, and the others are in no wait.
     fn narrowest(&self) -> Option<Bottleneck> {
-        let threads = self.sections.iter().map(|section| self.threads_of(section)).max().unwrap_or(0);
-        let window = Bottleneck::Window { window: self.window, threads, share: self.share(self.window_full, 1) };
-        let bytes = self.budget.unwrap_or(0);
-        let budget = Bottleneck::Budget { bytes, share: self.share(self.budget_full, 1) };
-        let wider = if window.share() < budget.share() { budget } else { window };
-        Some(wider).filter(|bound| bound.share() >= WAITING)
+        let [serial, window, budget] =
+            [self.serial_kept, self.window_full, self.budget_full].map(|kept| self.share(kept, 1));
+        let longest = serial.max(window).max(budget);
+        if longest < WAITING {
+            return None;
+        }
+        if serial >= longest {
+            return self.serials().max_by(|a, b| a.share().total_cmp(&b.share()));
+        }
+        if window >= longest {
+            let threads = self.sections.iter().map(|section| self.threads_of(section)).max().unwrap_or(0);
+            return Some(Bottleneck::Window { window: self.window, threads, share: longest });
+        }
+        Some(Bottleneck::Budget { bytes: self.budget.unwrap_or(0), share: longest })
     }
 }
 

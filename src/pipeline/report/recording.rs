@@ -33,7 +33,8 @@ pub(in super::super) struct Record {
     members: Mutex<Vec<Arc<Times>>>,
     taken: CachePadded<Taken>,
     seen: CachePadded<Seen>,
-    /// How long each bound has kept a thread from work, as waits of a single section; written under the state's lock.
+    /// How long each bound, or a serial stage, has kept a thread from work, as waits of a single section; written under
+    /// the state's lock.
     kept: Times,
     /// How long the run took, once it has ended.
     ended: Mutex<Option<Duration>>,
@@ -62,7 +63,7 @@ pub(in super::super) struct Ahead {
     pub(in super::super) items: u64,
     /// How many bytes of the budget are held.
     pub(in super::super) bytes: u64,
-    /// The bound that keeps a thread from work.
+    /// What keeps a thread from work: a full bound, or [`Lack::Input`] for a serial stage.
     pub(in super::super) kept_by: Option<Lack>,
 }
 
@@ -114,6 +115,7 @@ impl Record {
             sections: sections.collect(),
             sink: spent(Step::Sink),
             window: self.bounds.window.map(NonZeroUsize::get),
+            serial_kept: self.kept.spent(Step::Wait(0, Lack::Input), now),
             window_full: self.kept.spent(Step::Wait(0, Lack::Window), now),
             most_ahead: self.seen.most_ahead.load(Ordering::Relaxed),
             budget: self.bounds.budget,

@@ -188,6 +188,24 @@ fn check_ended(report: &Report) -> Figures {
 }
 
 #[test]
+fn a_serial_stage_that_threads_wait_for_is_not_taken_for_a_narrow_window() {
+    watched(|| {
+        for window in [None, Some(100_000)] {
+            reached(&format!("{window:?}"));
+            let (bound, table) = bound_of(|report| {
+                let items = set(Pipeline::from_data(0..300).report(report), (2, window, true));
+                let items = items.map(|item| item).scan((), |(), item| {
+                    take(1);
+                    Some(item)
+                });
+                assert_eq!(items.map(|_| take(1)).count(&live()), Ok(300));
+            });
+            assert!(matches!(bound, Bottleneck::Serial { section: 2, .. }), "{table}");
+        }
+    });
+}
+
+#[test]
 fn a_report_counts_items_and_outputs_at_every_setting_and_changes_none() {
     watched(|| {
         let report = Report::new();

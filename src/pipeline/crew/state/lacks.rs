@@ -9,6 +9,11 @@ use super::State;
 impl<S: Stock, D: Below> State<S, D> {
     /// What a member lacks that serves all sections and has nothing to do.
     pub(in super::super) fn lack(&self, void: Void<'_>) -> Lack {
+        // The items that a serial stage is at make room when they are through.
+        if self.down.crossing() > 0 { Lack::Input } else { self.lack_of_room(void) }
+    }
+
+    fn lack_of_room(&self, void: Void<'_>) -> Lack {
         let batch = self.pace.ahead();
         if self.is_gated() || self.down.ring().is_heavy() {
             Lack::Budget
@@ -28,6 +33,9 @@ impl<S: Stock, D: Below> State<S, D> {
 
     /// What a worker lacks that serves a section behind the first, if that has nothing for it.
     pub(in super::super) fn own_lack(&self) -> Lack {
+        if self.down.crossing() > 0 {
+            return Lack::Input;
+        }
         if self.is_gated() {
             return Lack::Budget;
         }
@@ -44,17 +52,24 @@ impl<S: Stock, D: Below> State<S, D> {
         }
     }
 
-    /// The bound that keeps a thread from work, be the thread asleep or not started because there is nothing for it.
+    /// What keeps a thread from work, be it asleep or not started because there is nothing for it: a full bound, or
+    /// [`Lack::Input`] for a serial stage.
     ///
-    /// A bound keeps no thread while the sink is at outputs: it is the sink then that all wait for.
+    /// A serial stage does while a member is in it, and nothing more can come to the others from the source. Nothing
+    /// does while the sink is at outputs: it is the sink then that all wait for.
     fn kept_by(&self, void: Void<'_>) -> Option<Lack> {
-        let at_work = self.members_at_work() + self.supply.pulling();
+        let crossing = self.down.crossing();
+        let at_work = self.members_at_work() + self.supply.pulling() + crossing;
         let is_output = self.roster.caller == Mode::Awake && !self.is_caller_busy;
-        let is_wanted = !self.supply.is_exhausted() && self.supply.next() < void.own;
         let is_work_there = self.can_claim(void) || self.down.can_step(void.next());
-        if at_work >= self.threads || is_output || !is_wanted || is_work_there {
+        if at_work >= self.threads || is_output || is_work_there || self.supply.next() >= void.own {
             return None;
         }
-        Some(self.lack(void)).filter(|lack| matches!(lack, Lack::Window | Lack::Budget))
+        let bound = Some(self.lack_of_room(void)).filter(|lack| matches!(lack, Lack::Window | Lack::Budget));
+        let is_exhausted = self.supply.is_exhausted();
+        if crossing > 0 {
+            return (bound.is_some() || is_exhausted).then_some(Lack::Input);
+        }
+        bound.filter(|_| !is_exhausted)
     }
 }
