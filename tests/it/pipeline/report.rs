@@ -206,6 +206,19 @@ fn a_serial_stage_that_threads_wait_for_is_not_taken_for_a_narrow_window() {
 }
 
 #[test]
+fn weighed_outputs_count_as_held() {
+    watched(|| {
+        let report = Report::new();
+        let items = Pipeline::from_data(0..64).threads(4).report(&report);
+        let outputs = items.map(|item| take(if item == 0 { 300 } else { 1 })).weigh_output(1_000, |()| 400);
+        assert_eq!(outputs.map(drop).count(&live()), Ok(64));
+        let figures = check_ended(&report);
+        assert!(figures.budget == Some(1_000) && figures.most_held >= 1_000, "{figures}");
+        assert!(matches!(report.bottleneck(), Bottleneck::Budget { bytes: 1_000, .. }), "{figures}");
+    });
+}
+
+#[test]
 fn a_report_counts_items_and_outputs_at_every_setting_and_changes_none() {
     watched(|| {
         let report = Report::new();

@@ -47,7 +47,7 @@ impl<S: Stock, D: Below> State<S, D> {
     pub(in super::super) fn ahead(&self, void: Void<'_>) -> Ahead {
         Ahead {
             items: self.window.ahead() as u64,
-            bytes: self.gate.as_ref().map_or(0, |gate| gate.held()),
+            bytes: self.gate.as_ref().map_or_else(|| self.down.ring().held(), |gate| gate.held()),
             kept_by: self.kept_by(void),
         }
     }
