@@ -5,6 +5,7 @@ mod times;
 mod figures;
 
 mod bottleneck;
+mod counted;
 mod recording;
 mod table;
 

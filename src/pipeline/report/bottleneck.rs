@@ -8,6 +8,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::counted::Counted;
 use super::figures::{Figures, SectionFigures};
 
 /// What bounds a run, which [`Report::bottleneck`](super::Report::bottleneck) finds.
@@ -223,8 +224,10 @@ impl fmt::Display for Bottleneck {
             ),
             Bottleneck::Section { section, threads, are_own: true, each, .. } => write!(
                 f,
-                "the {threads} threads of the blocking stage in section {section} are busy {percent} % of the time, \
-                 {each:.1?} an item: give it more threads"
+                "the {} of the blocking stage in section {section} {} busy {percent} % of the time, \
+                 {each:.1?} an item: give it more threads",
+                Counted(*threads as u64, "thread"),
+                if *threads == 1 { "is" } else { "are" }
             ),
             Bottleneck::Section { section, threads: 1, each, .. } => write!(
                 f,
@@ -257,8 +260,9 @@ impl fmt::Display for Bottleneck {
             ),
             Bottleneck::Budget { bytes, .. } => write!(
                 f,
-                "the budget of {bytes} bytes is used up while threads wait {percent} % of the time for room in it: \
-                 raise it, or make items smaller"
+                "the budget of {} is used up while threads wait {percent} % of the time for room in it: \
+                 raise it, or make items smaller",
+                Counted(*bytes, "byte")
             ),
             Bottleneck::Balanced => f.write_str("no part is at its limit"),
         }

@@ -219,6 +219,29 @@ fn weighed_outputs_count_as_held() {
 }
 
 #[test]
+fn the_words_for_one_are_not_those_for_many() {
+    watched(|| {
+        let report = Report::new();
+        assert_eq!(Pipeline::from_data(0..1).threads(1).report(&report).count(&live()), Ok(1));
+        let table = report.to_string();
+        assert!(table.contains(": 1 item, 1 output; 1 thread took part\n"), "{table}");
+        assert!(table.contains("at most 1 item ahead of the sink"), "{table}");
+        let items = Pipeline::from_iter(0..2_000).budget(1, |_| 1).threads(2).report(&report);
+        assert_eq!(items.count(&live()), Ok(2_000));
+        let table = report.to_string();
+        assert!(table.contains(": 2,000 items, 2,000 outputs; "), "{table}");
+        assert!(table.contains("at most 1 item ahead of the sink, and 1 of 1 byte\n"), "{table}");
+        let each = Duration::from_millis(3);
+        let words = |bytes| Bottleneck::Budget { bytes, share: 0.5 }.to_string();
+        assert!(words(1).starts_with("the budget of 1 byte is"), "{}", words(1));
+        assert!(words(1_000).starts_with("the budget of 1,000 bytes is"), "{}", words(1_000));
+        let words = |threads| Bottleneck::Section { section: 2, threads, are_own: true, share: 0.9, each }.to_string();
+        assert!(words(1).starts_with("the 1 thread of the blocking stage in section 2 is busy 90 %"), "{}", words(1));
+        assert!(words(3).starts_with("the 3 threads of the blocking stage in section 2 are busy"), "{}", words(3));
+    });
+}
+
+#[test]
 fn a_report_counts_items_and_outputs_at_every_setting_and_changes_none() {
     watched(|| {
         let report = Report::new();
