@@ -319,6 +319,10 @@ where
         InHand { all: all + own, shared: if self.own.is_none() { shared + own } else { shared } }
     }
 
+    fn crossing(&self) -> usize {
+        usize::from(self.is_crossing) + self.down.crossing()
+    }
+
     fn are_items_long(&self) -> bool {
         self.own.is_none() && self.pace.are_items_long() || self.down.are_items_long()
     }

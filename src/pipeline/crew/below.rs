@@ -161,6 +161,9 @@ pub(in super::super) trait Below {
 
     fn in_hand(&self) -> InHand;
 
+    /// How many members are in serial stages.
+    fn crossing(&self) -> usize;
+
     /// Whether the items of a section keep a member long.
     fn are_items_long(&self) -> bool;
 
@@ -290,6 +293,10 @@ impl<R, E> Below for Last<R, E> {
 
     fn in_hand(&self) -> InHand {
         InHand { all: 0, shared: 0 }
+    }
+
+    fn crossing(&self) -> usize {
+        0
     }
 
     fn are_items_long(&self) -> bool {

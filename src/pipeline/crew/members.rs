@@ -111,7 +111,9 @@ where
         signal.set_idle(state.is_idle());
         let wakes = state.wakes(Void::new(signal.all_marks()));
         let own = state.own_calls(Void::new(signal.all_marks()));
-        self.section.recording.saw(mem::take(&mut inside.state.freed), || inside.state.ahead());
+        let freed = mem::take(&mut state.freed);
+        let ahead = || inside.state.ahead(Void::new(signal.all_marks()));
+        self.section.recording.saw(freed, ahead);
         #[cfg(test)]
         self.count(&wakes);
         drop(inside);

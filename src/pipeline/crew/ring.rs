@@ -93,6 +93,11 @@ impl<R, E> Ring<R, E> {
         self.output_bytes -= output_bytes;
     }
 
+    /// How many bytes the outputs weigh that count against the bound.
+    pub(super) fn held(&self) -> u64 {
+        self.output_bytes
+    }
+
     /// Whether the outputs weigh as much as they may.
     pub(super) fn is_heavy(&self) -> bool {
         self.output_bytes >= self.output_budget

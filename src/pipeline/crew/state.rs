@@ -109,11 +109,6 @@ impl<S: Stock, D: Below> State<S, D> {
         &mut self.roster
     }
 
-    /// How many items are pulled and not yet output, and how many bytes of the budget they hold.
-    pub(super) fn ahead(&self) -> (u64, u64) {
-        (self.window.ahead() as u64, self.gate.as_ref().map_or(0, |gate| gate.held()))
-    }
-
     /// The index that is due at the sink.
     pub(super) fn due(&self) -> u64 {
         self.down.ring().due()

@@ -201,6 +201,15 @@ impl<S: Stock> Supply<S> {
         matches!(self.inlet, Inlet::Busy)
     }
 
+    /// How many members pull, or wait to.
+    pub(super) fn pulling(&self) -> usize {
+        match self.inlet {
+            Inlet::Idle | Inlet::Closed(_) => 0,
+            Inlet::Busy => 1,
+            Inlet::Ready(pulling) => pulling,
+        }
+    }
+
     /// A member begins to pull.
     pub(super) fn start_pull(&mut self) {
         match &mut self.inlet {

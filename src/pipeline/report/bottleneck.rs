@@ -2,11 +2,13 @@
 //!
 //! A part that one thread at a time is in (the source, a serial stage, the sink) bounds the run when it is busy almost
 //! always. The stages bound it when all threads that serve them are. If neither holds, the threads wait for something
-//! that is not busy either: for the window or the budget, which then is too narrow.
+//! that is not busy either: for the window or the budget, which then is too narrow. But a serial stage that takes many
+//! items at a time is not busy always, and yet fills the window while other threads wait for these items.
 
 use std::fmt;
 use std::time::Duration;
 
+use super::counted::Counted;
 use super::figures::{Figures, SectionFigures};
 
 /// What bounds a run, which [`Report::bottleneck`](super::Report::bottleneck) finds.
@@ -22,7 +24,7 @@ pub enum Bottleneck {
         /// How long an item takes there.
         each: Duration,
     },
-    /// A thread is in the serial stage in front of a section almost always.
+    /// A thread is in the serial stage in front of a section almost always, or others wait for it.
     Serial {
         /// The number of the section, from 1.
         section: usize,
@@ -51,20 +53,20 @@ pub enum Bottleneck {
         /// How long an output takes there.
         each: Duration,
     },
-    /// Threads wait for room in the window.
+    /// Threads wait for room in the window, or are not even started for want of it.
     Window {
         /// The window, if one was set.
         window: Option<usize>,
         /// How many threads work at most in one section.
         threads: usize,
-        /// The share of their time for which they wait, from 0 to 1.
+        /// The share of the time for which one does, from 0 to 1.
         share: f64,
     },
-    /// Threads wait for room in the budget of bytes.
+    /// Threads wait for room in the budget of bytes, or are not even started for want of it.
     Budget {
         /// The budget.
         bytes: u64,
-        /// The share of their time for which they wait, from 0 to 1.
+        /// The share of the time for which one does, from 0 to 1.
         share: f64,
     },
     /// No part is at its limit.
@@ -80,8 +82,8 @@ const RATHER_BUSY: f64 = 0.6;
 /// How busy a group of threads is, if it bounds the run.
 const BUSY_THREADS: f64 = 0.8;
 
-/// How long threads wait for room, if that bounds the run.
-const WAITING: f64 = 0.2;
+/// How much of the time a thread waits for room, if that bounds the run.
+const WAITING: f64 = 0.3;
 
 impl Figures {
     /// Returns what bounds the run, as far as it has come.
@@ -113,12 +115,15 @@ impl Figures {
         let items = self.sections.first().map_or(0, |section| section.items);
         let source = Bottleneck::Source { share: self.share(self.source, 1), each: each(self.source, items) };
         let sink = Bottleneck::Sink { share: self.share(self.sink, 1), each: each(self.sink, self.outputs) };
-        let serials = self.sections.iter().enumerate().map(|(at, section)| {
+        let parts = [source, sink].into_iter().chain(self.serials());
+        parts.max_by(|a, b| a.share().total_cmp(&b.share())).filter(|part| part.share() >= least)
+    }
+
+    fn serials(&self) -> impl Iterator<Item = Bottleneck> {
+        self.sections.iter().enumerate().map(|(at, section)| {
             let SectionFigures { serial, items, .. } = *section;
             Bottleneck::Serial { section: at + 1, share: self.share(serial, 1), each: each(serial, items) }
-        });
-        let parts = [source, sink].into_iter().chain(serials);
-        parts.max_by(|a, b| a.share().total_cmp(&b.share())).filter(|part| part.share() >= least)
+        })
     }
 
     /// The threads that are busiest, if they are almost always: those of a section's own, or those of the run.
@@ -157,16 +162,25 @@ impl Figures {
         })
     }
 
-    /// The bound that threads wait at, if they do so for long.
+    /// The bound that threads wait at, or the serial stage that they wait for, if they do so for long.
+    ///
+    /// By the time in which a thread had to wait, and not by the waits that threads were in: of a narrow window's many
+    /// threads few are started, and the others are in no wait.
     fn narrowest(&self) -> Option<Bottleneck> {
-        let all = self.sections.iter().map(|section| self.threads_of(section)).max().unwrap_or(0);
-        let waits = self.sections.iter().flat_map(|section| {
-            let share = |wait| self.share(wait, self.threads_of(section));
-            let window = Bottleneck::Window { window: self.window, threads: all, share: share(section.waits.window) };
-            let budget = Bottleneck::Budget { bytes: self.budget.unwrap_or(0), share: share(section.waits.budget) };
-            [window, budget]
-        });
-        waits.max_by(|a, b| a.share().total_cmp(&b.share())).filter(|bound| bound.share() >= WAITING)
+        let [serial, window, budget] =
+            [self.serial_kept, self.window_full, self.budget_full].map(|kept| self.share(kept, 1));
+        let longest = serial.max(window).max(budget);
+        if longest < WAITING {
+            return None;
+        }
+        if serial >= longest {
+            return self.serials().max_by(|a, b| a.share().total_cmp(&b.share()));
+        }
+        if window >= longest {
+            let threads = self.sections.iter().map(|section| self.threads_of(section)).max().unwrap_or(0);
+            return Some(Bottleneck::Window { window: self.window, threads, share: longest });
+        }
+        Some(Bottleneck::Budget { bytes: self.budget.unwrap_or(0), share: longest })
     }
 }
 
@@ -210,8 +224,10 @@ impl fmt::Display for Bottleneck {
             ),
             Bottleneck::Section { section, threads, are_own: true, each, .. } => write!(
                 f,
-                "the {threads} threads of the blocking stage in section {section} are busy {percent} % of the time, \
-                 {each:.1?} an item: give it more threads"
+                "the {} of the blocking stage in section {section} {} busy {percent} % of the time, \
+                 {each:.1?} an item: give it more threads",
+                Counted(*threads as u64, "thread"),
+                if *threads == 1 { "is" } else { "are" }
             ),
             Bottleneck::Section { section, threads: 1, each, .. } => write!(
                 f,
@@ -229,23 +245,24 @@ impl fmt::Display for Bottleneck {
             ),
             Bottleneck::Window { window: Some(window), threads, .. } if window < threads => write!(
                 f,
-                "window({window}) is narrower than the {threads} threads, and threads wait {percent} % of their time for \
+                "window({window}) is narrower than the {threads} threads, and threads wait {percent} % of the time for \
                  room in it: widen it to {threads} or more"
             ),
             Bottleneck::Window { window: Some(window), .. } => write!(
                 f,
-                "window({window}) is full, and threads wait {percent} % of their time for room in it, behind an item \
+                "window({window}) is full, and threads wait {percent} % of the time for room in it, behind an item \
                  that takes long: widen it"
             ),
             Bottleneck::Window { window: None, .. } => write!(
                 f,
-                "the default window is full, and threads wait {percent} % of their time for room in it, behind an item \
+                "the default window is full, and threads wait {percent} % of the time for room in it, behind an item \
                  that takes long: set a wider one, if the memory allows it"
             ),
             Bottleneck::Budget { bytes, .. } => write!(
                 f,
-                "the budget of {bytes} bytes is used up while threads wait {percent} % of their time for room in it: \
-                 raise it, or make items smaller"
+                "the budget of {} is used up while threads wait {percent} % of the time for room in it: \
+                 raise it, or make items smaller",
+                Counted(*bytes, "byte")
             ),
             Bottleneck::Balanced => f.write_str("no part is at its limit"),
         }

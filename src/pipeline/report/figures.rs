@@ -28,8 +28,14 @@ pub struct Figures {
     pub sections: Vec<SectionFigures>,
     /// How long the calling thread was in the sink; for an iterator, how long its consumer was at the outputs.
     pub sink: Duration,
+    /// How long a thread had nothing to do, or was not even started, while another was in a serial stage, and no more
+    /// could come from the source: because it has ended, or the window or the budget was full.
+    pub serial_kept: Duration,
     /// The window, if one was set.
     pub window: Option<usize>,
+    /// How long the window was full while a thread had nothing to do because of it, or was not even started. It counts
+    /// once, however many threads these are, and not while the sink or a serial stage is at work.
+    pub window_full: Duration,
     /// How many items were pulled, or claimed from data, and not yet output, at most.
     pub most_ahead: u64,
     /// The [budget](crate::Pipeline::budget) in bytes, if one was set, or else that of the [outputs] of the first
@@ -37,6 +43,8 @@ pub struct Figures {
     ///
     /// [outputs]: crate::Pipeline::weigh_output
     pub budget: Option<u64>,
+    /// The same of the budget.
+    pub budget_full: Duration,
     /// How many bytes of it were held, at most.
     pub most_held: u64,
 }

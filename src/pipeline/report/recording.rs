@@ -33,6 +33,9 @@ pub(in super::super) struct Record {
     members: Mutex<Vec<Arc<Times>>>,
     taken: CachePadded<Taken>,
     seen: CachePadded<Seen>,
+    /// How long each bound, or a serial stage, has kept a thread from work, as waits of a single section; written under
+    /// the state's lock.
+    kept: Times,
     /// How long the run took, once it has ended.
     ended: Mutex<Option<Duration>>,
 }
@@ -53,14 +56,27 @@ struct Seen {
     most_held: AtomicU64,
 }
 
+/// How far a run is ahead of the sink.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in super::super) struct Ahead {
+    /// How many items are pulled and not yet output.
+    pub(in super::super) items: u64,
+    /// How many bytes of the budget are held.
+    pub(in super::super) bytes: u64,
+    /// What keeps a thread from work: a full bound, or [`Lack::Input`] for a serial stage.
+    pub(in super::super) kept_by: Option<Lack>,
+}
+
 impl Record {
     pub(super) fn new(bounds: Bounds) -> Self {
+        let begun = Instant::now();
         Record {
-            begun: Instant::now(),
+            begun,
             bounds,
             members: Mutex::default(),
             taken: CachePadded::default(),
             seen: CachePadded::default(),
+            kept: Times::new(begun, 1),
             ended: Mutex::new(None),
         }
     }
@@ -99,8 +115,11 @@ impl Record {
             sections: sections.collect(),
             sink: spent(Step::Sink),
             window: self.bounds.window.map(NonZeroUsize::get),
+            serial_kept: self.kept.spent(Step::Wait(0, Lack::Input), now),
+            window_full: self.kept.spent(Step::Wait(0, Lack::Window), now),
             most_ahead: self.seen.most_ahead.load(Ordering::Relaxed),
             budget: self.bounds.budget,
+            budget_full: self.kept.spent(Step::Wait(0, Lack::Budget), now),
             most_held: self.seen.most_held.load(Ordering::Relaxed),
         }
     }
@@ -143,15 +162,17 @@ impl Recording {
         }
     }
 
-    /// A member has seen that `freed` more items came to their end without an output, and how many items are `ahead` of
-    /// the sink, and how many bytes of the budget these hold. It is called under the state's lock.
+    /// A member has seen that `freed` more items came to their end without an output, and how far the run is `ahead` of
+    /// the sink. It is called under the state's lock.
     #[inline]
-    pub(in super::super) fn saw(&self, freed: usize, ahead: impl FnOnce() -> (u64, u64)) {
+    pub(in super::super) fn saw(&self, freed: usize, ahead: impl FnOnce() -> Ahead) {
         if let Some(progress) = self.progress.as_ref().filter(|_| freed > 0) {
             progress.freed(freed);
         }
         if let Some(record) = &self.record {
-            record.seen.saw(freed, ahead());
+            let ahead = ahead();
+            record.seen.saw(freed, ahead);
+            record.kept.turn_to(ahead.kept_by.map(|lack| Step::Wait(0, lack)));
         }
     }
 }
@@ -162,12 +183,12 @@ fn add(counter: &AtomicU64, more: usize) {
 }
 
 impl Seen {
-    fn saw(&self, freed: usize, (ahead, held): (u64, u64)) {
+    fn saw(&self, freed: usize, ahead: Ahead) {
         if freed > 0 {
             add(&self.freed, freed);
         }
         // A store that changes nothing would cost the members that read the line.
-        for (most, now) in [(&self.most_ahead, ahead), (&self.most_held, held)] {
+        for (most, now) in [(&self.most_ahead, ahead.items), (&self.most_held, ahead.bytes)] {
             if most.load(Ordering::Relaxed) < now {
                 most.store(now, Ordering::Relaxed);
             }
@@ -201,7 +222,7 @@ pub(in super::super) struct Meter {
 
 impl Meter {
     pub(in super::super) fn new(recording: Recording) -> Self {
-        recording.saw(0, || (1, 0));
+        recording.saw(0, || Ahead { items: 1, ..Ahead::default() });
         Meter { times: recording.member(), recording, at: Cell::new((Step::Source, Instant::now())) }
     }
 

@@ -4,6 +4,9 @@
 //! of its own, so that 64 members do not meet at one. The thread that asks adds the times of all members up. A batch
 //! costs five stores, and no look at the clock beyond those that it takes anyway. A member that falls asleep takes two
 //! more.
+//!
+//! The run itself has such times too, for the bounds that keep threads from work. The members write them under the
+//! state's lock, with a look at the clock when a bound begins or ceases to keep one.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -135,6 +138,28 @@ impl Times {
         self.own.now.store(0, Ordering::Relaxed);
     }
 
+    /// Ends the step at hand and begins `step`, unless that is the one at hand.
+    pub(super) fn turn_to(&self, step: Option<Step>) {
+        let at_hand = self.at_hand();
+        if at_hand.map(|(step, _)| step) == step {
+            return;
+        }
+        let now = Instant::now();
+        if let Some((step, begun)) = at_hand {
+            self.end(step, now.saturating_duration_since(begun));
+        }
+        if let Some(step) = step {
+            self.begin(step, now);
+        }
+    }
+
+    /// The step that the member has begun, and when.
+    fn at_hand(&self) -> Option<(Step, Instant)> {
+        let now = self.own.now.load(Ordering::Relaxed);
+        let step = Step::of_code(now & ((1 << CODE) - 1))?;
+        Some((step, self.origin + Duration::from_micros(now >> CODE)))
+    }
+
     /// Counts a batch of a section, if any of its items were worked.
     pub(in super::super) fn count(&self, section: usize, items: usize) {
         if let Some(section) = self.sections.get(section)
@@ -148,10 +173,8 @@ impl Times {
     /// How long the member has done `step`, by the time `now`.
     pub(super) fn spent(&self, step: Step, now: Instant) -> Duration {
         let ended = self.counter(step).map_or(0, |counter| counter.load(Ordering::Relaxed));
-        let at_hand = self.own.now.load(Ordering::Relaxed);
-        let is_now = Step::of_code(at_hand & ((1 << CODE) - 1)) == Some(step);
-        let begun = self.origin + Duration::from_micros(at_hand >> CODE);
-        let more = if is_now { now.saturating_duration_since(begun) } else { Duration::ZERO };
+        let at_hand = self.at_hand().filter(|(at_hand, _)| *at_hand == step);
+        let more = at_hand.map_or(Duration::ZERO, |(_, begun)| now.saturating_duration_since(begun));
         Duration::from_nanos(ended) + more
     }
 
@@ -217,5 +240,21 @@ mod tests {
         times.begin(Step::Wait(7, Lack::Window), after(20));
         times.end(Step::Wait(7, Lack::Window), Duration::from_millis(1));
         assert_eq!(times.spent(Step::Wait(7, Lack::Window), after(99)), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_turn_to_another_step_ends_the_one_at_hand() {
+        let origin = Instant::now();
+        let times = Times::new(origin, 1);
+        let [window, budget] = [Lack::Window, Lack::Budget].map(|lack| Step::Wait(0, lack));
+        times.turn_to(Some(window));
+        let begun = times.at_hand();
+        times.turn_to(Some(window));
+        assert_eq!((times.at_hand(), begun.map(|(step, _)| step)), (begun, Some(window)));
+        times.turn_to(Some(budget));
+        times.turn_to(None);
+        assert_eq!(times.at_hand(), None);
+        let late = origin + Duration::from_secs(60);
+        assert!(times.spent(window, late) + times.spent(budget, late) <= origin.elapsed() + Duration::from_micros(2));
     }
 }

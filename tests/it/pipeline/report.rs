@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use brigade::pipeline::{Bottleneck, Figures, Report};
+use brigade::pipeline::{Bottleneck, Chain, Figures, Report};
 use brigade::{CancelReason, CancellationToken, Cancelled, Pipeline, scope};
 
 use super::{at_every_setting, live, set};
@@ -108,6 +108,54 @@ fn a_blocking_stage_is_named_where_it_bounds_the_run_and_a_window_that_is_narrow
     });
 }
 
+/// Works items of 3 ms each, and returns what bounds that, with the words for it.
+fn narrow<C: Chain<Output: Send, Error = Cancelled>>(items: Pipeline<C>) -> (Bottleneck, String) {
+    bound_of(|report| _ = items.report(report).map(|_| take(3)).count(&live()).unwrap())
+}
+
+#[test]
+fn a_window_that_is_narrower_than_the_threads_is_named_however_many_they_are() {
+    watched(|| {
+        for (threads, window) in [(2, 1), (4, 1), (16, 1), (16, 2), (16, 4), (64, 8)] {
+            reached(&format!("window({window}), {threads} threads"));
+            let items = 0..30 * (window + 1);
+            let runs = [
+                narrow(Pipeline::from_iter(items.clone()).threads(threads).window(window)),
+                narrow(Pipeline::from_ready(items.clone()).threads(threads).window(window)),
+                narrow(Pipeline::from_data(items).threads(threads).window(window)),
+            ];
+            for (bound, table) in runs {
+                assert!(matches!(bound, Bottleneck::Window { .. }), "{table}");
+                assert!(table.contains(&format!("window({window}) is narrower than the {threads} threads")), "{table}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_window_is_named_that_leaves_the_calling_thread_alone() {
+    watched(|| {
+        // It takes up each cheap item itself, so that no other thread is started to wait.
+        let (bound, table) = bound_of(|report| {
+            let items = Pipeline::from_data(0..300_u32).threads(4).window(1).report(report);
+            let burnt = items.map(|item| (0..10_000).fold(item, |hash, next| hash.wrapping_mul(31) ^ next));
+            assert_eq!(burnt.count(&live()), Ok(300));
+        });
+        assert!(matches!(bound, Bottleneck::Window { window: Some(1), threads: 4, .. }), "{table}");
+    });
+}
+
+#[test]
+fn a_budget_for_fewer_items_than_threads_is_named_however_many_they_are() {
+    watched(|| {
+        for threads in [2, 4, 16] {
+            reached(&format!("{threads} threads"));
+            let (bound, table) = narrow(Pipeline::from_iter(0..60).budget(1, |_| 1).threads(threads));
+            assert!(matches!(bound, Bottleneck::Budget { bytes: 1, .. }), "{table}");
+        }
+    });
+}
+
 #[test]
 fn no_part_is_named_where_none_is_at_its_limit() {
     watched(|| {
@@ -137,6 +185,60 @@ fn check_ended(report: &Report) -> Figures {
     assert!(spent <= figures.elapsed * threads, "{spent:?} {figures}");
     assert!(figures.sections.iter().all(|section| section.batches <= section.items), "{figures}");
     figures
+}
+
+#[test]
+fn a_serial_stage_that_threads_wait_for_is_not_taken_for_a_narrow_window() {
+    watched(|| {
+        for window in [None, Some(100_000)] {
+            reached(&format!("{window:?}"));
+            let (bound, table) = bound_of(|report| {
+                let items = set(Pipeline::from_data(0..300).report(report), (2, window, true));
+                let items = items.map(|item| item).scan((), |(), item| {
+                    take(1);
+                    Some(item)
+                });
+                assert_eq!(items.map(|_| take(1)).count(&live()), Ok(300));
+            });
+            assert!(matches!(bound, Bottleneck::Serial { section: 2, .. }), "{table}");
+        }
+    });
+}
+
+#[test]
+fn weighed_outputs_count_as_held() {
+    watched(|| {
+        let report = Report::new();
+        let items = Pipeline::from_data(0..64).threads(4).report(&report);
+        let outputs = items.map(|item| take(if item == 0 { 300 } else { 1 })).weigh_output(1_000, |()| 400);
+        assert_eq!(outputs.map(drop).count(&live()), Ok(64));
+        let figures = check_ended(&report);
+        assert!(figures.budget == Some(1_000) && figures.most_held >= 1_000, "{figures}");
+        assert!(matches!(report.bottleneck(), Bottleneck::Budget { bytes: 1_000, .. }), "{figures}");
+    });
+}
+
+#[test]
+fn the_words_for_one_are_not_those_for_many() {
+    watched(|| {
+        let report = Report::new();
+        assert_eq!(Pipeline::from_data(0..1).threads(1).report(&report).count(&live()), Ok(1));
+        let table = report.to_string();
+        assert!(table.contains(": 1 item, 1 output; 1 thread took part\n"), "{table}");
+        assert!(table.contains("at most 1 item ahead of the sink"), "{table}");
+        let items = Pipeline::from_iter(0..2_000).budget(1, |_| 1).threads(2).report(&report);
+        assert_eq!(items.count(&live()), Ok(2_000));
+        let table = report.to_string();
+        assert!(table.contains(": 2,000 items, 2,000 outputs; "), "{table}");
+        assert!(table.contains("at most 1 item ahead of the sink, and 1 of 1 byte\n"), "{table}");
+        let each = Duration::from_millis(3);
+        let words = |bytes| Bottleneck::Budget { bytes, share: 0.5 }.to_string();
+        assert!(words(1).starts_with("the budget of 1 byte is"), "{}", words(1));
+        assert!(words(1_000).starts_with("the budget of 1,000 bytes is"), "{}", words(1_000));
+        let words = |threads| Bottleneck::Section { section: 2, threads, are_own: true, share: 0.9, each }.to_string();
+        assert!(words(1).starts_with("the 1 thread of the blocking stage in section 2 is busy 90 %"), "{}", words(1));
+        assert!(words(3).starts_with("the 3 threads of the blocking stage in section 2 are busy"), "{}", words(3));
+    });
 }
 
 #[test]
