@@ -89,7 +89,7 @@ impl Progress {
 
     /// Begins to count a run of a pipeline. `None` if the source does not know its length.
     pub(crate) fn begin_run(&self, items: Option<usize>) -> Count {
-        self.begin_with(2, items)
+        self.begin_with(3, items)
     }
 
     fn begin_with(&self, shards: usize, items: Option<usize>) -> Count {
@@ -133,6 +133,14 @@ impl Count {
     /// Counts items of a run that came to their end without an output, on one thread at a time.
     pub(crate) fn freed(&self, items: usize) {
         count(self.shards.get(1).map(|shard| &**shard), items);
+    }
+
+    /// Counts items of a run that were worked in the place of one, on any thread.
+    pub(crate) fn worked(&self, items: usize) {
+        if let Some(shard) = self.shards.get(2) {
+            // Relaxed: the counts carry no data.
+            shard.fetch_add(items, Ordering::Relaxed);
+        }
     }
 
     /// Returns the counter of this worker.

@@ -24,6 +24,11 @@ pub(super) trait ItemRun {
     fn weigh(&self, bytes: u64) {
         let _ = bytes;
     }
+
+    /// Notes that the item stands for `more` more: those of the source, if it is a leaf of the source.
+    fn stand_for(&self, more: usize, of_source: bool) {
+        let _ = (more, of_source);
+    }
 }
 
 impl<'a> At<'a> {
@@ -39,6 +44,11 @@ impl<'a> At<'a> {
     /// Notes that an output of the item weighs `bytes` bytes.
     pub(super) fn weigh(self, bytes: u64) {
         self.run.weigh(bytes);
+    }
+
+    /// Notes that the item stands for `more` more: those of the source, if it is a leaf of the source.
+    pub(super) fn stand_for(self, more: usize, of_source: bool) {
+        self.run.stand_for(more, of_source);
     }
 }
 

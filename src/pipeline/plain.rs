@@ -72,6 +72,13 @@ impl ItemRun for PlainItems<'_> {
     fn token(&self) -> &CancellationToken {
         self.child.get_or_init(|| self.token.child_token())
     }
+
+    fn stand_for(&self, more: usize, of_source: bool) {
+        self.meter.count_more(more);
+        if of_source {
+            self.meter.recording().worked(more);
+        }
+    }
 }
 
 impl<'a, K, S, E> Way<'a, K, S, E> {

@@ -4,7 +4,7 @@ use std::cell::{Cell, OnceCell};
 use std::time::Duration;
 
 use super::super::Order;
-use super::super::report::Times;
+use super::super::report::{Recording, Times};
 use super::super::stage::ItemRun;
 use super::signal::{Marks, Signal};
 use crate::error::CancelReason;
@@ -23,6 +23,7 @@ pub(in super::super) struct Place<'w> {
     pub(super) aim: Duration,
     /// How long outputs are held back that the next member in their way could take.
     pub(super) held: Duration,
+    pub(super) recording: &'w Recording,
     /// The times of the member, if there is a report.
     pub(super) times: Option<&'w Times>,
     #[cfg(test)]
@@ -83,6 +84,15 @@ impl ItemRun for BatchRun<'_> {
 
     fn weigh(&self, bytes: u64) {
         self.weighed.set(self.weighed.get().saturating_add(bytes));
+    }
+
+    fn stand_for(&self, more: usize, of_source: bool) {
+        if let Some(times) = self.place.times {
+            times.count_more(more);
+        }
+        if of_source {
+            self.place.recording.worked(more);
+        }
     }
 }
 

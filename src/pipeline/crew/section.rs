@@ -147,6 +147,7 @@ impl<'a, F: Feed, W: Stage<F::Item>, N: Onward<W::Output, W::Error>> Section<'a,
             order: self.plan.order,
             aim: self.plan.aim,
             held: if self.plan.is_caller_reserved { HELD_FROM_SLEEPER } else { HELD },
+            recording: &self.recording,
             times,
             #[cfg(test)]
             counts: self.counts.as_deref(),

@@ -191,6 +191,7 @@ mod tests {
     use std::marker::PhantomData;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use super::super::super::report::Recording;
     use super::super::super::source::iter::Items;
     use super::super::super::stage::{FlatMap, Identity, Inspect};
     use super::super::roster::Mode;
@@ -220,6 +221,7 @@ mod tests {
             order: Order::Source,
             aim: AIM,
             held: HELD,
+            recording: &Recording::default(),
             times: None,
             counts: None,
         };

@@ -41,7 +41,8 @@ impl<C: Chain<Output: Send, Error: FromError<Cancelled> + Send>> Pipeline<C> {
     /// A leaf is worked by one thread, and pulled as a whole: no item of it is worked before the source has given the
     /// last. A [`window`](Self::window) is rounded up to leaves, and a [`budget`](Self::budget) weighs a leaf as a
     /// whole. Choose `leaf` so that it takes 10 to 100 µs: 4096 for items of some ns. Behind a serial stage, or a stage
-    /// with threads of its own, a leaf is of the items that reach that section.
+    /// with threads of its own, a leaf is of the items that reach that section. A [`report`](Self::report) and a
+    /// [`progress`](Self::progress) count items; how far the run was ahead of the sink is counted in leaves.
     ///
     /// # Cancellation
     ///
@@ -85,7 +86,7 @@ impl<C: Chain<Output: Send, Error: FromError<Cancelled> + Send>> Pipeline<C> {
             Ok::<_, Refused<std::convert::Infallible>>(())
         };
         let run = Run { sink: Each { state: Counter(Vec::new()), f: join } };
-        let reduced = Reduced { before: stage.get(), f: f.get(), leaf: leaf as u64 };
+        let reduced = Reduced { before: stage.get(), f: f.get(), leaf: leaf as u64, of_source: true };
         match source.open(token, Reducing { stage: reduced, leaf, settings, token, run }) {
             Ok(counter) => Ok(counter.join(f.get())),
             Err(Stop::Stage(error)) => Err(error),
@@ -122,6 +123,8 @@ struct Reduced<'a, W, F> {
     before: &'a W,
     f: &'a F,
     leaf: u64,
+    /// The leaves are of items of the source.
+    of_source: bool,
 }
 
 impl<L, W, F> Stage<L> for Reduced<'_, W, F>
@@ -150,8 +153,10 @@ where
         mut emit: impl FnMut(Option<W::Output>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, W::Error> {
         let (mut reduced, mut failed) = (None::<W::Output>, None);
+        let whole = at;
         let mut at = at;
         at.index *= self.leaf;
+        let begin = at.index;
         let flow = loop {
             let first = at.index;
             let flow = leaf.run(LOOK, |item| {
@@ -175,6 +180,9 @@ where
                 break flow;
             }
         };
+        // An item that fails is none that was worked.
+        let worked = (at.index - begin).saturating_sub(1);
+        whole.stand_for(usize::try_from(worked).unwrap_or(usize::MAX), self.of_source);
         match (failed, flow, reduced) {
             (Some(error), ..) => Err(error),
             (None, ControlFlow::Continue(()), Some(reduced)) => Ok(emit(Some(reduced))),
@@ -221,6 +229,7 @@ where
         U: Send,
     {
         let Reducing { stage, leaf, settings, token, run } = self;
+        let stage = Reduced { of_source: false, ..stage };
         let Before { source, stage: earlier, serial, own } = before;
         let before = Before { source, stage: earlier, serial: Grouped::new(serial, leaf), own };
         let opening = Opening { stage: &stage, next: ToSink, settings, token, run };

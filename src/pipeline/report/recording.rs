@@ -33,6 +33,8 @@ pub(in super::super) struct Record {
     members: Mutex<Vec<Arc<Times>>>,
     taken: CachePadded<Taken>,
     seen: CachePadded<Seen>,
+    /// The items that were worked in the place of one.
+    worked: AtomicU64,
     /// How long each bound, or a serial stage, has kept a thread from work, as waits of a single section; written under
     /// the state's lock.
     kept: Times,
@@ -76,6 +78,7 @@ impl Record {
             members: Mutex::default(),
             taken: CachePadded::default(),
             seen: CachePadded::default(),
+            worked: AtomicU64::new(0),
             kept: Times::new(begun, 1),
             ended: Mutex::new(None),
         }
@@ -109,7 +112,10 @@ impl Record {
             is_running: ended.is_none(),
             threads: self.bounds.threads,
             started: members.len(),
-            items: self.taken.items.load(Ordering::Relaxed) + self.seen.freed.load(Ordering::Relaxed),
+            items: [&self.taken.items, &self.seen.freed, &self.worked]
+                .map(|items| items.load(Ordering::Relaxed))
+                .iter()
+                .sum(),
             outputs: self.taken.outputs.load(Ordering::Relaxed),
             source: spent(Step::Source),
             sections: sections.collect(),
@@ -152,6 +158,17 @@ impl Recording {
         }
         if let Some(progress) = &self.progress {
             progress.took(items);
+        }
+    }
+
+    /// A member has worked `more` items in the place of one.
+    pub(in super::super) fn worked(&self, more: usize) {
+        if let Some(record) = &self.record {
+            // Relaxed: the figures carry no data.
+            record.worked.fetch_add(more as u64, Ordering::Relaxed);
+        }
+        if let Some(progress) = &self.progress {
+            progress.worked(more);
         }
     }
 
@@ -248,6 +265,13 @@ impl Meter {
     pub(in super::super) fn count(&self, section: usize) {
         if let Some(times) = &self.times {
             times.count(section, 1);
+        }
+    }
+
+    /// Counts more items of the last section.
+    pub(in super::super) fn count_more(&self, items: usize) {
+        if let Some(times) = &self.times {
+            times.count_more(items);
         }
     }
 

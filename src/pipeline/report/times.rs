@@ -170,6 +170,13 @@ impl Times {
         }
     }
 
+    /// Counts more items in a batch of the last section.
+    pub(in super::super) fn count_more(&self, items: usize) {
+        if let Some(last) = self.sections.last() {
+            add(&last.items, items as u64);
+        }
+    }
+
     /// How long the member has done `step`, by the time `now`.
     pub(super) fn spent(&self, step: Step, now: Instant) -> Duration {
         let ended = self.counter(step).map_or(0, |counter| counter.load(Ordering::Relaxed));

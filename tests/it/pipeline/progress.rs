@@ -3,6 +3,7 @@
 use std::io::BufReader;
 
 use brigade::par::Progress;
+use brigade::pipeline::Report;
 use brigade::{ParBuilder, Pipeline, scope};
 use crossbeam::channel::unbounded;
 
@@ -19,6 +20,33 @@ fn progress_counts_the_items_of_a_pipeline_at_every_setting() {
             items.flat_map(|item| [item; 3]).filter(|item| item % 2 == 0).count(&live()).unwrap();
             assert_eq!(progress.to_string(), "100 of 100");
         });
+    });
+}
+
+#[test]
+fn leaves_count_as_the_items_that_they_have() {
+    watched(|| {
+        for threads in [1, 2, 8] {
+            for leaf in [1, 7, 100, 1_000] {
+                let (progress, report) = (Progress::new(), Report::new());
+                let add = |a, b| a + b;
+                let data = Pipeline::from_data(0..1_000_u32).threads(threads).report(&report).progress(&progress);
+                data.filter(|item| *item != 500).reduce_by(&live(), leaf, add).unwrap();
+                assert_eq!(progress.to_string(), "1000 of 1000");
+                let figures = report.figures();
+                assert_eq!((figures.items, figures.sections[0].items), (1_000, 1_000));
+                // As many of a source that does not know its length, and behind a serial stage.
+                let odd = Pipeline::from_iter((0..2_000_u32).filter(|item| item % 2 == 1)).threads(threads);
+                odd.progress(&progress).reduce_by(&live(), leaf, add).unwrap();
+                let serial = Pipeline::from_iter(0..1_000_u32).threads(threads).report(&report).progress(&progress);
+                let serial = serial.scan(0, |_, item| Some(item)).map(|item| item);
+                serial.reduce_by(&live(), leaf, add).unwrap();
+                assert_eq!(progress.done(), 3_000);
+                let figures = report.figures();
+                let sections = figures.sections.iter().map(|section| section.items).collect::<Vec<_>>();
+                assert_eq!((figures.items, sections), (1_000, vec![1_000, 1_000]));
+            }
+        }
     });
 }
 

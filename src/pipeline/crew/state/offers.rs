@@ -66,6 +66,8 @@ impl<S: Stock, D: Below> State<S, D> {
         if self.down.take_changed() {
             self.down.publish(marks);
             self.roster.part_taken();
+            // Items that take long may lie behind the first section, which may have no more.
+            self.share_work();
         }
         let freed = self.down.take_freed();
         self.freed += freed.items;
