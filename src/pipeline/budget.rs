@@ -77,6 +77,9 @@ pub trait Bare: Chain<Source: PulledSource<Item = <Self as Chain>::Output>> {}
 #[diagnostic::do_not_recommend]
 impl<S: PulledSource> Bare for Fused<S, Identity<Cancelled>> {}
 
+/// A pipeline whose source has a budget.
+type BudgetedPipeline<S, F> = Pipeline<Fused<Budgeted<S, F>, Identity<Cancelled>>>;
+
 /// The bound in bytes, which is set directly behind the source.
 impl<C: Chain> Pipeline<C> {
     /// Lets items of at most `bytes` in all be pulled and not yet output, where `weight` says how many bytes an item
@@ -119,7 +122,7 @@ impl<C: Chain> Pipeline<C> {
     /// # Ok::<(), brigade::Cancelled>(())
     /// ```
     #[track_caller]
-    pub fn budget<F>(self, bytes: usize, weight: F) -> Pipeline<Fused<Budgeted<C::Source, F>, Identity<Cancelled>>>
+    pub fn budget<F>(self, bytes: usize, weight: F) -> BudgetedPipeline<C::Source, F>
     where
         C: Bare,
         F: FnMut(&C::Output) -> usize + Send,

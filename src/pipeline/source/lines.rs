@@ -170,7 +170,8 @@ where
     /// Sets how many bytes a line may have, without its end. By default they are 1 GiB.
     ///
     /// A longer line is an error in its place, which says its number. What is left of it is read and skipped, so a
-    /// source without ends of lines takes no more memory than twice this.
+    /// source without ends of lines takes no more memory than twice this. An error of the reader in the midst of such a
+    /// line is an item, and ends no line: the rest of it is skipped behind the error too.
     ///
     /// # Examples
     ///
