@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use crossbeam::channel::{Receiver, bounded};
 use signal_hook::consts::{FORBIDDEN, SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::backend::Handle;
 use signal_hook::low_level::signal_name;
 
 use super::default_action::{self, Hold};
 use super::ignored;
-use super::watcher::{NAME, Watcher};
+use super::watcher::{NAME, Stop, Watcher};
 use crate::thread;
 use crate::token::CancellationToken;
 
@@ -105,9 +104,9 @@ impl SignalBuilder {
         default_action::prepare(&signals)?;
         let (sender, forwarded) = bounded(FORWARDED);
         let watcher = Watcher::new(token, grace, &signals, (forward, sender))?;
-        let handle = watcher.handle();
+        let stop = watcher.stop.clone();
         let thread = thread::own(NAME, || watcher.run())?;
-        Ok(SignalGuard { hold: Some(Hold::new(signals)), handle, thread: Some(thread), forwarded })
+        Ok(SignalGuard { hold: Some(Hold::new(signals)), stop, thread: Some(thread), forwarded })
     }
 }
 
@@ -119,13 +118,15 @@ impl Default for SignalBuilder {
 
 /// Signals cancel a token while it lives.
 ///
-/// Its drop gives the signals their default action again, and joins its thread. That waits for the token's callbacks,
-/// if a signal has called them. So do not drop it in a callback of its token.
+/// Its drop gives the signals their default action again, and joins its thread. A signal that came before has then
+/// cancelled the token, or waits in the channel. The drop waits for the token's callbacks, if a signal has called them.
+/// So do not drop it in a callback of its token.
 #[must_use = "dropping it gives the signals their default action again"]
 pub struct SignalGuard {
-    /// Dropped first: a signal that comes while the thread ends is not lost.
+    /// Dropped first: a signal that comes from then on takes its default action, unless another guard holds it. One
+    /// that came before is for the thread, which looks once more as it ends.
     hold: Option<Hold>,
-    handle: Handle,
+    stop: Stop,
     thread: Option<JoinHandle<()>>,
     forwarded: Receiver<i32>,
 }
@@ -144,7 +145,7 @@ impl SignalGuard {
 impl Drop for SignalGuard {
     fn drop(&mut self) {
         drop(self.hold.take());
-        self.handle.close();
+        self.stop.stop();
         if let Some(thread) = self.thread.take() {
             // It catches the panics of callbacks.
             let _ = thread.join();

@@ -8,9 +8,11 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::Sender;
+use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::iterator::backend::{Handle, SignalDelivery};
 use signal_hook::iterator::exfiltrator::SignalOnly;
@@ -32,7 +34,29 @@ pub(super) struct Watcher {
     pub(super) grace: Duration,
     /// Signals to be passed on, and where to.
     pub(super) forward: (Vec<i32>, Sender<i32>),
-    pub(super) delivery: SignalDelivery<UnixStream, SignalOnly>,
+    pub(super) delivery: Delivery,
+    pub(super) stop: Stop,
+}
+
+type Delivery = SignalDelivery<UnixStream, SignalOnly>;
+
+/// Ends a [`Watcher`].
+///
+/// The registry of signals keeps the watcher's handlers for as long as a handle exists. So the only handle that lasts
+/// stands where the watcher can take it away.
+#[derive(Clone)]
+pub(super) struct Stop(Arc<Mutex<Option<Handle>>>);
+
+impl Stop {
+    pub(super) fn stop(&self) {
+        if let Some(handle) = &*self.0.lock() {
+            handle.close();
+        }
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.0.lock().as_ref().is_none_or(Handle::is_closed)
+    }
 }
 
 impl Watcher {
@@ -44,76 +68,77 @@ impl Watcher {
     ) -> io::Result<Self> {
         let (ours, theirs) = UnixStream::pair()?;
         let delivery = SignalDelivery::with_pipe(ours, theirs, SignalOnly, signals)?;
-        Ok(Watcher { token: token.clone(), grace, forward, delivery })
+        let stop = Stop(Arc::new(Mutex::new(Some(delivery.handle()))));
+        Ok(Watcher { token: token.clone(), grace, forward, delivery, stop })
     }
 
-    /// The handle that ends [`run`](Self::run).
-    pub(super) fn handle(&self) -> Handle {
-        self.delivery.handle()
-    }
-
-    /// Waits for signals until the handle is closed.
-    pub(super) fn run(mut self) {
-        let handle = self.handle();
-        let token = self.token.clone();
+    /// Waits for signals until it is stopped, and acts on each that came before.
+    pub(super) fn run(self) {
+        let Watcher { token, grace, forward: (forwarded, sender), mut delivery, stop } = self;
         thread::scope(|scope| {
             let mut canceller = None;
             let mut first: Option<(i32, Instant)> = None;
-            while !handle.is_closed() {
-                let end = first.and_then(|(_, came)| came.checked_add(self.grace));
-                self.wait(end);
-                if handle.is_closed() {
+            let mut act = |signal, first: &mut Option<(i32, Instant)>| {
+                if forwarded.contains(&signal) {
+                    // A full channel has as many requests as the program can want.
+                    let _ = sender.try_send(signal);
+                    return;
+                }
+                match *first {
+                    None => {
+                        *first = Some((signal, Instant::now()));
+                        let token = &token;
+                        let cancel = move || {
+                            token.cancel_with(CancelReason::Signal(signal));
+                        };
+                        let spec = Spec { name: "brigade-cancel", index: 0, stack: None };
+                        match thread::spawn(scope, spec, cancel) {
+                            Ok(thread) => canceller = Some(thread),
+                            // No second thread: then the next signal waits for the callbacks.
+                            Err(_) => panic::discard(panic::catch(cancel)),
+                        }
+                    }
+                    Some((_, came)) if came.elapsed() >= SAME_REQUEST => {
+                        let _ = low_level::emulate_default_handler(signal);
+                    }
+                    Some(_) => {}
+                }
+            };
+            while !stop.is_stopped() {
+                let end = first.and_then(|(_, came)| came.checked_add(grace));
+                wait(&delivery, end);
+                if stop.is_stopped() {
                     break;
                 }
-                for signal in self.delivery.pending() {
-                    let (forwarded, sender) = &self.forward;
-                    if forwarded.contains(&signal) {
-                        // A full channel has as many requests as the program can want.
-                        let _ = sender.try_send(signal);
-                        continue;
-                    }
-                    match first {
-                        None => {
-                            first = Some((signal, Instant::now()));
-                            let token = &token;
-                            let cancel = move || {
-                                token.cancel_with(CancelReason::Signal(signal));
-                            };
-                            let spec = Spec { name: "brigade-cancel", index: 0, stack: None };
-                            match thread::spawn(scope, spec, cancel) {
-                                Ok(thread) => canceller = Some(thread),
-                                // No second thread: then the next signal waits for the callbacks.
-                                Err(_) => panic::discard(panic::catch(cancel)),
-                            }
-                        }
-                        Some((_, came)) if came.elapsed() >= SAME_REQUEST => {
-                            let _ = low_level::emulate_default_handler(signal);
-                        }
-                        Some(_) => {}
-                    }
-                }
+                delivery.pending().for_each(|signal| act(signal, &mut first));
                 if let (Some((signal, _)), Some(end)) = (first, end) {
                     if Instant::now() >= end {
-                        complain(signal, self.grace);
+                        complain(signal, grace);
                         die(signal);
                     }
                 }
             }
+            // A signal that came while the guard lived has marked itself, or its handler still runs. The last handle
+            // unregisters the handlers, which waits for those that run.
+            let last = delivery.pending();
+            drop(delivery);
+            drop(stop.0.lock().take());
+            last.for_each(|signal| act(signal, &mut first));
             // As at a deadline, no caller is there to resume a callback's panic in, and the hook has shown it.
             if let Some(Err(payload)) = canceller.map(thread::join) {
                 panic::discard(payload);
             }
         });
     }
+}
 
-    /// Waits for a signal, for the handle to be closed, or until `end`.
-    fn wait(&self, end: Option<Instant>) {
-        let left = end.map(|end| end.saturating_duration_since(Instant::now()));
-        let timeout = left.and_then(|left| Timespec::try_from(left).ok());
-        let mut fds = [PollFd::new(self.delivery.get_read(), PollFlags::IN)];
-        // An interrupted call, or a failed one, is a look at the signals too early.
-        let _ = poll(&mut fds, timeout.as_ref());
-    }
+/// Waits for a signal, for the watcher to be stopped, or until `end`.
+fn wait(delivery: &Delivery, end: Option<Instant>) {
+    let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+    let timeout = left.and_then(|left| Timespec::try_from(left).ok());
+    let mut fds = [PollFd::new(delivery.get_read(), PollFlags::IN)];
+    // An interrupted call, or a failed one, is a look at the signals too early.
+    let _ = poll(&mut fds, timeout.as_ref());
 }
 
 /// Says which threads still run.

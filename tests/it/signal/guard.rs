@@ -1,7 +1,9 @@
 //! What a signal does while a guard lives, and after.
 
-use brigade::signal::{SIGTERM, SignalBuilder, cancel_on_signals};
+use brigade::CancelReason;
+use brigade::signal::{SIGTERM, SIGUSR1, SignalBuilder, cancel_on_signals};
 use rustix::process::Signal;
+use signal_hook::low_level::raise;
 
 use super::Program;
 use crate::util::{alone, live, threads, until_threads, watched};
@@ -116,5 +118,36 @@ fn a_guard_joins_its_thread() {
         assert_eq!(threads(), before + 2);
         drop(guards);
         until_threads(before);
+    });
+}
+
+#[test]
+fn a_signal_just_before_the_drop_of_a_guard_is_not_lost() {
+    if !alone!(a_signal_just_before_the_drop_of_a_guard_is_not_lost) {
+        return;
+    }
+    watched(|| {
+        for _ in 0..200 {
+            let token = live();
+            let guard = SignalBuilder::new().forward([SIGUSR1]).install(&token).unwrap();
+            let forwarded = guard.forwarded().clone();
+            raise(SIGUSR1).unwrap();
+            raise(SIGTERM).unwrap();
+            drop(guard);
+            assert_eq!(token.reason(), Some(CancelReason::Signal(SIGTERM)));
+            assert_eq!(forwarded.try_recv(), Ok(SIGUSR1));
+        }
+    });
+}
+
+/// A guard that comes and goes while signals come: each cancels a token, or kills.
+#[test]
+fn a_signal_amid_guards_that_come_and_go_ends_the_program() {
+    watched(|| {
+        for _ in 0..20 {
+            let mut program = Program::start("has guards that come and go");
+            program.signal(Signal::TERM);
+            program.dies_by(Signal::TERM);
+        }
     });
 }

@@ -116,6 +116,14 @@ fn guards(role: &str, token: &CancellationToken) -> Option<ExitCode> {
             say("none is left");
             wait_for_ever()
         }
+        "has guards that come and go" => {
+            drop(signal::cancel_on_signals(token).unwrap());
+            ready();
+            while !token.is_cancelled() {
+                drop(signal::cancel_on_signals(token).unwrap());
+            }
+            signal::exit(token, token.check())
+        }
         "has a handler" => {
             // A handler of the program's own, from before.
             let count = Arc::new(AtomicUsize::new(0));
