@@ -26,7 +26,7 @@
 //!   one is the same request said twice. `timeout` of the coreutils, for example, sends SIGTERM to the process and then
 //!   to its group.
 //! - When the [grace](SignalBuilder::grace) has passed, the process names on the standard error the threads that still
-//!   run, and dies by the first signal.
+//!   run, and dies by the first signal. If the standard error is full, it dies without that line.
 //! - When the last guard is dropped, the signal has its default action again. (If the signal had a handler before the
 //!   first guard came, only that handler runs. Linux tells; elsewhere the default action follows the handler.)
 //!

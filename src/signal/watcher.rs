@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,6 +25,9 @@ use crate::token::CancellationToken;
 
 /// Signals that come within this time of the first are the same request.
 const SAME_REQUEST: Duration = Duration::from_millis(250);
+
+/// A pipe that has room takes a write of so many bytes without waiting: the least that a system may set `PIPE_BUF` to.
+const WHOLE_WRITE: usize = if cfg!(target_os = "linux") { 4096 } else { 512 };
 
 /// The name of a guard's thread.
 pub(super) const NAME: &str = "brigade-signal";
@@ -141,16 +144,28 @@ fn wait(delivery: &Delivery, end: Option<Instant>) {
     let _ = poll(&mut fds, timeout.as_ref());
 }
 
-/// Says which threads still run.
+/// Says which threads still run, if the standard error takes the line at once.
+///
+/// A thread that is stuck in `eprintln!` on a full pipe, and holds the lock, is what the grace is for. So this takes no
+/// lock, and writes only where there is room.
 fn complain(signal: i32, grace: Duration) {
     let mut line = format!("still running {grace:?} after signal {signal}");
-    for (at, name) in threads().iter().enumerate() {
+    let names = threads();
+    for (at, name) in names.iter().enumerate() {
+        if line.len() + 64 > WHOLE_WRITE {
+            let _ = write!(line, ", and {} more", names.len() - at);
+            break;
+        }
         let _ = write!(line, "{} {name}", if at == 0 { ":" } else { "," });
     }
     line.push('\n');
-    // Not by `eprintln`, which waits for a thread that holds the lock.
-    let _ = rustix::io::write(io::stderr(), line.as_bytes());
-    let _ = io::stderr().flush();
+    // Neither `write` nor `flush` of `Stderr`, which wait for a thread that holds the lock.
+    let stderr = io::stderr();
+    let mut fds = [PollFd::new(&stderr, PollFlags::OUT)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    if poll(&mut fds, Some(&now)).is_ok() && fds[0].revents().contains(PollFlags::OUT) {
+        let _ = rustix::io::write(&stderr, line.as_bytes());
+    }
 }
 
 /// The names of the threads that the program has to answer for, where the system tells them.

@@ -1,5 +1,7 @@
 //! What a signal does while a guard lives, and after.
 
+use std::os::unix::process::ExitStatusExt;
+
 use brigade::CancelReason;
 use brigade::signal::{SIGTERM, SIGUSR1, SignalBuilder, cancel_on_signals};
 use rustix::process::Signal;
@@ -38,6 +40,25 @@ fn after_the_grace_the_process_names_its_threads_and_dies() {
         assert!(line.starts_with("still running 300ms after signal 15: "), "{line}");
         assert!(line.contains("deaf#0") && !line.contains("brigade-signal"), "{line}");
         program.dies_by(Signal::TERM);
+    });
+}
+
+#[test]
+fn the_lock_of_the_standard_error_does_not_outlast_the_grace() {
+    watched(|| {
+        let mut program = Program::start("is stuck with the standard error locked");
+        program.signal(Signal::TERM);
+        assert!(program.line().starts_with("still running 300ms after signal 15: "));
+        program.dies_by(Signal::TERM);
+    });
+}
+
+#[test]
+fn a_write_to_a_full_standard_error_does_not_outlast_the_grace() {
+    watched(|| {
+        let mut program = Program::start("is stuck in a message");
+        // The pipe is read only when the program has ended.
+        assert_eq!(program.child.wait().unwrap().signal(), Some(Signal::TERM.as_raw()));
     });
 }
 

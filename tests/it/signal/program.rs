@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use brigade::signal::{self, ExitBuilder, SIGHUP, SIGTERM, SIGUSR1, SignalBuilder};
 use brigade::{CancellationToken, Pipeline, scope};
+use signal_hook::low_level::raise;
 
 use super::ROLE;
 
@@ -81,9 +82,22 @@ fn ends(role: &str, token: &CancellationToken) -> Option<ExitCode> {
             ready();
             wait_for_ever()
         }
-        "is stuck" => {
+        "is stuck with the standard error locked" => {
+            let _guard = SignalBuilder::new().grace(Duration::from_millis(300)).install(token).unwrap();
+            let mut stderr = io::stderr().lock();
+            writeln!(stderr, "ready {}", std::process::id()).unwrap();
+            wait_for_ever()
+        }
+        "is stuck in a message" => {
             let _guard = SignalBuilder::new().grace(Duration::from_millis(300)).install(token).unwrap();
             ready();
+            raise(SIGTERM).unwrap();
+            loop {
+                say("the test reads no more");
+            }
+        }
+        "is stuck" => {
+            let _guard = SignalBuilder::new().grace(Duration::from_millis(300)).install(token).unwrap();
             signal::exit(token, stuck(token))
         }
         _ => return None,
@@ -193,7 +207,10 @@ fn results(role: &str, token: &CancellationToken) -> Option<ExitCode> {
 
 fn stuck(token: &CancellationToken) -> Ended {
     scope(token, |s| {
-        s.named("deaf").spawn(|_| -> Ended { wait_for_ever() })?;
+        s.named("deaf").spawn(|_| -> Ended {
+            ready();
+            wait_for_ever()
+        })?;
         Ok(())
     })
 }
