@@ -30,6 +30,9 @@
 //! - When the last guard is dropped, the signal has its default action again. (If the signal had a handler before the
 //!   first guard came, only that handler runs. Linux tells; elsewhere the default action follows the handler.)
 //!
+//! Linux spares process 1, the first one of a container, the default action of every signal. Where another process would
+//! die by a signal, process 1 exits with 128 and the signal's number, such as 143 after SIGTERM.
+//!
 //! A handler that was there before runs first. Several guards may live at once, and each does its part.
 //!
 //! A signal that was ignored when the guard is made stays ignored: SIGHUP under `nohup`, SIGINT in a script's `x &`.

@@ -10,7 +10,7 @@ use std::process::{ExitCode, Termination};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::SIGPIPE;
 
-use super::watcher::die;
+use super::default_action::die;
 use crate::error::{CancelReason, Cancelled};
 use crate::token::CancellationToken;
 
@@ -26,6 +26,8 @@ const DEADLINE: u8 = 124;
 /// | [`Cancelled`] by a deadline | the error is printed, and the status is 124, as with `timeout` |
 /// | a closed pipe, if it is the standard output | the process dies by SIGPIPE, silently, as `cat` does |
 /// | another error | the error is printed, and the status is 1 |
+///
+/// Process 1, the first one of a container, cannot die by a signal on Linux. It exits with 128 and the signal's number.
 ///
 /// An error is printed on the standard error in one line, behind the program's name, with all its sources. It may be
 /// any type that makes a `Box<dyn Error + Send + Sync>`: [`std::io::Error`], `anyhow::Error`, an enum of yours.

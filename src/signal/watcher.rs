@@ -16,8 +16,8 @@ use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::iterator::backend::{Handle, SignalDelivery};
 use signal_hook::iterator::exfiltrator::SignalOnly;
-use signal_hook::low_level;
 
+use super::default_action;
 use crate::error::CancelReason;
 use crate::panic;
 use crate::thread::{self, Spec};
@@ -102,7 +102,7 @@ impl Watcher {
                         }
                     }
                     Some((_, came)) if came.elapsed() >= SAME_REQUEST => {
-                        let _ = low_level::emulate_default_handler(signal);
+                        default_action::take(signal);
                     }
                     Some(_) => {}
                 }
@@ -117,7 +117,7 @@ impl Watcher {
                 if let (Some((signal, _)), Some(end)) = (first, end) {
                     if Instant::now() >= end {
                         complain(signal, grace);
-                        die(signal);
+                        default_action::die(signal);
                     }
                 }
             }
@@ -178,11 +178,4 @@ fn threads() -> Vec<String> {
         .collect();
     names.sort();
     names
-}
-
-/// Ends the process by a signal.
-pub(super) fn die(signal: i32) -> ! {
-    let _ = low_level::emulate_default_handler(signal);
-    // The default action of this signal ends no process: the status is the one that a shell gives for it.
-    low_level::exit(128 + signal)
 }

@@ -32,7 +32,8 @@ fn wait_for_ever() -> ! {
 fn program() {
     let Ok(role) = std::env::var(ROLE) else { return };
     let token = CancellationToken::new();
-    let code = ends(&role, &token).or_else(|| guards(&role, &token)).or_else(|| results(&role, &token));
+    let roles = [ends, guards, signals_itself, results];
+    let code = roles.into_iter().find_map(|play| play(&role, &token));
     let code = code.unwrap_or_else(|| panic!("{role} is no role"));
     // What `main` would do with it.
     let number = (0..=u8::MAX).find(|number| ExitCode::from(*number) == code).unwrap();
@@ -163,6 +164,44 @@ fn guards(role: &str, token: &CancellationToken) -> Option<ExitCode> {
             token.wait();
             assert!(guard.forwarded().try_recv().is_err());
             signal::exit(token, token.check())
+        }
+        _ => return None,
+    })
+}
+
+/// Signals that come from the process itself.
+fn signals_itself(role: &str, token: &CancellationToken) -> Option<ExitCode> {
+    let signal_itself = || raise(SIGTERM).unwrap();
+    let guard = SignalBuilder::new().grace(Duration::MAX);
+    Some(match role {
+        "signals itself" => {
+            let _guard = guard.install(token).unwrap();
+            ready();
+            signal_itself();
+            token.wait();
+            signal::exit(token, token.check())
+        }
+        "signals itself twice" => {
+            let _guard = guard.install(token).unwrap();
+            ready();
+            signal_itself();
+            token.wait();
+            loop {
+                CancellationToken::new().sleep(Duration::from_millis(300)).unwrap();
+                signal_itself();
+            }
+        }
+        "signals itself, and is stuck" => {
+            let _guard = guard.grace(Duration::from_millis(100)).install(token).unwrap();
+            ready();
+            signal_itself();
+            wait_for_ever()
+        }
+        "signals itself, and was guarded" => {
+            drop(guard.install(token).unwrap());
+            ready();
+            signal_itself();
+            unreachable!()
         }
         _ => return None,
     })
