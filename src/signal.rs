@@ -24,7 +24,7 @@
 //!   expects.
 //! - A second signal, 250 ms or more after the first, takes its default action: the process dies at once. An earlier
 //!   one is the same request said twice. `timeout` of the coreutils, for example, sends SIGTERM to the process and then
-//!   to its group.
+//!   to its group. If the process was stopped or starved, the 250 ms begin when it runs again.
 //! - When the [grace](SignalBuilder::grace) has passed, the process names on the standard error the threads that still
 //!   run, and dies by the first signal. If the standard error is full, it dies without that line.
 //! - When the last guard is dropped, the signal has its default action again. (If the signal had a handler before the

@@ -26,6 +26,9 @@ use crate::token::CancellationToken;
 /// Signals that come within this time of the first are the same request.
 const SAME_REQUEST: Duration = Duration::from_millis(250);
 
+/// If the watcher looks later than it meant to by this time, the process was stopped or starved meanwhile.
+const LATE: Duration = Duration::from_millis(50);
+
 /// A pipe that has room takes a write of so many bytes without waiting: the least that a system may set `PIPE_BUF` to.
 const WHOLE_WRITE: usize = if cfg!(target_os = "linux") { 4096 } else { 512 };
 
@@ -80,45 +83,43 @@ impl Watcher {
         let Watcher { token, grace, forward: (forwarded, sender), mut delivery, stop } = self;
         thread::scope(|scope| {
             let mut canceller = None;
-            let mut first: Option<(i32, Instant)> = None;
-            let mut act = |signal, first: &mut Option<(i32, Instant)>| {
+            let mut first: Option<Request> = None;
+            let mut act = |signal, first: &mut Option<Request>| {
                 if forwarded.contains(&signal) {
                     // A full channel has as many requests as the program can want.
                     let _ = sender.try_send(signal);
                     return;
                 }
-                match *first {
-                    None => {
-                        *first = Some((signal, Instant::now()));
-                        let token = &token;
-                        let cancel = move || {
-                            token.cancel_with(CancelReason::Signal(signal));
-                        };
-                        let spec = Spec { name: "brigade-cancel", index: 0, stack: None };
-                        match thread::spawn(scope, spec, cancel) {
-                            Ok(thread) => canceller = Some(thread),
-                            // No second thread: then the next signal waits for the callbacks.
-                            Err(_) => panic::discard(panic::catch(cancel)),
-                        }
+                let Some(first) = first else {
+                    *first = Some(Request::new(signal, grace));
+                    let token = &token;
+                    let cancel = move || {
+                        token.cancel_with(CancelReason::Signal(signal));
+                    };
+                    let spec = Spec { name: "brigade-cancel", index: 0, stack: None };
+                    match thread::spawn(scope, spec, cancel) {
+                        Ok(thread) => canceller = Some(thread),
+                        // No second thread: then the next signal waits for the callbacks.
+                        Err(_) => panic::discard(panic::catch(cancel)),
                     }
-                    Some((_, came)) if came.elapsed() >= SAME_REQUEST => {
-                        default_action::take(signal);
-                    }
-                    Some(_) => {}
+                    return;
+                };
+                if first.same_until.is_none() {
+                    default_action::take(signal);
                 }
             };
             while !stop.is_stopped() {
-                let end = first.and_then(|(_, came)| came.checked_add(grace));
-                wait(&delivery, end);
+                wait(&delivery, first.as_ref().and_then(Request::next_look));
                 if stop.is_stopped() {
                     break;
                 }
+                let now = Instant::now();
                 delivery.pending().for_each(|signal| act(signal, &mut first));
-                if let (Some((signal, _)), Some(end)) = (first, end) {
-                    if Instant::now() >= end {
-                        complain(signal, grace);
-                        default_action::die(signal);
-                    }
+                let Some(first) = &mut first else { continue };
+                first.has_looked(now);
+                if first.end.is_some_and(|end| now >= end) {
+                    complain(first.signal, grace);
+                    default_action::die(first.signal);
                 }
             }
             // A signal that came while the guard lived has marked itself, or its handler still runs. The last handle
@@ -132,6 +133,38 @@ impl Watcher {
                 panic::discard(payload);
             }
         });
+    }
+}
+
+/// The first signal, and what follows from it.
+struct Request {
+    signal: i32,
+    /// Until when further signals are the same request. `None` when that is over.
+    ///
+    /// The system does not say when a signal came, and the watcher may come to it late. So the time is over at a look
+    /// and not by the clock: what this look finds still counts as the same request. After a look that was late it
+    /// starts anew, because the handlers of signals that came meanwhile may still have to run.
+    same_until: Option<Instant>,
+    /// The end of the grace.
+    end: Option<Instant>,
+}
+
+impl Request {
+    fn new(signal: i32, grace: Duration) -> Self {
+        let now = Instant::now();
+        Request { signal, same_until: Some(now + SAME_REQUEST), end: now.checked_add(grace) }
+    }
+
+    fn next_look(&self) -> Option<Instant> {
+        self.same_until.into_iter().chain(self.end).min()
+    }
+
+    /// Takes note of a look at the signals that began at `now`.
+    fn has_looked(&mut self, now: Instant) {
+        let late = self.same_until.and_then(|until| now.checked_duration_since(until));
+        if let Some(late) = late {
+            self.same_until = (late > LATE).then(|| now + SAME_REQUEST);
+        }
     }
 }
 
