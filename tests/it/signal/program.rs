@@ -122,10 +122,10 @@ fn guards(role: &str, token: &CancellationToken) -> Option<ExitCode> {
             token.wait();
             other.wait();
             drop(first);
-            say("one is left");
             let third = CancellationToken::new();
             let last = SignalBuilder::new().cancel([SIGTERM]).install(&third).unwrap();
             drop(second);
+            say("the last is left");
             third.wait();
             drop(last);
             say("none is left");
