@@ -38,6 +38,18 @@
 //! A signal that was ignored when the guard is made stays ignored: SIGHUP under `nohup`, SIGINT in a script's `x &`.
 //! Linux tells which these are; elsewhere the guard takes them over.
 
+//!
+//! # What is still in a buffer
+//!
+//! [`exit`] flushes [`std::io::stdout`] before the process dies by a signal; the grace bounds the flush. A
+//! [`BufWriter`](std::io::BufWriter) around a view of `brigade::io::stdout` with the token of the signals is another
+//! case. After the signal the view writes no more, so what the `BufWriter` holds is lost, without an error in its
+//! drop. There are two remedies:
+//!
+//! - Flush in [`Pipeline::on_idle`](crate::Pipeline::on_idle), so that the buffer is empty while the program waits.
+//! - At the end take the rest out by [`into_parts`](std::io::BufWriter::into_parts), and write it through a view whose
+//!   token has a deadline of its own, as the example `digest` does.
+
 mod ignored;
 
 mod default_action;

@@ -65,6 +65,12 @@ fn ends(role: &str, token: &CancellationToken) -> Option<ExitCode> {
             say("clean");
             signal::exit(token, ended)
         }
+        #[cfg(feature = "io")]
+        "squares" => {
+            let _guard = SignalBuilder::new().grace(Duration::MAX).install(token).unwrap();
+            ready();
+            signal::exit(token, square(token))
+        }
         "lingers" => {
             let _guard = signal::cancel_on_signals(token).unwrap();
             ready();
@@ -252,6 +258,20 @@ fn stuck(token: &CancellationToken) -> Ended {
         })?;
         Ok(())
     })
+}
+
+/// The program of the first page.
+#[cfg(feature = "io")]
+fn square(token: &CancellationToken) -> anyhow::Result<()> {
+    use std::io::BufWriter;
+
+    let mut output = brigade::io::stdout();
+    let output = BufWriter::with_capacity(4096, output.until(token));
+    Pipeline::from_lines(brigade::io::stdin())
+        .try_map(|line| anyhow::Ok(line?.trim().parse::<u64>()?.pow(2)))
+        .on_idle(output, |output| anyhow::Ok(output.flush()?))
+        .try_for_each(token, |output, square| Ok(output.write_all(format!("{square}\n").as_bytes())?))?;
+    Ok(())
 }
 
 /// Prints until the pipe is closed.
