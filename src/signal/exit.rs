@@ -144,13 +144,17 @@ fn complain(error: &(dyn Error + 'static)) {
     let _ = io::stderr().write_all(line.as_bytes());
 }
 
-/// The messages of the error and its sources. A source that its owner's message ends with is not said twice.
+/// The messages of the error and its sources. A source that its owner's message is, or ends with behind a colon, is not
+/// said twice.
 fn full_message(error: &(dyn Error + 'static)) -> String {
     let mut text = String::new();
     for message in chain(error).map(ToString::to_string) {
         if text.is_empty() {
             text = message;
-        } else if !text.ends_with(&message) {
+            continue;
+        }
+        let before = text.strip_suffix(&*message);
+        if !before.is_some_and(|before| before.is_empty() || before.ends_with(": ")) {
             text = format!("{text}: {message}");
         }
     }
@@ -210,5 +214,13 @@ mod tests {
         let error = anyhow::Error::from(ToolError::Read(io::Error::other("no such list"))).context("check");
         assert_eq!(full_message(&*error), "check: cannot read the list: no such list");
         assert_eq!(full_message(&io::Error::other("alone")), "alone");
+        let error = anyhow::Error::from(io::Error::other("twice")).context("twice");
+        assert_eq!(full_message(&*error), "twice");
+    }
+
+    #[test]
+    fn a_source_that_is_a_part_of_a_word_is_said() {
+        let error = anyhow::Error::from(io::Error::other("2")).context("exit code 12");
+        assert_eq!(full_message(&*error), "exit code 12: 2");
     }
 }
