@@ -36,7 +36,7 @@
 //! A handler that was there before runs first. Several guards may live at once, and each does its part.
 //!
 //! A signal that was ignored when the guard is made stays ignored: SIGHUP under `nohup`, SIGINT in a script's `x &`.
-//! Linux tells which these are; elsewhere the guard takes them over.
+//! Linux tells which these are, and so does [`SignalGuard::left_ignored`]; elsewhere the guard takes them over.
 
 //!
 //! # What is still in a buffer

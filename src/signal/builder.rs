@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, bounded};
-use signal_hook::consts::{FORBIDDEN, SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{FORBIDDEN, SIGHUP, SIGINT, SIGKILL, SIGSTOP, SIGTERM};
 use signal_hook::low_level::signal_name;
 
 use super::default_action::{self, Hold};
@@ -69,6 +69,9 @@ impl SignalBuilder {
     }
 
     /// Sets the signals that come through [`SignalGuard::forwarded`]. None of them cancels.
+    ///
+    /// A signal that the process ignores when the guard is made never comes; [`SignalGuard::left_ignored`] tells. That
+    /// is always so for SIGPIPE, which Rust's runtime ignores before `main`.
     pub fn forward(mut self, signals: impl IntoIterator<Item = i32>) -> Self {
         self.forward = signals.into_iter().collect();
         self
@@ -86,19 +89,18 @@ impl SignalBuilder {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a number that is no signal, or one that a program cannot
-    /// handle. The error of the system if it refuses the thread or a descriptor.
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a number that is no signal, for SIGKILL and SIGSTOP, for a
+    /// signal that tells of a fault (SIGILL, SIGFPE, SIGSEGV), and for a real-time signal, whose default action could
+    /// not be given back. The error of the system if it refuses the thread or a descriptor.
     pub fn install(self, token: &CancellationToken) -> io::Result<SignalGuard> {
         let SignalBuilder { cancel, mut forward, grace } = self;
         let mut signals: Vec<i32> = cancel.into_iter().chain(forward.iter().copied()).collect();
         signals.sort_unstable();
         signals.dedup();
-        if let Some(wrong) = signals.iter().find(|signal| FORBIDDEN.contains(signal) || signal_name(**signal).is_none())
-        {
-            let message = format!("{wrong} is not a signal that a program can handle");
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        for signal in &signals {
+            check(*signal)?;
         }
-        signals.retain(|signal| !ignored::is_ignored(*signal));
+        let (left_ignored, signals) = signals.into_iter().partition::<Vec<_>, _>(|signal| ignored::is_ignored(*signal));
         forward.retain(|signal| signals.contains(signal));
 
         default_action::prepare(&signals)?;
@@ -106,8 +108,20 @@ impl SignalBuilder {
         let watcher = Watcher::new(token, grace, &signals, (forward, sender))?;
         let stop = watcher.stop.clone();
         let thread = thread::own(NAME, || watcher.run())?;
-        Ok(SignalGuard { hold: Some(Hold::new(signals)), stop, thread: Some(thread), forwarded })
+        Ok(SignalGuard { hold: Some(Hold::new(signals)), stop, thread: Some(thread), forwarded, left_ignored })
     }
+}
+
+/// Refuses a signal that a guard cannot take over.
+fn check(signal: i32) -> io::Result<()> {
+    let reason = match signal {
+        SIGKILL | SIGSTOP => "no program can handle it",
+        _ if FORBIDDEN.contains(&signal) => "it tells of a fault in the program",
+        _ if signal_name(signal).is_some() => return Ok(()),
+        1..=64 => "its default action is not known, so that it could not be given back",
+        _ => "there is no such signal",
+    };
+    Err(io::Error::new(io::ErrorKind::InvalidInput, format!("signal {signal} cannot be guarded: {reason}")))
 }
 
 impl Default for SignalBuilder {
@@ -129,6 +143,7 @@ pub struct SignalGuard {
     stop: Stop,
     thread: Option<JoinHandle<()>>,
     forwarded: Receiver<i32>,
+    left_ignored: Vec<i32>,
 }
 
 impl SignalGuard {
@@ -139,6 +154,14 @@ impl SignalGuard {
     #[must_use]
     pub fn forwarded(&self) -> &Receiver<i32> {
         &self.forwarded
+    }
+
+    /// Returns the signals that the guard was to take over, and that stay ignored, because they were when it was made.
+    ///
+    /// Each stands there once, the smallest number first. Only Linux tells; elsewhere there are none.
+    #[must_use]
+    pub fn left_ignored(&self) -> &[i32] {
+        &self.left_ignored
     }
 }
 

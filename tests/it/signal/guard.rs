@@ -113,11 +113,34 @@ fn other_signals_come_through_a_channel_and_cancel_nothing() {
 
 #[test]
 fn what_no_program_can_handle_is_refused() {
-    for wrong in [0, -1, 9, 19, 11, 999] {
+    let (none, fault) = ("there is no such signal", "it tells of a fault in the program");
+    let (never, unknown) =
+        ("no program can handle it", "its default action is not known, so that it could not be given back");
+    for (wrong, reason) in [(0, none), (-1, none), (9, never), (19, never), (11, fault), (34, unknown), (999, none)]
+    {
         let error = SignalBuilder::new().cancel([SIGTERM, wrong]).install(&live()).unwrap_err();
         assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput, "{wrong}");
+        assert_eq!(error.to_string(), format!("signal {wrong} cannot be guarded: {reason}"));
         SignalBuilder::new().forward([wrong]).install(&live()).unwrap_err();
     }
+}
+
+#[test]
+fn a_guard_tells_which_signals_stay_ignored() {
+    if !alone!(a_guard_tells_which_signals_stay_ignored) {
+        return;
+    }
+    watched(|| {
+        let pipe = Signal::PIPE.as_raw();
+        let guard = SignalBuilder::new().forward([SIGUSR1, pipe]).install(&live()).unwrap();
+        assert_eq!(guard.left_ignored(), [pipe]);
+        raise(pipe).unwrap();
+        raise(SIGUSR1).unwrap();
+        assert_eq!(guard.forwarded().recv(), Ok(SIGUSR1));
+        drop(guard);
+        let guard = cancel_on_signals(&live()).unwrap();
+        assert_eq!(guard.left_ignored(), [0; 0]);
+    });
 }
 
 #[test]
