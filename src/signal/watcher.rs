@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::Sender;
 use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use signal_hook::iterator::backend::{Handle, SignalDelivery};
 use signal_hook::iterator::exfiltrator::SignalOnly;
 
@@ -28,6 +29,9 @@ const SAME_REQUEST: Duration = Duration::from_millis(250);
 
 /// If the watcher looks later than it meant to by this time, the process was stopped or starved meanwhile.
 const LATE: Duration = Duration::from_millis(50);
+
+/// How long the watcher waits if the system cannot wait for it.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// A pipe that has room takes a write of so many bytes without waiting: the least that a system may set `PIPE_BUF` to.
 const WHOLE_WRITE: usize = if cfg!(target_os = "linux") { 4096 } else { 512 };
@@ -173,8 +177,16 @@ fn wait(delivery: &Delivery, end: Option<Instant>) {
     let left = end.map(|end| end.saturating_duration_since(Instant::now()));
     let timeout = left.and_then(|left| Timespec::try_from(left).ok());
     let mut fds = [PollFd::new(delivery.get_read(), PollFlags::IN)];
-    // An interrupted call, or a failed one, is a look at the signals too early.
-    let _ = poll(&mut fds, timeout.as_ref());
+    let looks = match poll(&mut fds, timeout.as_ref()) {
+        // An interrupted call is a look at the signals too early.
+        Err(error) => error == Errno::INTR,
+        Ok(ready) => ready == 0 || fds[0].revents().contains(PollFlags::IN),
+    };
+    if !looks {
+        // The system is short of something, or the program has closed our descriptor. The handlers mark the signals in
+        // memory, so the watcher looks by the clock.
+        let _ = CancellationToken::never().wait_timeout(PAUSE);
+    }
 }
 
 /// Says which threads still run, if the standard error takes the line at once.

@@ -1,14 +1,15 @@
 //! What a signal does while a guard lives, and after.
 
 use std::os::unix::process::ExitStatusExt;
+use std::time::Duration;
 
 use brigade::CancelReason;
 use brigade::signal::{SIGTERM, SIGUSR1, SignalBuilder, cancel_on_signals};
-use rustix::process::Signal;
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use signal_hook::low_level::raise;
 
 use super::Program;
-use crate::util::{alone, live, threads, until_threads, watched};
+use crate::util::{alone, cpu_time, live, threads, until_threads, watched};
 
 #[test]
 fn a_signal_cancels_and_the_program_dies_by_it() {
@@ -116,8 +117,7 @@ fn what_no_program_can_handle_is_refused() {
     let (none, fault) = ("there is no such signal", "it tells of a fault in the program");
     let (never, unknown) =
         ("no program can handle it", "its default action is not known, so that it could not be given back");
-    for (wrong, reason) in [(0, none), (-1, none), (9, never), (19, never), (11, fault), (34, unknown), (999, none)]
-    {
+    for (wrong, reason) in [(0, none), (-1, none), (9, never), (19, never), (11, fault), (34, unknown), (999, none)] {
         let error = SignalBuilder::new().cancel([SIGTERM, wrong]).install(&live()).unwrap_err();
         assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput, "{wrong}");
         assert_eq!(error.to_string(), format!("signal {wrong} cannot be guarded: {reason}"));
@@ -140,6 +140,29 @@ fn a_guard_tells_which_signals_stay_ignored() {
         drop(guard);
         let guard = cancel_on_signals(&live()).unwrap();
         assert_eq!(guard.left_ignored(), [0; 0]);
+    });
+}
+
+/// `poll` refuses to wait for a descriptor where none may be open.
+#[test]
+fn a_guard_that_cannot_wait_sees_signals_and_burns_no_time() {
+    if !alone!(a_guard_that_cannot_wait_sees_signals_and_burns_no_time) {
+        return;
+    }
+    watched(|| {
+        let token = live();
+        let guard = SignalBuilder::new().forward([SIGUSR1]).install(&token).unwrap();
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        setrlimit(Resource::Nofile, Rlimit { current: Some(0), maximum }).unwrap();
+        raise(SIGUSR1).unwrap();
+        assert_eq!(guard.forwarded().recv(), Ok(SIGUSR1));
+        let before = cpu_time();
+        live().sleep(Duration::from_millis(500)).unwrap();
+        let used = cpu_time().checked_sub(before).unwrap();
+        assert!(used < Duration::from_millis(250), "{used:?}");
+        raise(SIGTERM).unwrap();
+        assert_eq!(token.wait(), CancelReason::Signal(SIGTERM));
+        drop(guard);
     });
 }
 
