@@ -30,14 +30,24 @@
 //! - When the last guard is dropped, the signal has its default action again. (If the signal had a handler before the
 //!   first guard came, only that handler runs. Linux tells; elsewhere the default action follows the handler.)
 //!
-//! Linux spares process 1, the first one of a container, the default action of every signal. Where another process would
-//! die by a signal, process 1 exits with 128 and the signal's number, such as 143 after SIGTERM.
+//! Linux spares process 1, the first one of a container, the default action of every signal. Where another process
+//! would die by a signal, process 1 exits with 128 and the signal's number, such as 143 after SIGTERM.
 //!
 //! A handler that was there before runs first. Several guards may live at once, and each does its part.
 //!
 //! A signal that was ignored when the guard is made stays ignored: SIGHUP under `nohup`, SIGINT in a script's `x &`.
 //! Linux tells which these are, and so does [`SignalGuard::left_ignored`]; elsewhere the guard takes them over.
-
+//!
+//! # Child processes
+//!
+//! A death at a second signal, or at the end of the grace, runs no code of the program's. The call that waits for a
+//! child process, such as `brigade::io::run`, ends with it, and the child and its process group live on. There are two
+//! remedies:
+//!
+//! - Give `io::run` a grace that is shorter than the guard's. Then SIGKILL ends the child before the process dies at
+//!   the end of the guard's grace.
+//! - Against the second signal, let the system or the child do it: on Linux by `setpriv --pdeathsig KILL` in front of
+//!   the child's command, elsewhere by a pipe as the child's input, whose end tells the child that the process is gone.
 //!
 //! # What is still in a buffer
 //!

@@ -79,7 +79,8 @@ impl SignalBuilder {
 
     /// Sets how long the program may take from the first signal to the drop of the guard. Then the process ends.
     ///
-    /// [`Duration::MAX`] is no limit.
+    /// [`Duration::MAX`] is no limit. Child processes outlive this end; the [module](crate::signal#child-processes)
+    /// says what to do.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
         self
@@ -135,6 +136,9 @@ impl Default for SignalBuilder {
 /// Its drop gives the signals their default action again, and joins its thread. A signal that came before has then
 /// cancelled the token, or waits in the channel. The drop waits for the token's callbacks, if a signal has called them.
 /// So do not drop it in a callback of its token.
+///
+/// While it lives, a second signal and the end of the grace end the process at once. Children of `brigade::io::run`
+/// then live on; the [module](crate::signal#child-processes) says what to do.
 #[must_use = "dropping it gives the signals their default action again"]
 pub struct SignalGuard {
     /// Dropped first: a signal that comes from then on takes its default action, unless another guard holds it. One
