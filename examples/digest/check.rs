@@ -37,7 +37,8 @@ where
     R: BufRead + Send,
 {
     let mut tally = Tally::default();
-    let mut output = output();
+    let mut stdout = brigade::io::stdout();
+    let mut output = output(&mut stdout, token);
     let run = Pipeline::from_iter(list)
         .threads(jobs)
         .window(WINDOW)

@@ -20,7 +20,7 @@ mod list;
 mod name;
 mod tree;
 
-use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+use std::io::{self, BufWriter, ErrorKind, IsTerminal, Stdout, Write};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -28,6 +28,7 @@ use std::thread;
 use std::time::Duration;
 
 use brigade::CancellationToken;
+use brigade::io::OutputUntil;
 use brigade::signal::{self, SignalBuilder};
 use clap::Parser;
 
@@ -43,9 +44,12 @@ const WHOLE_WRITE: usize = 4096;
 
 /// How long a cancelled run may take.
 ///
-/// A token ends the read of a pipe or terminal. It does not reach into the system where a FIFO without a writer is
-/// opened, or where the output is written into a pipe without a reader.
+/// A token ends the read of a pipe or terminal, and the write into one. It does not reach into the system where a FIFO
+/// without a writer is opened.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// How long a cancelled run waits for a reader that does not take the last lines.
+const MOMENT: Duration = Duration::from_millis(100);
 
 /// Prints the SHA-256 of every file under the paths, or verifies a list of them, on all cores.
 #[derive(Parser)]
@@ -85,7 +89,7 @@ fn main() -> ExitCode {
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             // A reader that has seen enough, such as `head`, is no reason for a complaint.
-            if error.kind() != io::ErrorKind::BrokenPipe {
+            if error.kind() != ErrorKind::BrokenPipe {
                 complain(format!("write error: {}", name::reason(&error)).as_bytes());
             }
             ExitCode::FAILURE
@@ -103,22 +107,28 @@ fn jobs(text: &str) -> Result<usize, String> {
     }
 }
 
-/// The output, which writes each line in one piece, so that each write to the file or pipe has whole lines.
-type Output = BufWriter<StdoutLock<'static>>;
+/// The output, which writes each line in one piece, so that each write to the file or pipe has whole lines. The token
+/// ends a write into a full pipe. (Only a line that is longer than [`WHOLE_WRITE`] can be cut then.)
+type Output<'a> = BufWriter<OutputUntil<'a, Stdout>>;
 
-fn output() -> Output {
-    let stdout = io::stdout().lock();
+fn output<'a>(stdout: &'a mut brigade::io::Output<Stdout>, token: &CancellationToken) -> Output<'a> {
     // A person at a terminal wants to see each line at once.
-    let capacity = if stdout.is_terminal() { 0 } else { WHOLE_WRITE };
-    BufWriter::with_capacity(capacity, stdout)
+    let capacity = if stdout.get_ref().is_terminal() { 0 } else { WHOLE_WRITE };
+    BufWriter::with_capacity(capacity, stdout.until(token))
 }
 
 /// Writes the buffered lines, unless a write error has ended the run.
-fn finish(mut output: Output, run: io::Result<()>, token: &CancellationToken) -> io::Result<()> {
-    match run {
-        Err(error) if !token.is_cancelled() => Err(error),
-        // The lines that a cancelled run has printed are right too.
-        _ => output.flush(),
+fn finish(mut output: Output<'_>, run: io::Result<()>, token: &CancellationToken) -> io::Result<()> {
+    let run = run.and_then(|()| output.flush());
+    if !token.is_cancelled() {
+        return run;
+    }
+    // The lines that a cancelled run has printed are right too, but the token lets no write through now.
+    let (_, lines) = output.into_parts();
+    let moment = CancellationToken::new().child_with_timeout(MOMENT);
+    match brigade::io::stdout().until(&moment).write_all(&lines.unwrap_or_default()) {
+        Err(error) if error.kind() != ErrorKind::TimedOut => Err(error),
+        _ => Ok(()),
     }
 }
 

@@ -21,7 +21,8 @@ type Complaint = Vec<u8>;
 /// If the output cannot be written. A reader that closes the pipe has seen enough, and that is no error.
 pub(crate) fn print(paths: Vec<PathBuf>, jobs: usize, token: &CancellationToken) -> io::Result<bool> {
     let mut all_read = true;
-    let mut output = output();
+    let mut stdout = brigade::io::stdout();
+    let mut output = output(&mut stdout, token);
     // A file that cannot be read is a value, not the failure of a stage: the run goes on, and the complaint comes in
     // the file's place. `from_ready` is right, because a walk waits for the disk, but never for the output.
     let run = Pipeline::from_ready(files(paths))

@@ -6,8 +6,11 @@
 //!
 //! At each tick the producer makes a job, the pipeline works it, and the consumer counts. SIGUSR1 asks for a report.
 //! SIGTERM, SIGINT and SIGHUP stop the producer alone: the jobs that it has made are still worked and counted, and the
-//! service ends with status 0. If that takes longer than the grace, the service names the components that still run,
-//! and dies by the signal.
+//! service ends with status 0.
+//!
+//! If that takes longer than three quarters of the grace, the service fails, which cancels the components. Each that
+//! only waits for another one ends then. So the grace names the one that is slow, and the main thread, which joins it,
+//! and the process dies by the signal.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -50,15 +53,17 @@ fn main() -> anyhow::Result<ExitCode> {
     let args = Args::parse();
     let token = CancellationToken::new();
     let guard = SignalBuilder::new().forward([SIGUSR1]).grace(args.grace).install(&token)?;
-    writeln!(io::stdout(), "started")?;
     Ok(signal::exit(&token, serve(&args, &token, guard.forwarded())))
 }
 
 /// Runs the components until `stop` is cancelled and all is drained, or one of them fails, which ends the others.
 fn serve(args: &Args, stop: &CancellationToken, requests: &Receiver<i32>) -> anyhow::Result<()> {
+    writeln!(io::stdout(), "started")?;
     // Full queues hold the producer back, so the memory is bounded.
     let (jobs, waiting) = bounded(16);
     let (counted, results) = bounded(16);
+    // The consumer's end of this channel is dropped when all is drained, or a component has failed.
+    let (draining, drained) = bounded::<()>(0);
     // The scope does not observe `stop`, because a signal ends the producer alone.
     scope(&CancellationToken::never(), |s| {
         s.named("producer").spawn(move |s| {
@@ -66,8 +71,15 @@ fn serve(args: &Args, stop: &CancellationToken, requests: &Receiver<i32>) -> any
             Ok(())
         })?;
         s.named("pipeline").spawn(move |s| work(s.token(), waiting, &counted))?;
-        s.named("consumer").spawn(move |s| consume(s.token(), &results, requests, args.hang_at))?;
-        Ok(())
+        s.named("consumer").spawn(move |s| {
+            let _draining = draining;
+            consume(s.token(), &results, requests, args.hang_at)
+        })?;
+        CancellationToken::any_of([stop, s.token()]).wait();
+        match drained.until(s.token()).recv_timeout(args.grace * 3 / 4) {
+            Err(error) if error.is_timeout() => anyhow::bail!("not drained in time"),
+            _ => Ok(()),
+        }
     })
 }
 
@@ -110,7 +122,10 @@ fn consume(
 ) -> anyhow::Result<()> {
     let (done, mut minute) = (token.done(), Ticker::new(Duration::from_secs(60)));
     let (mut jobs, mut factors) = (0_u64, 0_u64);
-    let report = |what: &str, jobs, factors| writeln!(io::stdout(), "{what}: {jobs} jobs, {factors} factors");
+    // The reports are for a person, who may have gone, and a terminal may have hung up. The work goes on without them.
+    let report = |what: &str, jobs, factors| {
+        let _ = writeln!(io::stdout(), "{what}: {jobs} jobs, {factors} factors");
+    };
     loop {
         select! {
             recv(results) -> result => {
@@ -122,15 +137,15 @@ fn consume(
                 jobs += 1;
                 factors += u64::from(more);
             }
-            recv(requests) -> _ => report("so far", jobs, factors)?,
+            recv(requests) -> _ => report("so far", jobs, factors),
             recv(minute.due()) -> _ => {
                 minute.advance();
-                report("so far", jobs, factors)?;
+                report("so far", jobs, factors);
             }
             // Another component has failed.
             recv(done) -> _ => return Ok(token.check()?),
         }
     }
-    report("stopped", jobs, factors)?;
+    report("stopped", jobs, factors);
     Ok(())
 }

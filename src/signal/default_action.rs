@@ -3,14 +3,20 @@
 //! signal-hook leaves its handler in place when the last action is unregistered, and the signal is swallowed from then
 //! on. So each signal gets one action for the life of the process, which takes the default action while no guard wants
 //! the signal.
+//!
+//! Linux spares process 1, the first one of a container, every default action. signal-hook's emulation of a death then
+//! ends in an abort, of which the parent sees SIGSEGV. So process 1 exits, with the status that a shell gives for the
+//! death.
 
 use std::collections::BTreeMap;
 use std::io;
+use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
-use signal_hook::flag;
+use signal_hook::consts::{SIGCHLD, SIGCONT, SIGIO, SIGTSTP, SIGTTIN, SIGTTOU, SIGURG, SIGWINCH};
+use signal_hook::{flag, low_level};
 
 use super::ignored;
 
@@ -32,6 +38,28 @@ impl Action {
     }
 }
 
+/// Takes the default action of a signal, on the calling thread.
+pub(super) fn take(signal: i32) {
+    if let Some(status) = spared_status(signal) {
+        low_level::exit(status);
+    }
+    let _ = low_level::emulate_default_handler(signal);
+}
+
+/// Ends the process by a signal.
+pub(super) fn die(signal: i32) -> ! {
+    take(signal);
+    // The default action of this signal ends no process.
+    low_level::exit(128 + signal)
+}
+
+/// The status with which the process exits where it would die by the signal if the system let it.
+fn spared_status(signal: i32) -> Option<i32> {
+    // Those that signal-hook emulates by nothing or by a stop.
+    const HARMLESS: [i32; 8] = [SIGCHLD, SIGCONT, SIGIO, SIGTSTP, SIGTTIN, SIGTTOU, SIGURG, SIGWINCH];
+    (process::id() == 1 && !HARMLESS.contains(&signal)).then_some(128 + signal)
+}
+
 /// Prepares the signals for a first guard, before it installs its own actions. A signal that comes between the two
 /// takes its default action.
 pub(super) fn prepare(signals: &[i32]) -> io::Result<()> {
@@ -44,7 +72,10 @@ pub(super) fn prepare(signals: &[i32]) -> io::Result<()> {
             None
         } else {
             let flag = Arc::new(AtomicBool::new(true));
-            flag::register_conditional_default(signal, Arc::clone(&flag))?;
+            match spared_status(signal) {
+                Some(status) => flag::register_conditional_shutdown(signal, status, Arc::clone(&flag))?,
+                None => flag::register_conditional_default(signal, Arc::clone(&flag))?,
+            };
             Some(flag)
         };
         actions.insert(signal, Action { guards: 0, takes_default });

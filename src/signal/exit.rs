@@ -10,7 +10,7 @@ use std::process::{ExitCode, Termination};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::SIGPIPE;
 
-use super::watcher::die;
+use super::default_action::die;
 use crate::error::{CancelReason, Cancelled};
 use crate::token::CancellationToken;
 
@@ -26,6 +26,8 @@ const DEADLINE: u8 = 124;
 /// | [`Cancelled`] by a deadline | the error is printed, and the status is 124, as with `timeout` |
 /// | a closed pipe, if it is the standard output | the process dies by SIGPIPE, silently, as `cat` does |
 /// | another error | the error is printed, and the status is 1 |
+///
+/// Process 1, the first one of a container, cannot die by a signal on Linux. It exits with 128 and the signal's number.
 ///
 /// An error is printed on the standard error in one line, behind the program's name, with all its sources. It may be
 /// any type that makes a `Box<dyn Error + Send + Sync>`: [`std::io::Error`], `anyhow::Error`, an enum of yours.
@@ -142,13 +144,17 @@ fn complain(error: &(dyn Error + 'static)) {
     let _ = io::stderr().write_all(line.as_bytes());
 }
 
-/// The messages of the error and its sources. A source that its owner's message ends with is not said twice.
+/// The messages of the error and its sources. A source that its owner's message is, or ends with behind a colon, is not
+/// said twice.
 fn full_message(error: &(dyn Error + 'static)) -> String {
     let mut text = String::new();
     for message in chain(error).map(ToString::to_string) {
         if text.is_empty() {
             text = message;
-        } else if !text.ends_with(&message) {
+            continue;
+        }
+        let before = text.strip_suffix(&*message);
+        if !before.is_some_and(|before| before.is_empty() || before.ends_with(": ")) {
             text = format!("{text}: {message}");
         }
     }
@@ -208,5 +214,13 @@ mod tests {
         let error = anyhow::Error::from(ToolError::Read(io::Error::other("no such list"))).context("check");
         assert_eq!(full_message(&*error), "check: cannot read the list: no such list");
         assert_eq!(full_message(&io::Error::other("alone")), "alone");
+        let error = anyhow::Error::from(io::Error::other("twice")).context("twice");
+        assert_eq!(full_message(&*error), "twice");
+    }
+
+    #[test]
+    fn a_source_that_is_a_part_of_a_word_is_said() {
+        let error = anyhow::Error::from(io::Error::other("2")).context("exit code 12");
+        assert_eq!(full_message(&*error), "exit code 12: 2");
     }
 }

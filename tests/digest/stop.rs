@@ -5,9 +5,11 @@ use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Stdio;
+use std::thread;
 
 use brigade::scope::ScopedTask;
 use brigade::{CancellationToken, Cancelled, scope};
+use rustix::io::ioctl_fionread;
 use tempfile::tempdir;
 
 use crate::run::{Ended, JOBS, command, digest, full_device, mkfifo, model, plant, read_line, show, walk, watched};
@@ -168,6 +170,31 @@ fn a_signal_ends_a_run_that_waits_for_its_list() {
             let ended = running.finish();
             expect_prefix(&ended.stdout, b"", &ended, SIGINT);
             drop(writer);
+        }
+    });
+}
+
+/// The reader reads nothing until the run has ended. A run that did not end by itself would say so at its grace.
+#[test]
+fn a_signal_ends_a_run_whose_output_is_full() {
+    watched(|watch| {
+        let dir = tempdir().unwrap();
+        let expected = plant(watch, dir.path(), "tree", 2000);
+        fs::write(dir.path().join("list"), &expected).unwrap();
+        let verdicts = watch.run(&mut digest(dir.path(), ["-c", "list"])).stdout;
+        fs::write(dir.path().join("long"), expected.repeat(4)).unwrap();
+        let runs = [(["tree", "tree"], expected.repeat(2)), (["-c", "long"], verdicts.repeat(4))];
+        for (args, expected) in runs {
+            let mut command = digest(dir.path(), args);
+            let mut running = watch.start(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
+            while ioctl_fionread(running.child.stdout.as_ref().unwrap()).unwrap() < 60_000 {
+                thread::yield_now();
+            }
+            running.signal("TERM");
+            running.child.wait().unwrap();
+            let ended = running.finish();
+            expect_prefix(&ended.stdout, &expected, &ended, SIGTERM);
+            assert_eq!(ended.stderr, "");
         }
     });
 }

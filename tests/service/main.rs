@@ -6,6 +6,8 @@
 
 #[path = "../example/mod.rs"]
 mod example;
+#[path = "../it/terminal.rs"]
+mod terminal;
 #[path = "../it/util.rs"]
 #[allow(clippy::disallowed_methods, dead_code, unused_imports, unused_macros, reason = "helpers of the other tests")]
 mod util;
@@ -18,6 +20,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::terminal::terminal;
 use crate::util::watched;
 
 /// The service, which is running.
@@ -112,6 +115,39 @@ fn after_the_grace_the_service_names_the_component_that_was_slow() {
         assert_eq!(status.signal(), Some(Signal::TERM.as_raw()), "{status}");
         assert!(complained.starts_with("still running 300ms after signal 15: "), "{complained}");
         assert!(complained.contains("consumer#"), "{complained}");
-        assert!(!complained.contains("producer#"), "{complained}");
+        // Those that wait for the consumer have ended, but for the main thread.
+        assert!(!complained.contains("producer#") && !complained.contains("pipeline#"), "{complained}");
+    });
+}
+
+#[test]
+fn without_a_reader_the_service_dies_by_sigpipe_silently() {
+    watched(|| {
+        let mut command = Command::new(example::binary("service"));
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        drop(reader);
+        let output = command.stdout(writer).output().unwrap();
+        let complained = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.signal(), &*complained), (Some(Signal::PIPE.as_raw()), ""), "{}", output.status);
+    });
+}
+
+#[test]
+fn a_terminal_that_hangs_up_stops_the_service_in_good_order() {
+    watched(|| {
+        let (person, terminal) = terminal();
+        let mut command = Command::new("setsid");
+        command.args(["--ctty".as_ref(), example::binary("service").as_os_str()]).args(["--every", "1"]);
+        command.stdin(terminal.try_clone().unwrap()).stdout(terminal).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        drop(command);
+        let mut line = String::new();
+        BufReader::new(person).read_line(&mut line).unwrap();
+        assert_eq!(line, "started\r\n");
+        // The reader is dropped, so that the terminal hangs up, and the service gets SIGHUP.
+        let mut complained = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut complained).unwrap();
+        let status = child.wait().unwrap();
+        assert_eq!((status.code(), &*complained), (Some(0), ""), "{status}");
     });
 }

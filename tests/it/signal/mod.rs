@@ -2,6 +2,8 @@
 
 mod exit;
 mod guard;
+#[cfg(feature = "io")]
+mod output;
 mod program;
 mod second;
 mod start;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use brigade::signal::{self, ExitBuilder, SIGHUP, SIGTERM, SIGUSR1, SignalBuilder};
 use brigade::{CancellationToken, Pipeline, scope};
+use signal_hook::low_level::raise;
 
 use super::ROLE;
 
@@ -31,7 +32,8 @@ fn wait_for_ever() -> ! {
 fn program() {
     let Ok(role) = std::env::var(ROLE) else { return };
     let token = CancellationToken::new();
-    let code = ends(&role, &token).or_else(|| guards(&role, &token)).or_else(|| results(&role, &token));
+    let roles = [ends, guards, signals_itself, results];
+    let code = roles.into_iter().find_map(|play| play(&role, &token));
     let code = code.unwrap_or_else(|| panic!("{role} is no role"));
     // What `main` would do with it.
     let number = (0..=u8::MAX).find(|number| ExitCode::from(*number) == code).unwrap();
@@ -63,6 +65,12 @@ fn ends(role: &str, token: &CancellationToken) -> Option<ExitCode> {
             say("clean");
             signal::exit(token, ended)
         }
+        #[cfg(feature = "io")]
+        "squares" => {
+            let _guard = SignalBuilder::new().grace(Duration::MAX).install(token).unwrap();
+            ready();
+            signal::exit(token, square(token))
+        }
         "lingers" => {
             let _guard = signal::cancel_on_signals(token).unwrap();
             ready();
@@ -81,9 +89,22 @@ fn ends(role: &str, token: &CancellationToken) -> Option<ExitCode> {
             ready();
             wait_for_ever()
         }
-        "is stuck" => {
+        "is stuck with the standard error locked" => {
+            let _guard = SignalBuilder::new().grace(Duration::from_millis(300)).install(token).unwrap();
+            let mut stderr = io::stderr().lock();
+            writeln!(stderr, "ready {}", std::process::id()).unwrap();
+            wait_for_ever()
+        }
+        "is stuck in a message" => {
             let _guard = SignalBuilder::new().grace(Duration::from_millis(300)).install(token).unwrap();
             ready();
+            raise(SIGTERM).unwrap();
+            loop {
+                say("the test reads no more");
+            }
+        }
+        "is stuck" => {
+            let _guard = SignalBuilder::new().grace(Duration::from_millis(300)).install(token).unwrap();
             signal::exit(token, stuck(token))
         }
         _ => return None,
@@ -107,14 +128,22 @@ fn guards(role: &str, token: &CancellationToken) -> Option<ExitCode> {
             token.wait();
             other.wait();
             drop(first);
-            say("one is left");
             let third = CancellationToken::new();
             let last = SignalBuilder::new().cancel([SIGTERM]).install(&third).unwrap();
             drop(second);
+            say("the last is left");
             third.wait();
             drop(last);
             say("none is left");
             wait_for_ever()
+        }
+        "has guards that come and go" => {
+            drop(signal::cancel_on_signals(token).unwrap());
+            ready();
+            while !token.is_cancelled() {
+                drop(signal::cancel_on_signals(token).unwrap());
+            }
+            signal::exit(token, token.check())
         }
         "has a handler" => {
             // A handler of the program's own, from before.
@@ -141,6 +170,44 @@ fn guards(role: &str, token: &CancellationToken) -> Option<ExitCode> {
             token.wait();
             assert!(guard.forwarded().try_recv().is_err());
             signal::exit(token, token.check())
+        }
+        _ => return None,
+    })
+}
+
+/// Signals that come from the process itself.
+fn signals_itself(role: &str, token: &CancellationToken) -> Option<ExitCode> {
+    let signal_itself = || raise(SIGTERM).unwrap();
+    let guard = SignalBuilder::new().grace(Duration::MAX);
+    Some(match role {
+        "signals itself" => {
+            let _guard = guard.install(token).unwrap();
+            ready();
+            signal_itself();
+            token.wait();
+            signal::exit(token, token.check())
+        }
+        "signals itself twice" => {
+            let _guard = guard.install(token).unwrap();
+            ready();
+            signal_itself();
+            token.wait();
+            loop {
+                CancellationToken::new().sleep(Duration::from_millis(300)).unwrap();
+                signal_itself();
+            }
+        }
+        "signals itself, and is stuck" => {
+            let _guard = guard.grace(Duration::from_millis(100)).install(token).unwrap();
+            ready();
+            signal_itself();
+            wait_for_ever()
+        }
+        "signals itself, and was guarded" => {
+            drop(guard.install(token).unwrap());
+            ready();
+            signal_itself();
+            unreachable!()
         }
         _ => return None,
     })
@@ -185,9 +252,26 @@ fn results(role: &str, token: &CancellationToken) -> Option<ExitCode> {
 
 fn stuck(token: &CancellationToken) -> Ended {
     scope(token, |s| {
-        s.named("deaf").spawn(|_| -> Ended { wait_for_ever() })?;
+        s.named("deaf").spawn(|_| -> Ended {
+            ready();
+            wait_for_ever()
+        })?;
         Ok(())
     })
+}
+
+/// The program of the first page.
+#[cfg(feature = "io")]
+fn square(token: &CancellationToken) -> anyhow::Result<()> {
+    use std::io::BufWriter;
+
+    let mut output = brigade::io::stdout();
+    let output = BufWriter::with_capacity(4096, output.until(token));
+    Pipeline::from_lines(brigade::io::stdin())
+        .try_map(|line| anyhow::Ok(line?.trim().parse::<u64>()?.pow(2)))
+        .on_idle(output, |output| anyhow::Ok(output.flush()?))
+        .try_for_each(token, |output, square| Ok(output.write_all(format!("{square}\n").as_bytes())?))?;
+    Ok(())
 }
 
 /// Prints until the pipe is closed.

@@ -12,6 +12,15 @@ use rustix::process::Signal;
 use super::{Program, command};
 use crate::util::{live, watched};
 
+/// Sends a signal after a moment, and again until the program has ended: on a busy machine the first may be taken for
+/// one of the moment before.
+fn insist(program: &mut Program, signal: Signal) {
+    while program.child.try_wait().unwrap().is_none() {
+        live().sleep(Duration::from_millis(300)).unwrap();
+        program.signal(signal);
+    }
+}
+
 #[test]
 fn a_second_signal_after_a_moment_takes_its_default_action() {
     watched(|| {
@@ -20,8 +29,7 @@ fn a_second_signal_after_a_moment_takes_its_default_action() {
                 let mut program = Program::start(role);
                 program.signal(Signal::TERM);
                 program.says("cancelled");
-                live().sleep(Duration::from_millis(300)).unwrap();
-                program.signal(second);
+                insist(&mut program, second);
                 program.dies_by(second);
             }
         }
@@ -44,7 +52,28 @@ fn a_second_signal_at_once_is_the_same_request() {
             }
             live().sleep(Duration::from_millis(300)).unwrap();
             assert!(program.child.try_wait().unwrap().is_none(), "it died of the second signal");
-            program.signal(Signal::HUP);
+            insist(&mut program, Signal::HUP);
+            return program.dies_by(Signal::HUP);
+        }
+    });
+}
+
+#[test]
+fn signals_that_a_stopped_process_finds_late_are_the_same_request() {
+    watched(|| {
+        loop {
+            let mut program = Program::start("lingers");
+            let first = Instant::now();
+            program.signal(Signal::TERM);
+            program.says("cancelled");
+            program.signal(Signal::STOP);
+            program.signal(Signal::INT);
+            if first.elapsed() > Duration::from_millis(200) {
+                continue;
+            }
+            live().sleep(Duration::from_millis(500)).unwrap();
+            program.signal(Signal::CONT);
+            insist(&mut program, Signal::HUP);
             return program.dies_by(Signal::HUP);
         }
     });
