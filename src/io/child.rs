@@ -35,8 +35,8 @@ use crate::token::CancellationToken;
 ///
 /// # Cancellation
 ///
-/// The token is checked before the child is started. A cancel sends SIGTERM to the group, and the call
-/// returns when no process of the group runs. If some still run when
+/// The token is checked before the child is started. A cancel sends SIGTERM to the group, and SIGCONT, because a
+/// stopped process takes no other signal. The call returns when no process of the group runs. If some still run when
 /// `grace` has passed, SIGKILL ends them. So when this returns, the child has ended, and its group gets no more time.
 ///
 /// The system does not tell when the last process of a group ends. So after the child's own end this call looks by the
@@ -187,6 +187,7 @@ impl Family {
         let Err(error) = Wait::new(token).ready(&end, PollFlags::IN) else { return child.wait() };
         let deadline = Instant::now().checked_add(grace);
         self.kill(Signal::TERM);
+        self.kill(Signal::CONT);
         let never = CancellationToken::never();
         // An error is as the deadline: SIGKILL is next.
         if let Ok(true) = Wait::new(&never).ready_before(&end, PollFlags::IN, deadline) {

@@ -167,6 +167,16 @@ fn the_dead_of_a_group_that_no_parent_takes_note_of_do_not_use_up_the_grace() {
 }
 
 #[test]
+fn a_stopped_child_ends_within_the_grace() {
+    watched(|| {
+        let (mut child, _output) = ready("echo ready; kill -STOP $$; sleep 3600");
+        until_state(child.id(), 'T');
+        io::wait(&mut child, &cancelled(), LONG).unwrap_err();
+        assert_eq!(child.wait().unwrap().signal(), Some(15));
+    });
+}
+
+#[test]
 fn what_a_child_leaves_running_goes_on_if_nothing_is_cancelled() {
     watched(|| {
         let (mut child, output) = ready("(trap 'echo asked; exit' USR1; echo ready; while :; do sleep 0.01; done) &");
