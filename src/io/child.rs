@@ -76,11 +76,13 @@ pub fn run(command: &mut Command, token: &CancellationToken, grace: Duration) ->
 ///
 /// # Cancellation
 ///
-/// As in [`run`]. The child does not outlive this call.
+/// As in [`run`]. The child does not outlive this call. If the token is cancelled already when the call begins, the
+/// child's group gets the signals even if the child itself has ended, unless the child has been waited for.
 ///
 /// # Errors
 ///
-/// As in [`run`].
+/// As in [`run`], and also if the token is cancelled already when the call begins. For a child that has been waited
+/// for, the call returns the status again.
 ///
 /// # Examples
 ///
@@ -110,10 +112,15 @@ pub fn run(command: &mut Command, token: &CancellationToken, grace: Duration) ->
 /// ```
 pub fn wait(child: &mut Child, token: &CancellationToken, grace: Duration) -> io::Result<ExitStatus> {
     drop(child.stdin.take());
-    if let Some(status) = child.try_wait()? {
-        return Ok(status);
+    if !token.is_cancelled() {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
     }
     let family = Family::of(child);
+    if family.was_waited_for() {
+        return child.wait();
+    }
     match end_of(family.child) {
         Ok(end) => family.watch(child, end, token, grace),
         Err(_) => thread::scope(|scope| {
@@ -174,6 +181,12 @@ impl Family {
     fn kill(self, signal: Signal) {
         // It fails if all have ended, or if they belong to another user by now.
         let _ = if self.is_group { kill_process_group(self.child, signal) } else { kill_process(self.child, signal) };
+    }
+
+    /// Whether the child is no child any more, because the program has waited for it.
+    fn was_waited_for(self) -> bool {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        waitid(WaitId::Pid(self.child), options).is_err_and(|error| error == Errno::CHILD)
     }
 
     /// Waits for the child's end, or ends it and its group if the token is cancelled or waiting fails.

@@ -177,6 +177,17 @@ fn a_stopped_child_ends_within_the_grace() {
 }
 
 #[test]
+fn a_cancelled_wait_ends_the_group_of_a_child_that_has_ended() {
+    watched(|| {
+        let (mut child, output) = ready("sleep 3600 & echo ready");
+        until_state(child.id(), 'Z');
+        io::wait(&mut child, &cancelled(), LONG).unwrap_err();
+        assert_eq!(rest(output), "");
+        assert!(io::wait(&mut child, &cancelled(), LONG).unwrap().success(), "it has been waited for");
+    });
+}
+
+#[test]
 fn what_a_child_leaves_running_goes_on_if_nothing_is_cancelled() {
     watched(|| {
         let (mut child, output) = ready("(trap 'echo asked; exit' USR1; echo ready; while :; do sleep 0.01; done) &");
