@@ -35,15 +35,26 @@ use crate::token::CancellationToken;
 ///
 /// # Cancellation
 ///
-/// The token is checked before the child is started. A cancel sends SIGTERM to the group, and SIGCONT, because a
-/// stopped process takes no other signal. The call returns when no process of the group runs. If some still run when
-/// `grace` has passed, SIGKILL ends them. So when this returns, the child has ended, and its group gets no more time.
+/// The token is checked before the child is started. A cancel sends SIGTERM to the group, and SIGCONT, so that
+/// stopped processes act on it. The call returns when no process of the group runs. If some still run when `grace` has
+/// passed, SIGKILL ends them. So when this returns, the child has ended, and its group gets no more time.
 ///
-/// The system does not tell when the last process of a group ends. So after the child's own end this call looks by the
-/// clock, every 50 ms at most, and only if others of the group still run.
+/// The system does not tell when the last process of a group ends. So while others of the group outlive the child, the
+/// call looks for them by the clock: after 1 ms first, then less and less often, up to 50 ms apart.
 ///
 /// If the child ends before a cancel, the call returns at once. Processes that the child has left running in its group
 /// go on, as those of a shell's `x &` do, and get no signal from this call.
+///
+/// # The end of the program
+///
+/// The group gets its signals from this call only. If the program dies before this call returns, by a signal or in
+/// `process::exit`, the group goes on without it. With a guard of the module `signal` that happens at a second signal,
+/// and when the guard's grace has passed, which is 5 s by default. So choose a `grace` that is shorter than the guard's
+/// by a second or more: at most 4 s for a guard of 5 s.
+///
+/// Linux can signal a child at the death of its parent (`PR_SET_PDEATHSIG`), but a parent cannot ask for it without
+/// `unsafe`. `setpriv --pdeathsig TERM` of util-linux in front of the command asks for it. It reaches the child alone,
+/// not its group, and it also acts when the thread that started the child ends.
 ///
 /// # Errors
 ///

@@ -78,6 +78,9 @@ impl SignalBuilder {
     /// Sets how long the program may take from the first signal to the drop of the guard. Then the process ends.
     ///
     /// [`Duration::MAX`] is no limit.
+    ///
+    /// Child processes do not end with this process, neither at the end of the grace nor at a second signal. A call of
+    /// `io::run` ends its child before the grace is over if its own grace is shorter than this one, by a second or more.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
         self
