@@ -13,7 +13,7 @@
 //! | to read bytes or lines | [`stdin`], or an [`Input`] around a descriptor, and its [`until`](Input::until) |
 //! | to write | [`stdout`], or an [`Output`] around a descriptor, and its [`until`](Output::until) |
 //! | to read or write by other means | [`readable`], [`writable`] |
-//! | to accept connections | [`accept`] |
+//! | to accept connections | [`incoming`] for a loop, [`accept`] for one |
 //! | to run another program | [`run`], or [`wait`] for a child that you have started |
 //!
 //! # Pipelines
@@ -42,7 +42,7 @@
 //! # Costs
 //!
 //! While bytes flow, a read or a write is one system call on Linux 6.4 and later, and two elsewhere. A view that has
-//! waited once holds two descriptors.
+//! waited once holds one descriptor on Linux, and two elsewhere.
 
 mod wait;
 
@@ -58,7 +58,7 @@ use std::io::{Stdin, Stdout};
 pub use child::{run, wait};
 pub use input::{Input, InputUntil};
 pub use output::{Output, OutputUntil};
-pub use ready::{Listener, accept, readable, writable};
+pub use ready::{Incoming, Listener, accept, incoming, readable, writable};
 pub(crate) use wait::Wait;
 
 /// Returns the standard input, with a buffer of its own.

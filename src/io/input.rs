@@ -147,7 +147,7 @@ impl<F: AsFd> Input<F> {
 
 /// A reader of an [`Input`] whose calls end when a token is cancelled.
 ///
-/// [`Input::until`] makes it. It costs two descriptors while it has waited once, so keep it for a loop of reads.
+/// [`Input::until`] makes it. It holds a descriptor, or two, when it has waited once. So keep it for a loop of reads.
 #[derive(Debug)]
 pub struct InputUntil<'a, F> {
     input: &'a mut Input<F>,

@@ -74,7 +74,7 @@ impl<F: AsFd> Output<F> {
 
 /// A writer of an [`Output`] whose calls end when a token is cancelled.
 ///
-/// [`Output::until`] makes it. It costs two descriptors while it has waited once, so keep it for a loop of writes.
+/// [`Output::until`] makes it. It holds a descriptor, or two, when it has waited once. So keep it for a loop of writes.
 #[derive(Debug)]
 pub struct OutputUntil<'a, F> {
     output: &'a mut Output<F>,
