@@ -70,7 +70,7 @@ impl<F: AsFd> Input<F> {
     /// # Cancellation
     ///
     /// Each call that needs more bytes than the buffer has checks the token first, and a call that waits ends at once.
-    /// A regular file is read without waiting.
+    /// A regular file, or a block device, is read as std reads it: the token ends it between two reads.
     ///
     /// # Errors
     ///

@@ -29,8 +29,8 @@ impl<F: AsFd> Output<F> {
     ///
     /// # Cancellation
     ///
-    /// Each write checks the token first, and a write that waits for room ends at once. A regular file is written
-    /// without waiting.
+    /// Each write checks the token first, and a write that waits for room ends at once. A regular file, or a block
+    /// device, is written as std writes it: the token ends it between two writes.
     ///
     /// # Errors
     ///

@@ -3,7 +3,8 @@
 //! The flag `O_NONBLOCK` belongs to the open file, which a program often shares with its parent and its siblings: a
 //! shell whose terminal has become non-blocking breaks. So this module never sets it, and a port has one of three ways:
 //!
-//! - A regular file is read and written as it is, because its calls end by themselves.
+//! - A regular file, and a block device, is read and written as it is, because its calls end by themselves. Asked not
+//!   to wait, such a file may say each time that it would, while `poll` calls it ready: then a port could spin.
 //! - Linux can be asked not to wait in a single call (`RWF_NOWAIT`; for pipes from Linux 6.4 on). The port tries first,
 //!   and polls only when there is nothing to read, or no room. While bytes flow, that is one system call a read.
 //! - Otherwise the port polls, and reads what there is, or writes as much as `poll` allows: `PIPE_BUF` bytes.
@@ -67,8 +68,8 @@ pub(super) struct Port<F> {
 impl<F: AsFd> Port<F> {
     pub(super) fn new(fd: F) -> Self {
         // A descriptor that cannot be asked is closed, and the first call says so.
-        let is_file = fstat(&fd).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
-        let way = match is_file {
+        let file_type = fstat(&fd).map(|stat| FileType::from_raw_mode(stat.st_mode));
+        let way = match matches!(file_type, Ok(FileType::RegularFile | FileType::BlockDevice)) {
             true => Way::Plain,
             false if cfg!(target_os = "linux") => Way::NoWait { has_worked: false },
             false => Way::Poll,
