@@ -236,7 +236,7 @@ impl Family {
             if left.is_zero() {
                 return false;
             }
-            // Nothing is there to wait for: a group has no descriptor, and its members are not children of this process.
+            // No call waits for this: a group has no descriptor, and its members are not children of this process.
             let _ = never.sleep(pause.min(left));
             pause = (pause * 2).min(longest);
         }

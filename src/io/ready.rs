@@ -118,7 +118,7 @@ fn accept_by<L: Listener>(wait: &mut Wait, listener: &L) -> io::Result<(L::Strea
 /// The error of the system if it refuses the descriptor.
 ///
 /// The iterator does not end at an error. After most of them, such as a connection that the client has given up, the
-/// next connection may well come. But if the connection stays where it is because the program has no descriptor free for
+/// next connection may well come. But if a connection stays where it is, because the program has no descriptor free for
 /// it, the next error comes at once. So [sleep](CancellationToken::sleep) a moment after such an error.
 ///
 /// # Examples

@@ -2,8 +2,8 @@
 //!
 //! `poll(2)` waits for two descriptors, the caller's and the bell. When the token is cancelled, its callback writes to
 //! the bell, and that ends the `poll`: no thread looks at the clock, and no signal interrupts a call. The bell is an
-//! `eventfd` on Linux, which is one descriptor, and elsewhere a socket pair of std's, which is two. Both close on `exec`.
-//! A view that never has to wait makes none.
+//! `eventfd` on Linux, which is one descriptor, and elsewhere a socket pair of std's, which is two. Both close on
+//! `exec`. A view that never has to wait makes none.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};

@@ -80,7 +80,7 @@ impl SignalBuilder {
     /// [`Duration::MAX`] is no limit.
     ///
     /// Child processes do not end with this process, neither at the end of the grace nor at a second signal. A call of
-    /// `io::run` ends its child before the grace is over if its own grace is shorter than this one, by a second or more.
+    /// `io::run` ends its child before the grace is over if its own grace is shorter by a second or more.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
         self
