@@ -65,6 +65,9 @@ pub(crate) use wait::Wait;
 ///
 /// It does not share the buffer of [`std::io::stdin`]: bytes that one of them has read, the other does not see. So use
 /// one of them in a program, and make one `Input`.
+///
+/// If the program was started with a descriptor that cannot be read, as by a shell's `0>file`, a read returns the error
+/// of the system (`EBADF`). Std's takes that for the end of the input.
 #[must_use]
 pub fn stdin() -> Input<Stdin> {
     Input::new(std::io::stdin())
@@ -74,6 +77,9 @@ pub fn stdin() -> Input<Stdin> {
 ///
 /// It does not share the buffer of [`std::io::stdout`], and `print!` writes to that one. If a program uses both, flush
 /// std's before each write here.
+///
+/// If the program was started with a descriptor that cannot be written to, as by a shell's `1</dev/null`, a write
+/// returns the error of the system (`EBADF`). Std's drops the bytes, and says that it has written them.
 #[must_use]
 pub fn stdout() -> Output<Stdout> {
     Output::new(std::io::stdout())

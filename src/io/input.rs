@@ -156,6 +156,9 @@ pub struct InputUntil<'a, F> {
 
 impl<F: AsFd> Read for InputUntil<'_, F> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
         let Input { port, buffer: own } = &mut *self.input;
         if own.at == own.end && buffer.len() >= own.capacity {
             return port.read(&mut self.wait, buffer);

@@ -116,6 +116,17 @@ fn the_end_of_a_pipe_is_the_end() {
 }
 
 #[test]
+fn a_read_of_nothing_waits_for_nothing() {
+    watched(|| {
+        let (reader, _writer) = pipe();
+        let token = live().child_with_timeout(Duration::from_secs(1));
+        for capacity in [1, 4096] {
+            assert_eq!(Input::with_capacity(capacity, &reader).until(&token).read(&mut []).unwrap(), 0);
+        }
+    });
+}
+
+#[test]
 fn a_file_is_read_as_std_reads_it_whatever_the_capacity() {
     let expected = std::fs::read("Cargo.lock").unwrap();
     for capacity in [1, 7, 4096, 1 << 20] {

@@ -102,3 +102,17 @@ fn a_terminal_that_was_opened_for_input_takes_no_output() {
         assert_eq!(error.raw_os_error(), Some(9), "a bad descriptor");
     });
 }
+
+#[test]
+fn a_write_of_nothing_waits_for_nothing() {
+    watched(|| {
+        let (person, program) = raw_terminal();
+        for full in [&person, &program] {
+            let mut output = Output::new(full);
+            let token = live().child_with_timeout(Duration::from_millis(50));
+            output.until(&token).write_all(&vec![b'x'; 1 << 20]).unwrap_err();
+            let token = live().child_with_timeout(Duration::from_secs(1));
+            assert_eq!(output.until(&token).write(&[]).unwrap(), 0);
+        }
+    });
+}
