@@ -57,7 +57,7 @@ fn a_write_to_a_terminal_without_a_reader_ends_at_a_cancel() {
 }
 
 /// A terminal that passes on what it is given, byte by byte.
-fn raw_terminal() -> (File, File) {
+pub(super) fn raw_terminal() -> (File, File) {
     let (person, program) = terminal();
     let mut settings = tcgetattr(&program).unwrap();
     settings.make_raw();
