@@ -144,7 +144,7 @@ fn a_file_is_read_as_std_reads_it_whatever_the_capacity() {
 #[test]
 fn a_block_device_is_read_as_std_reads_it() {
     // Only some users may read one, and a container may have none.
-    let devices = std::fs::read_dir("/sys/class/block").into_iter().flatten().flatten();
+    let mut devices = std::fs::read_dir("/sys/class/block").into_iter().flatten().flatten();
     let readable = |name| {
         let device = File::open(Path::new("/dev").join(name)).ok()?;
         let mut bytes = vec![0; 512];
@@ -152,7 +152,7 @@ fn a_block_device_is_read_as_std_reads_it() {
         (&device).rewind().ok()?;
         Some((device, bytes))
     };
-    let Some((device, expected)) = devices.filter_map(|device| readable(device.file_name())).next() else { return };
+    let Some((device, expected)) = devices.find_map(|device| readable(device.file_name())) else { return };
     let mut bytes = vec![0; expected.len()];
     Input::new(device).until(&live()).read_exact(&mut bytes).unwrap();
     assert!(bytes == expected);
