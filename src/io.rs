@@ -42,7 +42,8 @@
 //! # Costs
 //!
 //! While bytes flow, a read or a write is one system call on Linux 6.4 and later, and two elsewhere. A view that has
-//! waited once holds one descriptor on Linux, and two elsewhere.
+//! waited once holds one descriptor on Linux, and two elsewhere. If the program has none free,
+//! a call that would have to wait for the first time returns the error of the system (`EMFILE`) at once.
 
 mod wait;
 
