@@ -30,7 +30,7 @@ fn words(command: &mut Command, token: &CancellationToken) -> anyhow::Result<usi
     // With a group of its own, all that the command has started ends with it.
     let command = command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped());
     scope(token, |s| {
-        let mut child = command.spawn().with_context(|| command.get_program().display().to_string())?;
+        let mut child = command.spawn().with_context(|| command.get_program().to_string_lossy().into_owned())?;
         let output = Input::new(child.stdout.take().expect("piped"));
         // If the pipeline fails, the scope's token ends the command; if the program gets a signal, `token` does.
         let child = s.named("command").spawn(move |s| Ok(io::wait(&mut child, s.token(), GRACE)?))?;

@@ -21,7 +21,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::event::PollFlags;
-use rustix::fs::{FileType, Mode, OFlags, fcntl_getfl, fstat, major, minor, open};
+use rustix::fs::{FileType, Mode, OFlags, fcntl_getfl, fstat, open};
 use rustix::io::Errno;
 
 use super::wait::Wait;
@@ -172,6 +172,7 @@ fn open_once_more(terminal: BorrowedFd<'_>) -> Option<OwnedFd> {
 /// Whether the name by which a terminal was opened stands for the same terminal at the next opening.
 #[cfg(target_os = "linux")]
 fn opens_to_itself(terminal: BorrowedFd<'_>) -> bool {
+    use rustix::fs::{major, minor};
     let Ok(stat) = fstat(terminal) else { return false };
     match (major(stat.st_rdev), minor(stat.st_rdev)) {
         // `/dev/tty`, the controlling terminal of the process that opens it. Only of that one can one ask the session.
