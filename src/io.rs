@@ -13,7 +13,7 @@
 //! | to read bytes or lines | [`stdin`], or an [`Input`] around a descriptor, and its [`until`](Input::until) |
 //! | to write | [`stdout`], or an [`Output`] around a descriptor, and its [`until`](Output::until) |
 //! | to read or write by other means | [`readable`], [`writable`] |
-//! | to accept connections | [`accept`] |
+//! | to accept connections | [`incoming`] for a loop, [`accept`] for one |
 //! | to run another program | [`run`], or [`wait`] for a child that you have started |
 //!
 //! # Pipelines
@@ -42,7 +42,8 @@
 //! # Costs
 //!
 //! While bytes flow, a read or a write is one system call on Linux 6.4 and later, and two elsewhere. A view that has
-//! waited once holds two descriptors.
+//! waited once holds one descriptor on Linux, and two elsewhere. If the program has none free,
+//! a call that would have to wait for the first time returns the error of the system (`EMFILE`) at once.
 
 mod wait;
 
@@ -58,13 +59,16 @@ use std::io::{Stdin, Stdout};
 pub use child::{run, wait};
 pub use input::{Input, InputUntil};
 pub use output::{Output, OutputUntil};
-pub use ready::{Listener, accept, readable, writable};
+pub use ready::{Incoming, Listener, accept, incoming, readable, writable};
 pub(crate) use wait::Wait;
 
 /// Returns the standard input, with a buffer of its own.
 ///
 /// It does not share the buffer of [`std::io::stdin`]: bytes that one of them has read, the other does not see. So use
 /// one of them in a program, and make one `Input`.
+///
+/// If the program was started with a descriptor that cannot be read, as by a shell's `0>file`, a read returns the error
+/// of the system (`EBADF`). Std's takes that for the end of the input.
 #[must_use]
 pub fn stdin() -> Input<Stdin> {
     Input::new(std::io::stdin())
@@ -74,6 +78,9 @@ pub fn stdin() -> Input<Stdin> {
 ///
 /// It does not share the buffer of [`std::io::stdout`], and `print!` writes to that one. If a program uses both, flush
 /// std's before each write here.
+///
+/// If the program was started with a descriptor that cannot be written to, as by a shell's `1</dev/null`, a write
+/// returns the error of the system (`EBADF`). Std's drops the bytes, and says that it has written them.
 #[must_use]
 pub fn stdout() -> Output<Stdout> {
     Output::new(std::io::stdout())

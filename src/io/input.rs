@@ -70,7 +70,7 @@ impl<F: AsFd> Input<F> {
     /// # Cancellation
     ///
     /// Each call that needs more bytes than the buffer has checks the token first, and a call that waits ends at once.
-    /// A regular file is read without waiting.
+    /// A regular file, or a block device, is read as std reads it: the token ends it between two reads.
     ///
     /// # Errors
     ///
@@ -147,7 +147,7 @@ impl<F: AsFd> Input<F> {
 
 /// A reader of an [`Input`] whose calls end when a token is cancelled.
 ///
-/// [`Input::until`] makes it. It costs two descriptors while it has waited once, so keep it for a loop of reads.
+/// [`Input::until`] makes it. It holds a descriptor, or two, when it has waited once. So keep it for a loop of reads.
 #[derive(Debug)]
 pub struct InputUntil<'a, F> {
     input: &'a mut Input<F>,
@@ -156,6 +156,9 @@ pub struct InputUntil<'a, F> {
 
 impl<F: AsFd> Read for InputUntil<'_, F> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
         let Input { port, buffer: own } = &mut *self.input;
         if own.at == own.end && buffer.len() >= own.capacity {
             return port.read(&mut self.wait, buffer);

@@ -29,8 +29,8 @@ impl<F: AsFd> Output<F> {
     ///
     /// # Cancellation
     ///
-    /// Each write checks the token first, and a write that waits for room ends at once. A regular file is written
-    /// without waiting.
+    /// Each write checks the token first, and a write that waits for room ends at once. A regular file, or a block
+    /// device, is written as std writes it: the token ends it between two writes.
     ///
     /// # Errors
     ///
@@ -74,7 +74,7 @@ impl<F: AsFd> Output<F> {
 
 /// A writer of an [`Output`] whose calls end when a token is cancelled.
 ///
-/// [`Output::until`] makes it. It costs two descriptors while it has waited once, so keep it for a loop of writes.
+/// [`Output::until`] makes it. It holds a descriptor, or two, when it has waited once. So keep it for a loop of writes.
 #[derive(Debug)]
 pub struct OutputUntil<'a, F> {
     output: &'a mut Output<F>,

@@ -1,4 +1,5 @@
-//! [`readable`], [`writable`] and [`accept`]: waiting for a descriptor that the program reads or writes itself.
+//! [`readable`], [`writable`], [`accept`] and [`incoming`]: waiting for a descriptor that the program reads or writes
+//! itself.
 
 use std::io::{self, ErrorKind};
 use std::net::{self, TcpListener, TcpStream};
@@ -61,6 +62,8 @@ pub fn writable(fd: &impl AsFd, token: &CancellationToken) -> io::Result<()> {
 
 /// Accepts a connection: `listener.accept()`, ended by a token.
 ///
+/// Each call makes the descriptor by which the token ends its wait. Use [`incoming`] for a loop.
+///
 /// It takes a [`TcpListener`] or a [`UnixListener`]. If several threads or processes accept from one listener, make it
 /// [non-blocking](TcpListener::set_nonblocking): otherwise a caller may wait in the system, and not see the token,
 /// after another one has taken the connection.
@@ -71,7 +74,8 @@ pub fn writable(fd: &impl AsFd, token: &CancellationToken) -> io::Result<()> {
 ///
 /// # Errors
 ///
-/// [`Cancelled`](crate::Cancelled) as an [`io::Error`], or the error of the system.
+/// [`Cancelled`](crate::Cancelled) as an [`io::Error`], or the error of the system. If the program has no descriptor
+/// free, that error comes at once, even if there is no connection to accept.
 ///
 /// # Examples
 ///
@@ -87,7 +91,10 @@ pub fn writable(fd: &impl AsFd, token: &CancellationToken) -> io::Result<()> {
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub fn accept<L: Listener>(listener: &L, token: &CancellationToken) -> io::Result<(L::Stream, L::Address)> {
-    let mut wait = Wait::new(token);
+    accept_by(&mut Wait::new(token), listener)
+}
+
+fn accept_by<L: Listener>(wait: &mut Wait, listener: &L) -> io::Result<(L::Stream, L::Address)> {
     loop {
         wait.ready(listener, PollFlags::IN)?;
         match listener.accept_now() {
@@ -97,7 +104,75 @@ pub fn accept<L: Listener>(listener: &L, token: &CancellationToken) -> io::Resul
     }
 }
 
-/// A listener of std's, for [`accept`].
+/// Returns the connections of a listener: a loop of [`accept`], ended by a token.
+///
+/// It makes the descriptor by which the token ends the waits, and keeps it. So a program without a free descriptor
+/// waits for a connection all the same.
+///
+/// # Cancellation
+///
+/// The iterator ends when the token is cancelled. A wait ends at once.
+///
+/// # Errors
+///
+/// The error of the system if it refuses the descriptor.
+///
+/// The iterator does not end at an error. After most of them, such as a connection that the client has given up, the
+/// next connection may well come. But if a connection stays where it is, because the program has no descriptor free for
+/// it, the next error comes at once. So [sleep](CancellationToken::sleep) a moment after such an error.
+///
+/// # Examples
+///
+/// ```
+/// use std::io::Write;
+/// use std::net::{TcpListener, TcpStream};
+/// use std::time::Duration;
+/// use brigade::{CancellationToken, io};
+///
+/// /// Serves until the token is cancelled.
+/// fn serve(listener: &TcpListener, token: &CancellationToken) -> std::io::Result<()> {
+///     for connection in io::incoming(listener, token)? {
+///         match connection {
+///             Ok((mut stream, _peer)) => stream.write_all(b"hello\n")?,
+///             Err(error) => {
+///                 eprintln!("accept: {error}");
+///                 token.sleep(Duration::from_millis(50))?;
+///             }
+///         }
+///     }
+///     Ok(())
+/// }
+///
+/// let listener = TcpListener::bind("127.0.0.1:0")?;
+/// let client = TcpStream::connect(listener.local_addr()?)?;
+/// serve(&listener, &CancellationToken::new().child_with_timeout(Duration::from_millis(10)))?;
+/// assert_eq!(std::io::read_to_string(client)?, "hello\n");
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn incoming<'a, L: Listener>(listener: &'a L, token: &CancellationToken) -> io::Result<Incoming<'a, L>> {
+    Ok(Incoming { listener, wait: Wait::with_bell(token)? })
+}
+
+/// The connections of a listener, until a token is cancelled: [`incoming`] makes it.
+#[derive(Debug)]
+#[must_use = "it accepts nothing until it is iterated"]
+pub struct Incoming<'a, L> {
+    listener: &'a L,
+    wait: Wait,
+}
+
+impl<L: Listener> Iterator for Incoming<'_, L> {
+    type Item = io::Result<(L::Stream, L::Address)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match accept_by(&mut self.wait, self.listener) {
+            Err(_) if self.wait.check().is_err() => None,
+            accepted => Some(accepted),
+        }
+    }
+}
+
+/// A listener of std's, for [`accept`] and [`incoming`].
 pub trait Listener: AsFd + sealed::Sealed {
     /// The connection that it accepts.
     type Stream;

@@ -1,14 +1,12 @@
 //! [`Wait`]: waiting for a descriptor and a token at once.
 //!
-//! `poll(2)` waits for two descriptors, the caller's and one end of a socket pair, the bell. When the token is
-//! cancelled, its callback shuts the other end down, and that rings: no thread looks at the clock, and no signal
-//! interrupts a call. A socket pair is std's own, closes on `exec`, and is the same on every Unix. A view that never
-//! has to wait makes none.
+//! `poll(2)` waits for two descriptors, the caller's and the bell. When the token is cancelled, its callback writes to
+//! the bell, and that ends the `poll`: no thread looks at the clock, and no signal interrupts a call. The bell is an
+//! `eventfd` on Linux, which is one descriptor, and elsewhere a socket pair of std's, which is two. Both close on
+//! `exec`. A view that never has to wait makes none.
 
 use std::io;
-use std::net::Shutdown;
-use std::os::fd::AsFd;
-use std::os::unix::net::UnixStream;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,30 +25,50 @@ pub(crate) struct Wait {
 
 #[derive(Debug)]
 struct Bell {
-    ours: UnixStream,
+    /// To be polled: readable once the token is cancelled.
+    ours: Arc<OwnedFd>,
     _ringer: CancelCallback,
-    /// Kept so that it is open until the callback shuts it down, even if no callback was registered.
-    _theirs: Arc<UnixStream>,
+    /// Kept, because without it `ours` would be at its end, if no callback was registered.
+    _theirs: Arc<OwnedFd>,
 }
 
 impl Bell {
     fn new(token: &CancellationToken) -> io::Result<Self> {
-        let (ours, theirs) = UnixStream::pair()?;
-        let theirs = Arc::new(theirs);
+        let (ours, theirs) = ends()?;
         let ringer = token.wake_on_cancel({
-            let theirs = Arc::clone(&theirs);
+            // With its own end open, the write raises no SIGPIPE, however late it comes.
+            let ends = (Arc::clone(&ours), Arc::clone(&theirs));
             move || {
-                // It fails only if the pair is shut down already.
-                let _ = theirs.shutdown(Shutdown::Both);
+                // An empty bell has room for one write, so it does not fail.
+                let _ = rustix::io::write(&ends.1, &1_u64.to_ne_bytes());
             }
         });
         Ok(Bell { ours, _ringer: ringer, _theirs: theirs })
     }
 }
 
+/// The end of a bell to be polled, and the one to be written to.
+#[cfg(target_os = "linux")]
+fn ends() -> io::Result<(Arc<OwnedFd>, Arc<OwnedFd>)> {
+    use rustix::event::{EventfdFlags, eventfd};
+    let both = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+    Ok((Arc::clone(&both), both))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn ends() -> io::Result<(Arc<OwnedFd>, Arc<OwnedFd>)> {
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+    Ok((Arc::new(ours.into()), Arc::new(theirs.into())))
+}
+
 impl Wait {
     pub(crate) fn new(token: &CancellationToken) -> Self {
         Wait { token: token.clone(), bell: None }
+    }
+
+    /// The same, with the bell made already: no wait needs a descriptor.
+    pub(super) fn with_bell(token: &CancellationToken) -> io::Result<Self> {
+        Ok(Wait { token: token.clone(), bell: Some(Bell::new(token)?) })
     }
 
     /// Returns an error if the token has been cancelled.

@@ -80,7 +80,8 @@ impl SignalBuilder {
     /// Sets how long the program may take from the first signal to the drop of the guard. Then the process ends.
     ///
     /// [`Duration::MAX`] is no limit. Child processes outlive this end; the [module](crate::signal#child-processes)
-    /// says what to do.
+    /// says what to do. A call of `io::run` ends its child before the grace is over if its own grace is shorter by a
+    /// second or more.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
         self

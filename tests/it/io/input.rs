@@ -1,9 +1,10 @@
 //! Reading.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use brigade::io::Input;
@@ -117,6 +118,17 @@ fn the_end_of_a_pipe_is_the_end() {
 }
 
 #[test]
+fn a_read_of_nothing_waits_for_nothing() {
+    watched(|| {
+        let (reader, _writer) = pipe();
+        let token = live().child_with_timeout(Duration::from_secs(1));
+        for capacity in [1, 4096] {
+            assert_eq!(Input::with_capacity(capacity, &reader).until(&token).read(&mut []).unwrap(), 0);
+        }
+    });
+}
+
+#[test]
 fn a_file_is_read_as_std_reads_it_whatever_the_capacity() {
     let expected = std::fs::read("Cargo.lock").unwrap();
     for capacity in [1, 7, 4096, 1 << 20] {
@@ -129,6 +141,23 @@ fn a_file_is_read_as_std_reads_it_whatever_the_capacity() {
         let file = BufReader::new(File::open("Cargo.lock").unwrap());
         assert_eq!(lines.unwrap(), file.lines().collect::<io::Result<Vec<_>>>().unwrap());
     }
+}
+
+#[test]
+fn a_block_device_is_read_as_std_reads_it() {
+    // Only some users may read one, and a container may have none.
+    let mut devices = std::fs::read_dir("/sys/class/block").into_iter().flatten().flatten();
+    let readable = |name| {
+        let device = File::open(Path::new("/dev").join(name)).ok()?;
+        let mut bytes = vec![0; 512];
+        (&device).read_exact(&mut bytes).ok()?;
+        (&device).rewind().ok()?;
+        Some((device, bytes))
+    };
+    let Some((device, expected)) = devices.find_map(|device| readable(device.file_name())) else { return };
+    let mut bytes = vec![0; expected.len()];
+    Input::new(device).until(&live()).read_exact(&mut bytes).unwrap();
+    assert!(bytes == expected);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use brigade::io::{Input, Output};
 use brigade::{CancellationToken, scope};
 
 use super::pipe;
+use super::terminal::raw_terminal;
 use crate::util::{live, watched};
 
 /// Numbers that look random, the same in each run.
@@ -88,6 +89,8 @@ fn carry(ends: (OwnedFd, OwnedFd), seed: u64, cancels: u64) {
                         read += taken;
                     }
                     Err(error) if error.kind() == io::ErrorKind::TimedOut => break,
+                    // So a terminal ends for the person's side.
+                    Err(error) if error.raw_os_error() == Some(5) => break 'all,
                     Err(error) => return Err(error),
                 }
             }
@@ -109,5 +112,24 @@ fn random_cancels_lose_and_double_no_byte_of_a_socket() {
     watched(|| {
         let (ours, theirs) = UnixStream::pair().unwrap();
         carry((ours.into(), theirs.into()), 3, 3_000);
+    });
+}
+
+#[test]
+fn random_cancels_lose_and_double_no_byte_of_a_terminal() {
+    watched(|| {
+        let (person, program) = raw_terminal();
+        carry((person.into(), program.into()), 5, 3_000);
+    });
+}
+
+#[test]
+fn random_cancels_lose_and_double_no_byte_of_a_pipe_that_others_made_non_blocking() {
+    watched(|| {
+        let (reader, writer) = pipe();
+        for end in [&reader, &writer] {
+            rustix::io::ioctl_fionbio(end, true).unwrap();
+        }
+        carry((reader, writer), 7, 3_000);
     });
 }

@@ -175,10 +175,9 @@ struct Acceptor {
 
 impl Acceptor {
     fn run(&self, listener: &TcpListener, stop: &CancellationToken) -> io::Result<()> {
-        loop {
-            match brigade::io::accept(listener, stop) {
+        for connection in brigade::io::incoming(listener, stop)? {
+            match connection {
                 Ok((stream, peer)) => self.admit(stream, peer),
-                Err(_) if stop.is_cancelled() => return Ok(()),
                 Err(error) => match error.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
                     Some(
                         rustix::io::Errno::MFILE
@@ -194,6 +193,7 @@ impl Acceptor {
                 },
             }
         }
+        Ok(())
     }
 
     fn admit(&self, stream: TcpStream, peer: SocketAddr) {
