@@ -1,7 +1,7 @@
 //! Reading, writing, accepting and waiting for a child process, each ended by a token.
 //!
-//! This module needs the feature `io` and a Unix. Elsewhere, as on Windows, the feature adds nothing, and reads and writes
-//! end when the system's call does.
+//! This module needs the feature `io` and a Unix. Elsewhere, as on Windows, the feature adds nothing, and reads and
+//! writes end when the system's call does.
 //!
 //! A read from a silent pipe or terminal, and a write into a full one, wait in the system, where no token reaches them.
 //! The types of this module wait in `poll(2)` instead, for the descriptor and for the token. A cancel ends the wait at

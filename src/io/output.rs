@@ -30,9 +30,9 @@ impl<F: AsFd> Output<F> {
     /// # Cancellation
     ///
     /// Each write checks the token first, and a write that waits for room ends at once. A regular file, or a block
-    /// device, is written as std writes it: the token ends it between two writes. So a
-    /// [`BufWriter`](io::BufWriter) that is dropped after a cancel loses what is in its buffer: flush it before, or take
-    /// it [apart](io::BufWriter::into_parts) and write the rest through a view of another token.
+    /// device, is written as std writes it: the token ends it between two writes. So a [`BufWriter`](io::BufWriter)
+    /// that is dropped after a cancel loses what is in its buffer: flush it before, or take it
+    /// [apart](io::BufWriter::into_parts) and write the rest through a view of another token.
     ///
     /// # Errors
     ///

@@ -18,8 +18,8 @@ use crate::thread::{self, JobMark, Spec};
 use crate::workers::calls::Call;
 use crate::workers::turn::Turn;
 
-/// How many steps of a [`Backoff`] a worker makes between two looks at the queue: as in a scope's limit, so that it finds
-/// several jobs when it looks. It looks sooner if a thread waits for a job.
+/// How many steps of a [`Backoff`] a worker makes between two looks at the queue: as in a scope's limit, so that it
+/// finds several jobs when it looks. It looks sooner if a thread waits for a job.
 const STEPS: usize = 8;
 
 struct Worker {

@@ -1,4 +1,5 @@
-//! The tests of the features, and of what they rest on, in a crate that compiles soon: to be run with each feature alone.
+//! The tests of the features, and of what they rest on, in a crate that compiles soon: to be run with each feature
+//! alone.
 //!
 //! The whole test crate runs these too, with all features.
 #![allow(clippy::disallowed_methods, dead_code, unused_imports, unused_macros, reason = "as in the whole test crate")]

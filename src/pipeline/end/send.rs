@@ -15,9 +15,9 @@ use crate::token::CancellationToken;
 impl<C: Chain<Output: Send, Error: FromError<Cancelled> + Send>> Pipeline<C> {
     /// Runs the pipeline and sends its outputs, waiting for room; returns how many were sent.
     ///
-    /// The run ends well, too, when every receiver is gone: then nothing is wanted any more. It notices that at its next
-    /// output, because a channel does not tell a sender that sends nothing. The sender stays the caller's, so drop it
-    /// where the receiver is to see the end.
+    /// The run ends well, too, when every receiver is gone: then nothing is wanted any more. It notices that at its
+    /// next output, because a channel does not tell a sender that sends nothing. The sender stays the caller's, so drop
+    /// it where the receiver is to see the end.
     ///
     /// Two pipelines with a channel between them end together in a [scope](crate::scope()). Errors do not cross a
     /// channel: the scope cancels the other pipeline, and outputs on their way are lost. Where they must not be, send
