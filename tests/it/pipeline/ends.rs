@@ -44,7 +44,7 @@ fn one_thread_tells_the_sink_of_the_first_outputs_before_it_works_on() {
             assert_eq!(told.load(Ordering::SeqCst), item);
             item
         };
-        let sink = |_: &mut ()| {
+        let sink = |(): &mut ()| {
             told.fetch_add(1, Ordering::SeqCst);
             Ok::<_, Cancelled>(())
         };
