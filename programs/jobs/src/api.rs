@@ -148,8 +148,11 @@ impl Api {
     fn submit(&self, request: &Request, client: &Client<'_>) -> Answer {
         self.app.admit(client.address()).map_err(|refusal| refuse(&refusal))?;
         let timeout = seconds(request, "timeout", LONGEST_TIMEOUT)?;
-        let work: Work = serde_json::from_slice(&request.body)
-            .map_err(|error| Response::error(400, "bad_json", &format!("the body is no job: {error}")))?;
+        let work: Work = serde_json::from_slice(&request.body).map_err(|error| {
+            // The message may quote the body.
+            let start: String = error.to_string().chars().take(200).collect();
+            Response::error(400, "bad_json", &format!("the body is no job: {start}"))
+        })?;
         work.check().map_err(|error| Response::error(422, "bad_job", &error.to_string()))?;
         let record = self.app.submit(client.token(), work, timeout).map_err(|refusal| refuse(&refusal))?;
         Ok(Response::json(202, &record.view()).with("Location", format!("/jobs/{}", record.id)))

@@ -6,7 +6,8 @@
 //! wake-up for all its waits: two descriptors, made at its first wait.
 //!
 //! Limits are on the request line (414), the head (431), the body (413), the time in which a request must have come
-//! (408), the time of an idle connection, the time in which a response must be taken, and the connections (503).
+//! (408), the time of an idle connection, the time in which a response must be taken, the connections (503), and the
+//! bytes of the bodies of them all (503).
 //!
 //! What is left to a proxy: TLS, HTTP/2, compression of responses. Chunked bodies of requests are refused with 411.
 

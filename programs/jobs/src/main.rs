@@ -8,8 +8,8 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use anyhow::Context;
-use brigade::CancellationToken;
 use brigade::signal::{self, SignalBuilder};
+use brigade::{CancellationToken, Semaphore};
 use clap::Parser;
 use jobs::http::Limits;
 use jobs::{Options, Settings, run};
@@ -38,8 +38,12 @@ struct Args {
     queue: usize,
 
     /// The bytes of the jobs that wait or run
-    #[arg(long, value_name = "BYTES", default_value_t = 64 << 20)]
+    #[arg(long, value_name = "BYTES", default_value_t = 64 << 20, value_parser = permits)]
     queue_bytes: usize,
+
+    /// The bytes of the bodies that are read or answered at once; 1 MiB at least
+    #[arg(long, value_name = "BYTES", default_value_t = 64 << 20, value_parser = at_least_a_body)]
+    body_bytes: usize,
 
     /// The ended jobs that are kept
     #[arg(long, value_name = "JOBS", default_value_t = 10_000)]
@@ -79,6 +83,18 @@ fn seconds(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 
+fn at_least_a_body(text: &str) -> Result<usize, String> {
+    let (bytes, least) = (permits(text)?, Limits::default().body);
+    if bytes < least { Err(format!("at least {least}, the most that a body has")) } else { Ok(bytes) }
+}
+
+/// Reads the size of a semaphore.
+fn permits(text: &str) -> Result<usize, String> {
+    let number = text.parse::<usize>().map_err(|error| error.to_string())?;
+    let most = Semaphore::MAX_PERMITS;
+    if number > most { Err(format!("at most {most}")) } else { Ok(number) }
+}
+
 fn at_least_one(text: &str) -> Result<usize, String> {
     let number = text.parse::<usize>().map_err(|error| error.to_string())?;
     if number == 0 { Err("at least 1".to_owned()) } else { Ok(number) }
@@ -98,6 +114,7 @@ fn main() -> anyhow::Result<ExitCode> {
             rate: (args.rate > 0).then(|| (args.rate, args.rate.saturating_mul(2))),
         },
         limits: Limits {
+            bodies: args.body_bytes,
             connections: args.connections,
             request: args.request_timeout,
             idle: args.idle_timeout,

@@ -9,6 +9,7 @@ use std::net::{IpAddr, Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 use brigade::io::{Input, InputUntil, Output, OutputUntil};
+use brigade::limit::OwnedPermit;
 use brigade::token::CancelCallback;
 use brigade::{CancelReason, CancellationToken};
 
@@ -35,6 +36,9 @@ enum Stop {
     /// The request is answered without a handler, and the connection is closed.
     Refused(Response),
 }
+
+/// The body of a request, and its share of the bytes of all bodies, if it has one.
+type Body = (Vec<u8>, Option<OwnedPermit>);
 
 /// One connection, while it is open.
 pub(super) struct Connection<'a> {
@@ -97,7 +101,7 @@ impl Connection<'_> {
     }
 
     /// Reads a whole request.
-    fn next_request(&mut self, is_first: bool) -> Result<(Head, Vec<u8>), Stop> {
+    fn next_request(&mut self, is_first: bool) -> Result<(Head, Body), Stop> {
         let (limits, phases) = (self.service.limits, &self.service.phases);
         if self.unread.is_empty() {
             // A client that has just connected is answered also while the server closes.
@@ -143,11 +147,12 @@ impl Connection<'_> {
     }
 
     /// Reads the body, within the limit of the request, which is armed if bytes were waited for already.
-    fn read_body(&mut self, head: &Head, limit: Option<CancelCallback>) -> Result<Vec<u8>, Stop> {
+    fn read_body(&mut self, head: &Head, limit: Option<CancelCallback>) -> Result<Body, Stop> {
         let there = self.unread.len().min(head.body);
         if there == head.body {
-            return Ok(self.unread.drain(..there).collect());
+            return Ok((self.unread.drain(..there).collect(), None));
         }
+        let share = self.service.bodies.try_acquire_owned(head.body).map_err(|_| Stop::Refused(no_room()))?;
         let _limit = limit.unwrap_or_else(|| arm(self.token, self.token, self.service.limits.request));
         if head.expects_continue {
             self.output.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").map_err(|_| self.too_late())?;
@@ -156,11 +161,11 @@ impl Connection<'_> {
         let rest = head.body - there;
         // The buffer grows as the bytes come: a client that says 1 MiB and sends none has no memory.
         let read = (&mut self.input).take(rest as u64).read_to_end(&mut body);
-        if read.map_err(|_| self.too_late())? < rest { Err(Stop::Silent) } else { Ok(body) }
+        if read.map_err(|_| self.too_late())? < rest { Err(Stop::Silent) } else { Ok((body, Some(share))) }
     }
 
     /// Answers a request; returns whether the connection goes on.
-    fn answer(&mut self, head: Head, body: Vec<u8>) -> bool {
+    fn answer(&mut self, head: Head, (body, share): Body) -> bool {
         let started = Instant::now();
         let Head { method, target, path, query, is_http_1_0, keeps_alive, .. } = head;
         let request = Request { method, path, query, body };
@@ -168,6 +173,7 @@ impl Connection<'_> {
         let apology = Apology(self);
         let response = self.service.handler.answer(&request, &client);
         mem::forget(apology);
+        drop((request, share));
         // Looked at afterwards: a client that is to stay is told of a close that began meanwhile.
         let goes_on = keeps_alive && !self.service.phases.closing.is_cancelled();
         let connection = match (goes_on, is_http_1_0) {
@@ -202,6 +208,10 @@ impl Connection<'_> {
             _ = writeln!(io::stderr(), "{} \"{method} {target}\" {status} {length} {took:.1?}", self.address);
         }
     }
+}
+
+fn no_room() -> Response {
+    Response::error(503, "bodies", "too many bytes of bodies are read").with("Retry-After", "1")
 }
 
 /// Answers for a handler that panics, when it is dropped.

@@ -60,6 +60,8 @@ pub struct Phases {
 pub(super) struct Service {
     pub(super) handler: Arc<dyn Handler>,
     pub(super) limits: Limits,
+    /// The bytes of bodies.
+    pub(super) bodies: Semaphore,
     pub(super) phases: Phases,
     pub(super) stats: Arc<Stats>,
     pub(super) logs: bool,
@@ -107,10 +109,11 @@ impl Server {
     ///
     /// # Panics
     ///
-    /// If the limits allow no connection.
+    /// If the limits allow no connection, or fewer bytes of all bodies than of one.
     #[must_use]
     pub fn new(handler: impl Handler + 'static, limits: Limits) -> Self {
         assert!(limits.connections > 0, "a server of 0 connections answers no request");
+        assert!(limits.bodies >= limits.body, "a body of {} bytes would never be read", limits.body);
         Server { handler: Arc::new(handler), limits, stats: Arc::new(Stats::new()), logs: false }
     }
 
@@ -144,7 +147,7 @@ impl Server {
         let stop = phases.stop.clone();
         let (limits, logs) = (self.limits, self.logs);
         let (handler, stats) = (Arc::clone(&self.handler), Arc::clone(&self.stats));
-        let service = Arc::new(Service { handler, limits, phases, stats, logs });
+        let service = Arc::new(Service { handler, limits, bodies: Semaphore::new(limits.bodies), phases, stats, logs });
         let acceptor = Acceptor {
             service,
             pool,
