@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use crate::entry::Accepted;
 use crate::journal::{CommitError, Journal};
 use crate::ledger::{Ending, Ledger};
-use crate::record::{End, Record, now};
+use crate::record::{Cancel, End, Record, now};
 use crate::registry::{Keep, Registry};
 use crate::replay::Restored;
 use crate::work::Work;
@@ -146,7 +146,9 @@ impl App {
             Err(error) => {
                 self.registry().remove(record.id);
                 // It ends before its closure is dropped, which would write the end to the disk.
-                record.set_end(End { status: JobStatus::Skipped, at: now(), message: None, output: None });
+                if record.claim_end() {
+                    record.set_end(End { status: JobStatus::Skipped, at: now(), message: None, output: None });
+                }
                 return Err(match () {
                     () if error.is_closed() => Refusal::Closing,
                     () if error.is_full() => Refusal::Full,
@@ -177,10 +179,15 @@ impl App {
         let ending = Ending::new(&self.ledger, record);
         move |job| {
             let _place = place;
-            let ran = work.run(job.token(), |done, total| {
+            if !ending.record().start() {
+                job.token().cancel();
+            }
+            let progress = |done, total| {
                 job.progress(done, total);
                 ending.record().touch();
-            });
+            };
+            let checked = job.token().check().map_err(anyhow::Error::from);
+            let ran = checked.and_then(|()| work.run(job.token(), progress));
             ending.finish(ran, job.token())
         }
     }
@@ -212,12 +219,12 @@ impl App {
 
     /// Cancels a job; returns whether this call did.
     pub(crate) fn cancel(&self, record: &Arc<Record>) -> bool {
-        let has_cancelled = record.cancel();
-        if has_cancelled && !record.is_in_pool() {
-            // A restored job for which the pool has had no room: it ends here, on disk too.
+        let cancel = record.cancel();
+        if cancel == Cancel::OutOfPool {
+            // It ends here, on disk too.
             drop(Ending::new(&self.ledger, record));
         }
-        has_cancelled
+        cancel != Cancel::TooLate
     }
 
     /// Runs what is pending, within `grace`, and returns the final account.
@@ -225,3 +232,6 @@ impl App {
         Ok(self.pool.close(&CancellationToken::never(), Close::Drain, grace)?)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -44,7 +44,7 @@ impl Ledger {
 
     /// Ends a job: on disk first, so that a client that has seen the end finds it again after a crash.
     fn end(&self, record: &Record, end: End) {
-        if record.end().is_some() {
+        if !record.claim_end() {
             return;
         }
         if let Some(journal) = self.journal.as_ref().filter(|_| self.is_final(record, end.status)) {

@@ -55,12 +55,10 @@ impl Registry {
         self.table.lock().records.remove(&id);
     }
 
-    /// Sets the end of a job, and forgets the oldest ends that are too many. The last one is always kept.
+    /// Sets the end of a job, which the caller has claimed, and forgets the oldest ends that are too many. The last one is always kept.
     pub(crate) fn end(&self, record: &Record, end: End) {
         let bytes = end.output.as_ref().map_or(0, |output| output.bytes.len());
-        if !record.set_end(end) {
-            return;
-        }
+        record.set_end(end);
         let mut forgotten = Vec::new();
         let mut table = self.table.lock();
         // A job that the pool has refused is not there.
