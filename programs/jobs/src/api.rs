@@ -163,7 +163,10 @@ impl Api {
         if self.app.cancel(&record) {
             return Ok(Response::json(202, &record.view()));
         }
-        let message = format!("the job is {}, or cancelled already", record.status());
+        if let Some(why) = record.left() {
+            return Err(left(why));
+        }
+        let message = format!("the job is {}: it ends, has ended, or is cancelled already", record.status());
         Err(Response::error(409, "not_cancelled", &message))
     }
 
@@ -175,6 +178,9 @@ impl Api {
             return Err(Response::error(503, "gone", "the client or the server is gone"));
         }
         let Some(end) = record.end() else {
+            if let Some(why) = record.left() {
+                return Err(left(why));
+            }
             return Err(Response::error(409, "not_ready", &format!("the job is {}", record.status())));
         };
         if let Some(output) = &end.output {
@@ -197,6 +203,11 @@ fn seconds(request: &Request, name: &str, longest: Duration) -> Result<Option<Du
         Ok(Duration::try_from_secs_f64(seconds).unwrap_or(longest).min(longest))
     };
     request.query(name).map(read).transpose()
+}
+
+/// The job may have a result later, from another process.
+fn left(why: &str) -> Response {
+    Response::error(503, "left", why).with("Retry-After", "5")
 }
 
 fn closing() -> Response {

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use brigade::limit::{Denied, KeyedRateLimiter, OwnedPermit, Rate};
@@ -159,14 +159,26 @@ impl App {
         if let Some(work) = written {
             let timeout = timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
             let accepted = Accepted { id: record.id, created: record.created(), timeout, work };
-            self.ledger.accept(token, accepted).map_err(Refusal::Journal)?;
+            if let Err(error) = self.ledger.accept(token, accepted) {
+                // After a cancelled wait the entry may be on disk: then the job is as good as accepted.
+                if !matches!(error, CommitError::Cancelled(_)) {
+                    self.registry().remove(record.id);
+                    self.cancel(&record);
+                }
+                return Err(Refusal::Journal(error));
+            }
         }
         Ok(record)
     }
 
     fn submission(&self, record: &Record, timeout: Option<Duration>) -> Submission<'_> {
         let submission = self.pool.named(&record.kind);
-        timeout.into_iter().fold(submission, Submission::timeout)
+        // A timeout too long for the clock to hold is none.
+        let Some(deadline) = timeout.and_then(|timeout| Instant::now().checked_add(timeout)) else {
+            return submission;
+        };
+        record.set_deadline(deadline);
+        submission.deadline(deadline)
     }
 
     /// The closure of a job: it holds its place in the budget until it has ended.
@@ -196,7 +208,8 @@ impl App {
     ///
     /// # Cancellation
     ///
-    /// It ends when the server closes: the jobs that are left stay on disk.
+    /// It ends when the server closes: the jobs that are left stay on disk, and [`close`](Self::close) says so to those
+    /// that wait for them.
     pub(crate) fn resume(&self) -> anyhow::Result<()> {
         let restored = std::mem::take(&mut *self.restored.lock());
         for (record, accepted) in restored {
@@ -210,6 +223,8 @@ impl App {
             let job = self.job(&record, accepted.work, place);
             match self.submission(&record, timeout).submit(&self.closing, job) {
                 Ok(job) => record.set_job(job),
+                // Its own timeout has passed while it waited for room, and its closure has written that.
+                Err(error) if error.is_timeout() => {}
                 Err(error) if error.cancelled().is_some() || error.is_closed() => return Ok(()),
                 Err(error) => return Err(error).context("cannot run the jobs of the state"),
             }
@@ -227,9 +242,11 @@ impl App {
         cancel != Cancel::TooLate
     }
 
-    /// Runs what is pending, within `grace`, and returns the final account.
+    /// Runs what is pending, within `grace`, and returns the final account. Then no request waits for a job any more.
     pub(crate) fn close(&self, grace: Duration) -> anyhow::Result<Account> {
-        Ok(self.pool.close(&CancellationToken::never(), Close::Drain, grace)?)
+        let account = self.pool.close(&CancellationToken::never(), Close::Drain, grace);
+        self.ledger.leave_all();
+        Ok(account?)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use brigade::pool::{Job, JobStatus};
 use brigade::{CancelReason, CancellationToken};
@@ -31,8 +31,12 @@ pub(crate) struct Record {
     created: u64,
     updated: AtomicU64,
     in_pool: Mutex<InPool>,
+    /// When the job is cancelled because of its own timeout.
+    deadline: OnceLock<Instant>,
     end: OnceLock<End>,
-    /// Cancelled once `end` is set.
+    /// Why this process will not end the job, though a later one may.
+    left: OnceLock<&'static str>,
+    /// Cancelled once `end` or `left` is set.
     ended: CancellationToken,
 }
 
@@ -88,7 +92,9 @@ impl Record {
             created,
             updated: AtomicU64::new(created),
             in_pool: Mutex::default(),
+            deadline: OnceLock::new(),
             end: OnceLock::new(),
+            left: OnceLock::new(),
             ended: CancellationToken::new(),
         }
     }
@@ -119,7 +125,17 @@ impl Record {
         self.end.get()
     }
 
-    /// Returns a token that is cancelled when the job has ended.
+    /// Sets when the job's own timeout has passed, before the pool has the job.
+    pub(crate) fn set_deadline(&self, deadline: Instant) {
+        let set = self.deadline.set(deadline);
+        debug_assert!(set.is_ok(), "a job is submitted once");
+    }
+
+    pub(crate) fn has_timed_out(&self) -> bool {
+        self.deadline.get().is_some_and(|deadline| Instant::now() >= *deadline)
+    }
+
+    /// Returns a token that is cancelled when the job has ended, or is [left](Self::leave).
     pub(crate) fn ended(&self) -> &CancellationToken {
         &self.ended
     }
@@ -130,6 +146,18 @@ impl Record {
         let set = self.end.set(end);
         debug_assert!(set.is_ok(), "an end is claimed once");
         self.ended.cancel_with(CancelReason::Finished);
+    }
+
+    /// Leaves the job to a later process, and wakes those that wait for its end. For clients it is pending.
+    pub(crate) fn leave(&self, why: &'static str) {
+        // The first reason is as good as a later one.
+        _ = self.left.set(why);
+        self.ended.cancel_with(CancelReason::Finished);
+    }
+
+    /// Returns why the job is left to a later process, if it is.
+    pub(crate) fn left(&self) -> Option<&'static str> {
+        self.left.get().copied()
     }
 
     /// Cancels the job.
@@ -180,6 +208,9 @@ impl Record {
         if let Some(end) = self.end() {
             return end.status;
         }
+        if self.left().is_some() {
+            return JobStatus::Pending;
+        }
         // The pool may have counted a job as ended a moment before the record has.
         match self.job().map(|job| job.status()) {
             None | Some(JobStatus::Pending) => JobStatus::Pending,
@@ -199,7 +230,7 @@ impl Record {
             created: self.created,
             updated: self.updated.load(Ordering::Relaxed),
             ended: end.map(|end| end.at),
-            message: end.and_then(|end| end.message.as_deref()),
+            message: end.map_or(self.left(), |end| end.message.as_deref()),
         }
     }
 }

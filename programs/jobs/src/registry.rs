@@ -81,6 +81,11 @@ impl Registry {
         self.table.lock().records.get(&id).cloned()
     }
 
+    /// Returns the jobs that have not ended.
+    pub(crate) fn without_end(&self) -> Vec<Arc<Record>> {
+        self.table.lock().records.values().filter(|record| record.end().is_none()).cloned().collect()
+    }
+
     /// Returns at most `most` jobs of this status, or of any, whose ids are greater than `after`; and the last id.
     pub(crate) fn list(
         &self,

@@ -11,7 +11,7 @@ use crate::process::{Caller, Running, id};
 use crate::requests::LONG;
 use crate::util::{until, watched};
 
-fn start(folder: &tempfile::TempDir, more: &[&str]) -> Running {
+pub(crate) fn start(folder: &tempfile::TempDir, more: &[&str]) -> Running {
     let folder = folder.path().to_str().expect("text");
     Running::start(&[&["--state", folder], more].concat())
 }

@@ -7,6 +7,8 @@ mod util;
 mod client;
 mod close;
 mod curl;
+mod cut_off;
+mod disk;
 mod durable;
 mod process;
 mod requests;

@@ -110,13 +110,19 @@ fn a_job_is_cancelled_once_whether_it_runs_or_waits() {
 }
 
 #[test]
-fn a_job_ends_at_its_timeout() {
+fn a_job_ends_at_its_timeout_whether_it_runs_or_waits_and_says_so() {
     watched(|| {
         let server = Running::start(&["--workers", "1"]);
         let (status, job) = server.client().ask("POST", "/jobs?timeout=0.2", LONG).expect("an answer").json();
         assert_eq!(status, 202);
-        let (status, gone) = server.get(&format!("/jobs/{}/result?wait=30", id(&job)));
-        assert_eq!((status, &gone["message"]), (410, &json!("cancelled: the deadline passed")));
+        let (also, pending) = server.client().ask("POST", "/jobs?timeout=0.1", LONG).expect("an answer").json();
+        assert_eq!(also, 202);
+        for (job, message) in
+            [(&job, "cancelled: its timeout has passed"), (&pending, "it has never started: its timeout has passed")]
+        {
+            let (status, gone) = server.get(&format!("/jobs/{}/result?wait=30", id(job)));
+            assert_eq!((status, &gone["message"]), (410, &json!(message)));
+        }
     });
 }
 
