@@ -67,11 +67,14 @@ impl App {
     pub(crate) fn open(
         settings: &Settings,
         state: Option<&Path>,
+        repairs: bool,
         closing: &CancellationToken,
-    ) -> anyhow::Result<(Self, u64)> {
+    ) -> anyhow::Result<Self> {
         let keep = Keep { jobs: settings.keep, bytes: settings.keep_bytes };
-        let (journal, Restored { next, ended, pending, dropped, .. }) = match state {
-            Some(folder) => Journal::open(folder, keep).map(|(journal, restored)| (Some(journal), restored))?,
+        let (journal, Restored { next, ended, pending, .. }) = match state {
+            Some(folder) => {
+                Journal::open(folder, keep, repairs).map(|(journal, restored)| (Some(journal), restored))?
+            }
             None => (None, Restored::default()),
         };
         let ledger = Ledger::new(Registry::new(keep, next), journal, closing.clone());
@@ -88,15 +91,14 @@ impl App {
         let builder = PoolBuilder::new(settings.workers).queue(settings.queue).named("job");
         let pool = builder.start(&CancellationToken::never());
         let rate = settings.rate.map(|(a_second, burst)| Rate::per_second(a_second.into()).burst(burst));
-        let app = App {
+        Ok(App {
             pool,
             ledger: Arc::new(ledger),
             budget: Semaphore::new(settings.queue_bytes),
             limiter: rate.map(|rate| KeyedRateLimiter::new(rate, CLIENTS)),
             closing: closing.clone(),
             restored,
-        };
-        Ok((app, dropped))
+        })
     }
 
     pub(crate) fn registry(&self) -> &Registry {

@@ -29,6 +29,10 @@ struct Args {
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
 
+    /// Go on with a damaged journal, without the jobs behind the damage; the file is kept
+    #[arg(long, requires = "state")]
+    repair: bool,
+
     /// The threads that run jobs; 0 is one for each core
     #[arg(long, value_name = "N", default_value_t = 0)]
     workers: usize,
@@ -105,6 +109,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let cores = available_parallelism().map_or(1, usize::from);
     let options = Options {
         state: args.state,
+        repairs: args.repair,
         settings: Settings {
             workers: if args.workers == 0 { cores } else { args.workers },
             queue: args.queue,

@@ -26,6 +26,8 @@ const OTHER_DESCRIPTORS: u64 = 32;
 pub struct Options {
     /// The folder of the state, for jobs that survive the process.
     pub state: Option<PathBuf>,
+    /// Whether a state that is damaged is used, without what stands behind the damage.
+    pub repairs: bool,
     /// How large everything may become.
     pub settings: Settings,
     /// What clients may do.
@@ -50,13 +52,7 @@ pub struct Options {
 /// If the state cannot be opened, or the listener fails.
 pub fn run(options: &Options, listener: &TcpListener, closing: &CancellationToken) -> anyhow::Result<()> {
     let limits = Limits { connections: fit(options.limits.connections), ..options.limits };
-    let (app, dropped) = App::open(&options.settings, options.state.as_deref(), closing)?;
-    if dropped > 0 {
-        writeln!(
-            io::stderr(),
-            "jobs: the last {dropped} bytes of the journal were no whole entry; see journal.damaged"
-        )?;
-    }
+    let app = App::open(&options.settings, options.state.as_deref(), options.repairs, closing)?;
     let app = Arc::new(app);
     let api = Arc::new(Api::new(Arc::clone(&app)));
     let server = Server::new(Arc::clone(&api), limits).access_log(options.access_log);

@@ -16,7 +16,7 @@ pub(crate) struct Restored {
     pub(crate) pending: Vec<Accepted>,
     /// The ids of jobs that have ended, and whose acceptance has not come.
     pub(crate) early: Vec<u64>,
-    /// How many bytes at the end were no whole frame.
+    /// How many bytes stood behind the last whole frame.
     pub(crate) dropped: u64,
 }
 
@@ -56,6 +56,17 @@ impl Replay {
             }
             Entry::Kept(ended) => self.keep(ended, output),
         }
+    }
+
+    /// Leaves an entry out, but gives its id to no other job.
+    pub(crate) fn pass(&mut self, entry: &Entry) {
+        let next = match entry {
+            Entry::Next(next) => *next,
+            Entry::Early(id) => id + 1,
+            Entry::Accepted(accepted) => accepted.id + 1,
+            Entry::Ended(ended) | Entry::Kept(ended) => ended.id + 1,
+        };
+        self.next = self.next.max(next);
     }
 
     fn keep(&mut self, ended: Ended, output: Vec<u8>) {

@@ -14,7 +14,7 @@ const SETTINGS: Settings =
 /// An app with its state in a folder.
 fn open() -> (App, TempDir) {
     let folder = tempdir().expect("a folder");
-    let (app, _) = App::open(&SETTINGS, Some(folder.path()), &CancellationToken::new()).expect("a journal");
+    let app = App::open(&SETTINGS, Some(folder.path()), false, &CancellationToken::new()).expect("a journal");
     (app, folder)
 }
 

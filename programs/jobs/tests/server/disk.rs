@@ -1,7 +1,11 @@
-//! `--state` on a disk that refuses to write: files have a limit, whose signal is ignored.
+//! `--state` on a disk that refuses to write, and on one that has damaged the journal.
+//!
+//! The full disk is a limit on the size of files, whose signal is ignored.
 
+use std::fs;
 use std::process::Command;
 
+use rustix::process::Signal;
 use serde_json::json;
 use tempfile::{TempDir, tempdir};
 
@@ -51,5 +55,73 @@ fn what_the_disk_refuses_is_not_shown() {
         until(|| server.get(&path).1["status"] == "running");
         assert_eq!(server.get("/jobs?most=1000").1["jobs"].as_array().map(Vec::len), Some(accepted.len()));
         server.stop();
+    });
+}
+
+#[test]
+fn a_start_on_a_full_disk_goes_on_with_the_journal_as_it_is() {
+    watched(|| {
+        let folder = tempdir().expect("a folder");
+        let server = start(&folder, &["--workers", "1"]);
+        // More than the disk will have room for.
+        let text = json!({"kind": "hash", "text": "x".repeat(20_000)}).to_string();
+        let long = server.accept(LONG);
+        let jobs: Vec<u64> = (0..3).map(|_| server.accept(&text)).collect();
+        until(|| server.get(&format!("/jobs/{long}")).1["status"] == "running");
+        server.signal(Signal::KILL);
+        drop(server);
+        let journal = folder.path().join("journal");
+        let whole = fs::read(&journal).expect("a journal");
+        fs::write(&journal, [&whole[..], &b"a torn end".repeat(5_000)].concat()).expect("a file");
+
+        let server = start_limited(&folder, 8);
+        let listed = server.get("/jobs").1;
+        let listed: Vec<u64> = listed["jobs"].as_array().expect("a list").iter().map(id).collect();
+        assert_eq!(listed, [&[long], &jobs[..]].concat());
+        // What the compaction has written takes no room from the journal.
+        assert!(!folder.path().join("journal.new").exists());
+        assert_eq!(fs::read(&journal).expect("a journal"), whole);
+        let said = server.stop();
+        for told in ["bytes of the journal were no whole entry; and cannot be kept: ", "cannot compact the journal: "] {
+            assert!(said.contains(told), "{told:?} is not in {said}");
+        }
+        let server = start(&folder, &[]);
+        for job in jobs {
+            assert_eq!(server.get(&format!("/jobs/{job}/result?wait=50")).0, 200);
+        }
+        server.delete(long);
+        server.stop();
+    });
+}
+
+#[test]
+fn a_damaged_journal_is_refused_until_it_is_repaired() {
+    watched(|| {
+        let folder = tempdir().expect("a folder");
+        let server = start(&folder, &["--workers", "1"]);
+        let jobs: Vec<u64> = (0..5).map(|_| server.accept(LONG)).collect();
+        server.signal(Signal::KILL);
+        drop(server);
+        let journal = folder.path().join("journal");
+        let mut bytes = fs::read(&journal).expect("a journal");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(&journal, &bytes).expect("a file");
+        let state = folder.path().to_str().expect("text");
+        let refused = Command::new(env!("CARGO_BIN_EXE_jobs"))
+            .args(["--listen", "127.0.0.1:0", "--state", state])
+            .output()
+            .expect("a program");
+        let said = String::from_utf8(refused.stderr).expect("text");
+        assert_eq!(refused.status.code(), Some(1), "{said}");
+        assert!(said.contains("is damaged at byte ") && said.contains("--repair"), "{said}");
+        assert_eq!(fs::read(&journal).expect("a journal"), bytes);
+
+        let server = start(&folder, &["--workers", "1", "--grace", "0.1", "--repair"]);
+        let listed = server.get("/jobs").1["jobs"].as_array().expect("a list").len();
+        assert!((1..5).contains(&listed), "{listed}");
+        assert!(server.accept(LONG) > jobs[4]);
+        assert!(server.stop().contains("the journal was damaged at byte "));
+        assert_eq!(fs::read(folder.path().join("journal.damaged-1")).expect("a copy"), bytes);
     });
 }
