@@ -1,5 +1,6 @@
 //! [`Api`]: the requests that the server answers, and how.
 
+use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -70,11 +71,24 @@ impl<'a> Resource<'a> {
             _ => "GET, HEAD",
         }
     }
+
+    fn allows_method(&self, method: Method) -> bool {
+        match method {
+            Method::Get | Method::Head => true,
+            Method::Post => matches!(self, Resource::Jobs),
+            Method::Delete => matches!(self, Resource::Job(_)),
+            Method::Put | Method::Other => false,
+        }
+    }
 }
 
 type Answer = Result<Response, Response>;
 
 impl Handler for Api {
+    fn refuse(&self, head: &Request, address: IpAddr) -> Option<Response> {
+        self.look_at(head, address).err()
+    }
+
     fn answer(&self, request: &Request, client: &Client<'_>) -> Response {
         // Both are responses; the second kind only ends its function early.
         self.route(request, client).unwrap_or_else(|refusal| refusal)
@@ -92,9 +106,24 @@ impl Api {
         _ = self.stats.set(stats);
     }
 
+    /// Looks at all of a request but its body. A job is counted against the rate here, because its body costs too.
+    fn look_at(&self, head: &Request, address: IpAddr) -> Result<(), Response> {
+        let resource = resource(head)?;
+        if !resource.allows_method(head.method) {
+            return Err(no_method(&resource));
+        }
+        let changes = matches!(head.method, Method::Post | Method::Delete);
+        if changes && head.is_cross_site {
+            return Err(Response::error(403, "cross_site", "the page of another site has sent this"));
+        }
+        if head.method == Method::Post {
+            self.app.admit(address).map_err(|refusal| refuse(&refusal))?;
+        }
+        Ok(())
+    }
+
     fn route(&self, request: &Request, client: &Client<'_>) -> Answer {
-        let missing = || Response::error(404, "not_found", "there is nothing at this path");
-        let resource = Resource::of(&request.path).ok_or_else(missing)?;
+        let resource = resource(request)?;
         let method = if request.method == Method::Head { Method::Get } else { request.method };
         match (&resource, method) {
             (Resource::Page, Method::Get) => {
@@ -110,10 +139,7 @@ impl Api {
             (Resource::Job(id), Method::Get) => Ok(Response::json(200, &self.record(id)?.view())),
             (Resource::Job(id), Method::Delete) => self.cancel(id),
             (Resource::Output(id), Method::Get) => self.output(id, request, client),
-            _ => {
-                let refusal = Response::error(405, "method", "the path does not have this method");
-                Err(refusal.with("Allow", resource.allows()))
-            }
+            _ => Err(no_method(&resource)),
         }
     }
 
@@ -146,7 +172,6 @@ impl Api {
     }
 
     fn submit(&self, request: &Request, client: &Client<'_>) -> Answer {
-        self.app.admit(client.address()).map_err(|refusal| refuse(&refusal))?;
         let timeout = seconds(request, "timeout", LONGEST_TIMEOUT)?;
         let work: Work = serde_json::from_slice(&request.body).map_err(|error| {
             // The message may quote the body.
@@ -189,6 +214,14 @@ impl Api {
         let message = end.message.as_deref().unwrap_or("it has no result");
         Err(Response::error(410, &end.status.to_string(), message))
     }
+}
+
+fn resource(request: &Request) -> Result<Resource<'_>, Response> {
+    Resource::of(&request.path).ok_or_else(|| Response::error(404, "not_found", "there is nothing at this path"))
+}
+
+fn no_method(resource: &Resource<'_>) -> Response {
+    Response::error(405, "method", "the path does not have this method").with("Allow", resource.allows())
 }
 
 fn bad_query(message: &str) -> Response {

@@ -16,7 +16,8 @@ pub struct Limits {
     /// The bytes of all bodies that are read or answered at once. A further one is refused with 503 before it is read.
     /// A body that has come with its head is not counted: the connection's buffer, of 32 KiB at most, has it already.
     pub bodies: usize,
-    /// The connections that are open at once. A further one is answered by 503.
+    /// The connections that are open at once. Of further ones, 16 at a time are answered by 503, and the others are
+    /// closed without a response.
     pub connections: usize,
     /// The time from the first byte of a request to its last. Longer is 408.
     pub request: Duration,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +30,13 @@ const STACK: usize = 512 << 10;
 ///
 /// A panic is answered with 500, and ends the connection and no other one.
 pub trait Handler: Send + Sync {
+    /// Refuses a request by its head, or lets it go on. It is called once for each request, before the body is read and
+    /// before a client that expects it is told to continue.
+    fn refuse(&self, head: &Request, address: IpAddr) -> Option<Response> {
+        _ = (head, address);
+        None
+    }
+
     /// Answers a request.
     fn answer(&self, request: &Request, client: &Client<'_>) -> Response;
 }
@@ -41,6 +48,10 @@ impl<F: Fn(&Request, &Client<'_>) -> Response + Send + Sync> Handler for F {
 }
 
 impl<H: Handler> Handler for Arc<H> {
+    fn refuse(&self, head: &Request, address: IpAddr) -> Option<Response> {
+        (**self).refuse(head, address)
+    }
+
     fn answer(&self, request: &Request, client: &Client<'_>) -> Response {
         (**self).answer(request, client)
     }

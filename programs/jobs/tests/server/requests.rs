@@ -1,6 +1,7 @@
 //! Each request, and each error.
 
-use std::io::Read;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::Command;
 
 use flate2::read::GzDecoder;
@@ -123,6 +124,53 @@ fn a_job_ends_at_its_timeout_whether_it_runs_or_waits_and_says_so() {
             let (status, gone) = server.get(&format!("/jobs/{}/result?wait=30", id(job)));
             assert_eq!((status, &gone["message"]), (410, &json!(message)));
         }
+    });
+}
+
+/// Sends a head of these headers and no body; returns all that comes until the server closes the connection.
+fn head_only(server: &Running, line: &str, headers: &str) -> String {
+    let mut stream = TcpStream::connect(&server.address).expect("it listens");
+    stream.write_all(format!("{line} HTTP/1.1\r\nHost: a\r\n{headers}\r\n").as_bytes()).expect("it listens");
+    let mut said = String::new();
+    stream.read_to_string(&mut said).expect("text");
+    said
+}
+
+#[test]
+fn a_request_that_its_head_condemns_is_refused_before_its_body_is_asked_for() {
+    watched(|| {
+        let server = Running::start(&["--rate", "1", "--access-log"]);
+        let body = "Expect: 100-continue\r\nContent-Length: 1000\r\n";
+        let starts = |line, headers: &str, status: &str| {
+            let said = head_only(&server, line, headers);
+            assert!(said.starts_with(&format!("HTTP/1.1 {status} ")), "{line} {headers}: {said}");
+        };
+        starts("POST /nothing", body, "404");
+        starts("POST /healthz", body, "405");
+        starts("POST /jobs", &format!("Origin: http://b\r\n{body}"), "403");
+        let hash = r#"{"kind": "hash", "text": ""}"#;
+        assert_eq!((server.post(hash).0, server.post(hash).0), (202, 202));
+        starts("POST /jobs", body, "429");
+        let said = server.stop();
+        assert!(said.contains(" \"POST /nothing\" 404 ") && said.contains(" \"POST /jobs\" 429 "), "{said}");
+    });
+}
+
+#[test]
+fn a_page_of_another_site_starts_and_cancels_no_job() {
+    watched(|| {
+        let server = Running::start(&["--workers", "1"]);
+        let long = server.accept(LONG);
+        for (line, origin, status) in [
+            (format!("DELETE /jobs/{long}"), "http://b", "403"),
+            (format!("DELETE /jobs/{long}"), "null", "403"),
+            (format!("GET /jobs/{long}"), "http://b", "200"),
+            (format!("DELETE /jobs/{long}"), "http://a", "202"),
+        ] {
+            let said = head_only(&server, &line, &format!("Origin: {origin}\r\nConnection: close\r\n"));
+            assert!(said.starts_with(&format!("HTTP/1.1 {status} ")), "{line} {origin}: {said}");
+        }
+        server.stop();
     });
 }
 
