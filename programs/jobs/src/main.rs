@@ -66,7 +66,7 @@ struct Args {
     connections: usize,
 
     /// The seconds in which a request must have come
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = some_seconds)]
     request_timeout: Duration,
 
     /// The seconds after which an idle connection is closed
@@ -85,6 +85,11 @@ struct Args {
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|error: ParseFloatError| error.to_string())?;
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+fn some_seconds(text: &str) -> Result<Duration, String> {
+    let time = seconds(text)?;
+    if time.is_zero() { Err("more than 0, because no request comes in no time".to_owned()) } else { Ok(time) }
 }
 
 fn at_least_a_body(text: &str) -> Result<usize, String> {

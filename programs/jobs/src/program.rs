@@ -72,22 +72,23 @@ pub fn run(options: &Options, listener: &TcpListener, closing: &CancellationToke
         stop.cancel();
         account
     })?;
-    tell(&account, stats.answered())?;
+    tell(&account, stats.answered());
     Ok(())
 }
 
-fn tell(account: &Account, answered: u64) -> io::Result<()> {
+fn tell(account: &Account, answered: u64) {
     let Account { accepted, refused, jobs, .. } = account;
     let mut line = format!("jobs: accepted {accepted}, refused {refused}");
     for status in brigade::pool::JobStatus::ALL.into_iter().filter(|status| status.has_ended()) {
         _ = write!(line, ", {status} {}", jobs[status]);
     }
-    writeln!(io::stderr(), "{line}; responses {answered}")
+    // A reader that is gone takes nothing from the good end.
+    _ = writeln!(io::stderr(), "{line}; responses {answered}");
 }
 
 /// Raises the limit on descriptors if it has to; returns how many connections there can be, up to `connections`.
 fn fit(connections: usize) -> usize {
-    let wanted = connections as u64 * DESCRIPTORS + OTHER_DESCRIPTORS;
+    let wanted = (connections as u64).saturating_mul(DESCRIPTORS).saturating_add(OTHER_DESCRIPTORS);
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let raised = maximum.map_or(wanted, |maximum| wanted.min(maximum));
     let mut there = current.unwrap_or(wanted);

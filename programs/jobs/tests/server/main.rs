@@ -10,5 +10,6 @@ mod curl;
 mod cut_off;
 mod disk;
 mod durable;
+mod options;
 mod process;
 mod requests;
