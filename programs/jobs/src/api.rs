@@ -11,6 +11,7 @@ use crate::app::{App, Refusal};
 use crate::http::{Client, Handler, Method, Request, Response, Stats, Waited};
 use crate::metrics;
 use crate::record::{Record, RecordView};
+use crate::registry::Which;
 use crate::work::Work;
 
 /// The longest `wait` and the longest `timeout`.
@@ -117,7 +118,7 @@ impl Api {
             return Err(Response::error(403, "cross_site", "the page of another site has sent this"));
         }
         if head.method == Method::Post {
-            self.app.admit(address).map_err(|refusal| refuse(&refusal))?;
+            self.app.admit(address).map_err(|refusal| self.refused(&refusal))?;
         }
         Ok(())
     }
@@ -167,7 +168,12 @@ impl Api {
         let after = request.query("after").map(|id| id.parse().map_err(|_| bad_query("after is the id of a job")));
         let most = request.query("most").map(|most| most.parse().map_err(|_| bad_query("most is a number of jobs")));
         let most = most.transpose()?.unwrap_or(MOST_BY_DEFAULT).min(MOST);
-        let (records, last) = self.app.registry().list(status.transpose()?, after.transpose()?, most);
+        let which = match (request.query("order"), after.transpose()?) {
+            (None, after) => Which::After(after),
+            (Some("newest"), None) => Which::Newest,
+            (Some(_), _) => return Err(bad_query("order is newest, and has no after")),
+        };
+        let (records, last) = self.app.registry().list(status.transpose()?, which, most);
         Ok(Response::json(200, &List { jobs: records.iter().map(|record| record.view()).collect(), last }))
     }
 
@@ -179,8 +185,13 @@ impl Api {
             Response::error(400, "bad_json", &format!("the body is no job: {start}"))
         })?;
         work.check().map_err(|error| Response::error(422, "bad_job", &error.to_string()))?;
-        let record = self.app.submit(client.token(), work, timeout).map_err(|refusal| refuse(&refusal))?;
+        let record = self.app.submit(client.token(), work, timeout).map_err(|refusal| self.refused(&refusal))?;
         Ok(Response::json(202, &record.view()).with("Location", format!("/jobs/{}", record.id)))
+    }
+
+    fn refused(&self, refusal: &Refusal) -> Response {
+        self.app.count_refusal(refusal);
+        refuse(refusal)
     }
 
     fn cancel(&self, id: &str) -> Answer {

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -49,6 +50,21 @@ pub(crate) enum Refusal {
     Journal(CommitError),
 }
 
+impl Refusal {
+    /// The reasons, in the order of [`number`](Self::number), for the metrics.
+    pub(crate) const REASONS: [&str; 5] = ["rate", "closing", "full", "thread", "state"];
+
+    fn number(&self) -> usize {
+        match self {
+            Refusal::Rate(_) => 0,
+            Refusal::Closing => 1,
+            Refusal::Full => 2,
+            Refusal::NoThread => 3,
+            Refusal::Journal(_) => 4,
+        }
+    }
+}
+
 /// The pool, the records and the limits.
 #[derive(Debug)]
 pub(crate) struct App {
@@ -58,6 +74,8 @@ pub(crate) struct App {
     budget: Semaphore,
     limiter: Option<KeyedRateLimiter<IpAddr>>,
     closing: CancellationToken,
+    /// How many jobs were refused for each reason. Relaxed: each is read on its own.
+    refused: [AtomicU64; Refusal::REASONS.len()],
     /// The jobs of an earlier process, until they are in the pool.
     restored: Mutex<Vec<(Arc<Record>, Accepted)>>,
 }
@@ -97,6 +115,7 @@ impl App {
             budget: Semaphore::new(settings.queue_bytes),
             limiter: rate.map(|rate| KeyedRateLimiter::new(rate, CLIENTS)),
             closing: closing.clone(),
+            refused: Default::default(),
             restored,
         })
     }
@@ -115,6 +134,16 @@ impl App {
 
     pub(crate) fn is_sound(&self) -> bool {
         self.ledger.is_sound()
+    }
+
+    /// Counts a refusal of a job.
+    pub(crate) fn count_refusal(&self, refusal: &Refusal) {
+        self.refused[refusal.number()].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns how many jobs were refused for each reason.
+    pub(crate) fn refusals(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Refusal::REASONS.into_iter().zip(self.refused.iter().map(|count| count.load(Ordering::Relaxed)))
     }
 
     /// Counts a job against the rate of its client. It comes before the job is parsed, because that costs too.

@@ -189,6 +189,7 @@ fn a_full_queue_and_a_fast_client_are_told_when_to_come_again() {
         let large = json!({"kind": "hash", "text": "x".repeat(100_000)}).to_string();
         let server = Running::start(&["--queue-bytes", "50000"]);
         assert_eq!(server.post(&large).1["error"], "full");
+        assert!(metrics(&server).contains("\njobs_refused_total{reason=\"full\"} 1\n"));
 
         let server = Running::start(&["--rate", "1"]);
         let hash = r#"{"kind": "hash", "text": ""}"#;
@@ -197,6 +198,37 @@ fn a_full_queue_and_a_fast_client_are_told_when_to_come_again() {
         assert_eq!((fast.status, &fast.json().1["error"]), (429, &json!("rate")));
         assert!(fast.head.contains("\r\nRetry-After: 1\r\n"), "{}", fast.head);
         assert_eq!(server.get("/jobs").0, 200);
+        assert!(metrics(&server).contains("\njobs_refused_total{reason=\"rate\"} 1\n"));
+    });
+}
+
+fn metrics(server: &Running) -> String {
+    server.get("/metrics").1.as_str().expect("text").to_owned()
+}
+
+#[test]
+fn a_running_job_is_listed_by_what_the_page_asks_for_behind_any_number_of_others() {
+    watched(|| {
+        let server = Running::start(&["--workers", "2"]);
+        let long = server.accept(LONG);
+        for _ in 0..60 {
+            let job = server.accept(r#"{"kind": "hash", "text": "a"}"#);
+            assert_eq!(server.get(&format!("/jobs/{job}/result?wait=30")).0, 200);
+        }
+        let list = |query: &str| {
+            let (status, page) = server.get(&format!("/jobs?{query}"));
+            assert_eq!(status, 200, "{page}");
+            page["jobs"].as_array().expect("a list").iter().map(id).collect::<Vec<_>>()
+        };
+        assert_eq!(list("status=running&order=newest&most=50"), [long]);
+        assert_eq!(list("order=newest&most=50"), (long + 11..=long + 60).rev().collect::<Vec<_>>());
+        for wrong in ["order=oldest", "order=newest&after=3"] {
+            assert_eq!(server.get(&format!("/jobs?{wrong}")).0, 400);
+        }
+        let page = server.client().ask("GET", "/", "").expect("an answer");
+        let page = String::from_utf8(page.body).expect("text");
+        assert!(page.contains("['status=running&', 'status=pending&', '']") && page.contains("order=newest&most=50"));
+        server.delete(long);
     });
 }
 
@@ -252,7 +284,13 @@ fn health_metrics_and_page_are_there() {
                 break metrics;
             }
         };
-        for line in ["jobs_accepted_total 1", "jobs_status{status=\"completed\"} 1", "jobs_known 1"] {
+        for line in [
+            "jobs_accepted_total 1",
+            "jobs_ended_total{status=\"completed\"} 1",
+            "jobs_running 0",
+            "jobs_pending 0",
+            "jobs_known 1",
+        ] {
             assert!(metrics.lines().any(|other| other == line), "{line} is not in\n{metrics}");
         }
         for line in metrics.lines().filter(|line| !line.starts_with('#')) {
@@ -262,7 +300,6 @@ fn health_metrics_and_page_are_there() {
         let page = server.client().ask("GET", "/", "").expect("an answer");
         assert!(page.head.contains("\r\nContent-Type: text/html"), "{}", page.head);
         assert!(String::from_utf8(page.body).expect("text").contains("<title>jobs</title>"));
-        // What the page asks for.
         assert_eq!(server.get("/jobs?most=0").1, json!({"jobs": [], "last": job}));
     });
 }
