@@ -64,7 +64,8 @@ impl Registry {
         self.table.lock().records.remove(&id);
     }
 
-    /// Sets the end of a job, which the caller has claimed, and forgets the oldest ends that are too many. The last one is always kept.
+    /// Sets the end of a job, which the caller has claimed, and forgets the oldest ends that are too many. The last one
+    /// is always kept.
     pub(crate) fn end(&self, record: &Record, end: End) {
         let bytes = end.output.as_ref().map_or(0, |output| output.bytes.len());
         record.set_end(end);

@@ -16,8 +16,6 @@ pub(crate) struct Restored {
     pub(crate) pending: Vec<Accepted>,
     /// The ids of jobs that have ended, and whose acceptance has not come.
     pub(crate) early: Vec<u64>,
-    /// How many bytes stood behind the last whole frame.
-    pub(crate) dropped: u64,
 }
 
 /// Takes the entries of a journal one by one, and keeps what counts.
@@ -77,14 +75,8 @@ impl Replay {
         }
     }
 
-    pub(crate) fn finish(self, dropped: u64) -> Restored {
+    pub(crate) fn finish(self) -> Restored {
         let pending = self.pending.into_values().collect();
-        Restored {
-            next: self.next,
-            ended: self.ended.into(),
-            pending,
-            early: self.early.into_iter().collect(),
-            dropped,
-        }
+        Restored { next: self.next, ended: self.ended.into(), pending, early: self.early.into_iter().collect() }
     }
 }

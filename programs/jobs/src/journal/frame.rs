@@ -56,7 +56,7 @@ pub(super) fn read(path: &Path, keep: Keep) -> io::Result<Found> {
     let mut file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Ok(Found { restored: replay.finish(0), whole: 0, rest: Vec::new(), is_damaged: false });
+            return Ok(Found { restored: replay.finish(), whole: 0, rest: Vec::new(), is_damaged: false });
         }
         Err(error) => return Err(error),
     };
@@ -74,7 +74,7 @@ pub(super) fn read(path: &Path, keep: Keep) -> io::Result<Found> {
         is_damaged = true;
         entry.iter().for_each(|entry| replay.pass(entry));
     }
-    Ok(Found { restored: replay.finish(rest.len() as u64), whole, rest, is_damaged })
+    Ok(Found { restored: replay.finish(), whole, rest, is_damaged })
 }
 
 /// Reads a frame, and adds its length to `whole`; `None` at the end, or at what is no whole frame.
