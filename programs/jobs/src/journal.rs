@@ -106,7 +106,7 @@ impl Journal {
         // A job whose acceptance is not here was never acknowledged.
         restored.early.clear();
         if !is_damaged && !rest.is_empty() {
-            let kept = folder.keep_damaged(|path| File::create_new(path)?.write_all(&rest));
+            let kept = folder.keep_tail(&rest);
             let kept = kept.map_or_else(|error| format!("and cannot be kept: {error}"), |name| format!("see {name}"));
             tell(&format!("the last {} bytes of the journal were no whole entry; {kept}", rest.len()));
         }

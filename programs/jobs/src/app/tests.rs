@@ -4,6 +4,7 @@ use brigade::pool::Job;
 use tempfile::{TempDir, tempdir};
 
 use super::*;
+use crate::util::watched;
 
 /// Takes minutes, and says all the time how far it is.
 const LONG: Work = Work::Primes { below: 1_000_000_000_000 };
@@ -42,29 +43,33 @@ fn wait(record: &Record) -> JobStatus {
 
 #[test]
 fn a_cancel_before_the_handle_is_there_ends_a_running_job_once() {
-    let (app, folder) = open();
-    let (record, job) = without_handle(&app, LONG);
-    while job.progress().done == 0 {
-        std::thread::yield_now();
-    }
-    assert!(app.cancel(&record) && !app.cancel(&record));
-    assert_eq!((record.end(), ends(&folder, "cancelled")), (None, (0, 0)), "the worker has it");
-    record.set_job(job);
-    assert_eq!(wait(&record), JobStatus::Cancelled);
-    app.close(Duration::from_secs(50)).expect("it ends");
-    assert_eq!(ends(&folder, "cancelled"), (1, 1));
+    watched(|| {
+        let (app, folder) = open();
+        let (record, job) = without_handle(&app, LONG);
+        while job.progress().done == 0 {
+            std::thread::yield_now();
+        }
+        assert!(app.cancel(&record) && !app.cancel(&record));
+        assert_eq!((record.end(), ends(&folder, "cancelled")), (None, (0, 0)), "the worker has it");
+        record.set_job(job);
+        assert_eq!(wait(&record), JobStatus::Cancelled);
+        app.close(Duration::from_secs(50)).expect("it ends");
+        assert_eq!(ends(&folder, "cancelled"), (1, 1));
+    });
 }
 
 #[test]
 fn a_cancel_before_the_handle_is_there_ends_a_pending_job_once() {
-    let (app, folder) = open();
-    let (first, first_job) = without_handle(&app, LONG);
-    let (second, _second_job) = without_handle(&app, Work::Hash { text: String::new() });
-    assert!(app.cancel(&second) && !app.cancel(&second));
-    assert_eq!((wait(&second), ends(&folder, "skipped")), (JobStatus::Skipped, (1, 1)));
-    // A worker that has the job nevertheless does not do it.
-    first.set_job(first_job);
-    assert!(app.cancel(&first));
-    let account = app.close(Duration::from_secs(50)).expect("it ends");
-    assert_eq!((account.jobs[JobStatus::Completed], ends(&folder, "skipped")), (0, (2, 1)));
+    watched(|| {
+        let (app, folder) = open();
+        let (first, first_job) = without_handle(&app, LONG);
+        let (second, _second_job) = without_handle(&app, Work::Hash { text: String::new() });
+        assert!(app.cancel(&second) && !app.cancel(&second));
+        assert_eq!((wait(&second), ends(&folder, "skipped")), (JobStatus::Skipped, (1, 1)));
+        // A worker that has the job nevertheless does not do it.
+        first.set_job(first_job);
+        assert!(app.cancel(&first));
+        let account = app.close(Duration::from_secs(50)).expect("it ends");
+        assert_eq!((account.jobs[JobStatus::Completed], ends(&folder, "skipped")), (0, (2, 1)));
+    });
 }

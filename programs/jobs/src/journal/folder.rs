@@ -61,6 +61,19 @@ impl Folder {
         self.path.join("journal.new")
     }
 
+    /// Writes what stood behind the last whole frame to a file of its own; returns its name.
+    pub(super) fn keep_tail(&self, bytes: &[u8]) -> io::Result<String> {
+        self.keep_damaged(|path| {
+            let mut file = File::create_new(path)?;
+            let written = file.write_all(bytes).and_then(|()| file.sync_all());
+            if written.is_err() {
+                // A part of it is no use, and has the bytes that the journal needs next.
+                _ = fs::remove_file(path);
+            }
+            written
+        })
+    }
+
     /// Calls `make` with names for what is damaged, until one is free; returns that name.
     pub(super) fn keep_damaged(&self, make: impl Fn(&Path) -> io::Result<()>) -> io::Result<String> {
         let mut number = 1;
