@@ -63,6 +63,9 @@ fn a_cancel_before_the_handle_is_there_ends_a_pending_job_once() {
     watched(|| {
         let (app, folder) = open();
         let (first, first_job) = without_handle(&app, LONG);
+        while first_job.progress().done == 0 {
+            std::thread::yield_now();
+        }
         let (second, _second_job) = without_handle(&app, Work::Hash { text: String::new() });
         assert!(app.cancel(&second) && !app.cancel(&second));
         assert_eq!((wait(&second), ends(&folder, "skipped")), (JobStatus::Skipped, (1, 1)));
