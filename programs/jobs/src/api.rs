@@ -1,5 +1,6 @@
 //! [`Api`]: the requests that the server answers, and how.
 
+use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use crate::app::{App, Refusal};
 use crate::http::{Client, Handler, Method, Request, Response, Stats, Waited};
 use crate::metrics;
 use crate::record::{Record, RecordView};
+use crate::registry::Which;
 use crate::work::Work;
 
 /// The longest `wait` and the longest `timeout`.
@@ -70,11 +72,24 @@ impl<'a> Resource<'a> {
             _ => "GET, HEAD",
         }
     }
+
+    fn allows_method(&self, method: Method) -> bool {
+        match method {
+            Method::Get | Method::Head => true,
+            Method::Post => matches!(self, Resource::Jobs),
+            Method::Delete => matches!(self, Resource::Job(_)),
+            Method::Put | Method::Other => false,
+        }
+    }
 }
 
 type Answer = Result<Response, Response>;
 
 impl Handler for Api {
+    fn refuse(&self, head: &Request, address: IpAddr) -> Option<Response> {
+        self.look_at(head, address).err()
+    }
+
     fn answer(&self, request: &Request, client: &Client<'_>) -> Response {
         // Both are responses; the second kind only ends its function early.
         self.route(request, client).unwrap_or_else(|refusal| refusal)
@@ -92,9 +107,24 @@ impl Api {
         _ = self.stats.set(stats);
     }
 
+    /// Looks at all of a request but its body. A job is counted against the rate here, because its body costs too.
+    fn look_at(&self, head: &Request, address: IpAddr) -> Result<(), Response> {
+        let resource = resource(head)?;
+        if !resource.allows_method(head.method) {
+            return Err(no_method(&resource));
+        }
+        let changes = matches!(head.method, Method::Post | Method::Delete);
+        if changes && head.is_cross_site {
+            return Err(Response::error(403, "cross_site", "the page of another site has sent this"));
+        }
+        if head.method == Method::Post {
+            self.app.admit(address).map_err(|refusal| self.refused(&refusal))?;
+        }
+        Ok(())
+    }
+
     fn route(&self, request: &Request, client: &Client<'_>) -> Answer {
-        let missing = || Response::error(404, "not_found", "there is nothing at this path");
-        let resource = Resource::of(&request.path).ok_or_else(missing)?;
+        let resource = resource(request)?;
         let method = if request.method == Method::Head { Method::Get } else { request.method };
         match (&resource, method) {
             (Resource::Page, Method::Get) => {
@@ -110,10 +140,7 @@ impl Api {
             (Resource::Job(id), Method::Get) => Ok(Response::json(200, &self.record(id)?.view())),
             (Resource::Job(id), Method::Delete) => self.cancel(id),
             (Resource::Output(id), Method::Get) => self.output(id, request, client),
-            _ => {
-                let refusal = Response::error(405, "method", "the path does not have this method");
-                Err(refusal.with("Allow", resource.allows()))
-            }
+            _ => Err(no_method(&resource)),
         }
     }
 
@@ -141,18 +168,30 @@ impl Api {
         let after = request.query("after").map(|id| id.parse().map_err(|_| bad_query("after is the id of a job")));
         let most = request.query("most").map(|most| most.parse().map_err(|_| bad_query("most is a number of jobs")));
         let most = most.transpose()?.unwrap_or(MOST_BY_DEFAULT).min(MOST);
-        let (records, last) = self.app.registry().list(status.transpose()?, after.transpose()?, most);
+        let which = match (request.query("order"), after.transpose()?) {
+            (None, after) => Which::After(after),
+            (Some("newest"), None) => Which::Newest,
+            (Some(_), _) => return Err(bad_query("order is newest, and has no after")),
+        };
+        let (records, last) = self.app.registry().list(status.transpose()?, which, most);
         Ok(Response::json(200, &List { jobs: records.iter().map(|record| record.view()).collect(), last }))
     }
 
     fn submit(&self, request: &Request, client: &Client<'_>) -> Answer {
-        self.app.admit(client.address()).map_err(|refusal| refuse(&refusal))?;
         let timeout = seconds(request, "timeout", LONGEST_TIMEOUT)?;
-        let work: Work = serde_json::from_slice(&request.body)
-            .map_err(|error| Response::error(400, "bad_json", &format!("the body is no job: {error}")))?;
+        let work: Work = serde_json::from_slice(&request.body).map_err(|error| {
+            // The message may quote the body.
+            let start: String = error.to_string().chars().take(200).collect();
+            Response::error(400, "bad_json", &format!("the body is no job: {start}"))
+        })?;
         work.check().map_err(|error| Response::error(422, "bad_job", &error.to_string()))?;
-        let record = self.app.submit(client.token(), work, timeout).map_err(|refusal| refuse(&refusal))?;
+        let record = self.app.submit(client.token(), work, timeout).map_err(|refusal| self.refused(&refusal))?;
         Ok(Response::json(202, &record.view()).with("Location", format!("/jobs/{}", record.id)))
+    }
+
+    fn refused(&self, refusal: &Refusal) -> Response {
+        self.app.count_refusal(refusal);
+        refuse(refusal)
     }
 
     fn cancel(&self, id: &str) -> Answer {
@@ -160,7 +199,10 @@ impl Api {
         if self.app.cancel(&record) {
             return Ok(Response::json(202, &record.view()));
         }
-        let message = format!("the job is {}, or cancelled already", record.status());
+        if let Some(why) = record.left() {
+            return Err(left(why));
+        }
+        let message = format!("the job is {}: it ends, has ended, or is cancelled already", record.status());
         Err(Response::error(409, "not_cancelled", &message))
     }
 
@@ -172,6 +214,9 @@ impl Api {
             return Err(Response::error(503, "gone", "the client or the server is gone"));
         }
         let Some(end) = record.end() else {
+            if let Some(why) = record.left() {
+                return Err(left(why));
+            }
             return Err(Response::error(409, "not_ready", &format!("the job is {}", record.status())));
         };
         if let Some(output) = &end.output {
@@ -180,6 +225,14 @@ impl Api {
         let message = end.message.as_deref().unwrap_or("it has no result");
         Err(Response::error(410, &end.status.to_string(), message))
     }
+}
+
+fn resource(request: &Request) -> Result<Resource<'_>, Response> {
+    Resource::of(&request.path).ok_or_else(|| Response::error(404, "not_found", "there is nothing at this path"))
+}
+
+fn no_method(resource: &Resource<'_>) -> Response {
+    Response::error(405, "method", "the path does not have this method").with("Allow", resource.allows())
 }
 
 fn bad_query(message: &str) -> Response {
@@ -194,6 +247,11 @@ fn seconds(request: &Request, name: &str, longest: Duration) -> Result<Option<Du
         Ok(Duration::try_from_secs_f64(seconds).unwrap_or(longest).min(longest))
     };
     request.query(name).map(read).transpose()
+}
+
+/// The job may have a result later, from another process.
+fn left(why: &str) -> Response {
+    Response::error(503, "left", why).with("Retry-After", "5")
 }
 
 fn closing() -> Response {

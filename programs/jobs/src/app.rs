@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use brigade::limit::{Denied, KeyedRateLimiter, OwnedPermit, Rate};
@@ -14,7 +15,7 @@ use parking_lot::Mutex;
 use crate::entry::Accepted;
 use crate::journal::{CommitError, Journal};
 use crate::ledger::{Ending, Ledger};
-use crate::record::{End, Record, now};
+use crate::record::{Cancel, End, Record, now};
 use crate::registry::{Keep, Registry};
 use crate::replay::Restored;
 use crate::work::Work;
@@ -49,6 +50,21 @@ pub(crate) enum Refusal {
     Journal(CommitError),
 }
 
+impl Refusal {
+    /// The reasons, in the order of [`number`](Self::number), for the metrics.
+    pub(crate) const REASONS: [&str; 5] = ["rate", "closing", "full", "thread", "state"];
+
+    fn number(&self) -> usize {
+        match self {
+            Refusal::Rate(_) => 0,
+            Refusal::Closing => 1,
+            Refusal::Full => 2,
+            Refusal::NoThread => 3,
+            Refusal::Journal(_) => 4,
+        }
+    }
+}
+
 /// The pool, the records and the limits.
 #[derive(Debug)]
 pub(crate) struct App {
@@ -58,6 +74,8 @@ pub(crate) struct App {
     budget: Semaphore,
     limiter: Option<KeyedRateLimiter<IpAddr>>,
     closing: CancellationToken,
+    /// How many jobs were refused for each reason. Relaxed: each is read on its own.
+    refused: [AtomicU64; Refusal::REASONS.len()],
     /// The jobs of an earlier process, until they are in the pool.
     restored: Mutex<Vec<(Arc<Record>, Accepted)>>,
 }
@@ -67,11 +85,14 @@ impl App {
     pub(crate) fn open(
         settings: &Settings,
         state: Option<&Path>,
+        repairs: bool,
         closing: &CancellationToken,
-    ) -> anyhow::Result<(Self, u64)> {
+    ) -> anyhow::Result<Self> {
         let keep = Keep { jobs: settings.keep, bytes: settings.keep_bytes };
-        let (journal, Restored { next, ended, pending, dropped, .. }) = match state {
-            Some(folder) => Journal::open(folder, keep).map(|(journal, restored)| (Some(journal), restored))?,
+        let (journal, Restored { next, ended, pending, .. }) = match state {
+            Some(folder) => {
+                Journal::open(folder, keep, repairs).map(|(journal, restored)| (Some(journal), restored))?
+            }
             None => (None, Restored::default()),
         };
         let ledger = Ledger::new(Registry::new(keep, next), journal, closing.clone());
@@ -88,15 +109,15 @@ impl App {
         let builder = PoolBuilder::new(settings.workers).queue(settings.queue).named("job");
         let pool = builder.start(&CancellationToken::never());
         let rate = settings.rate.map(|(a_second, burst)| Rate::per_second(a_second.into()).burst(burst));
-        let app = App {
+        Ok(App {
             pool,
             ledger: Arc::new(ledger),
             budget: Semaphore::new(settings.queue_bytes),
             limiter: rate.map(|rate| KeyedRateLimiter::new(rate, CLIENTS)),
             closing: closing.clone(),
+            refused: Default::default(),
             restored,
-        };
-        Ok((app, dropped))
+        })
     }
 
     pub(crate) fn registry(&self) -> &Registry {
@@ -113,6 +134,16 @@ impl App {
 
     pub(crate) fn is_sound(&self) -> bool {
         self.ledger.is_sound()
+    }
+
+    /// Counts a refusal of a job.
+    pub(crate) fn count_refusal(&self, refusal: &Refusal) {
+        self.refused[refusal.number()].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns how many jobs were refused for each reason.
+    pub(crate) fn refusals(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Refusal::REASONS.into_iter().zip(self.refused.iter().map(|count| count.load(Ordering::Relaxed)))
     }
 
     /// Counts a job against the rate of its client. It comes before the job is parsed, because that costs too.
@@ -146,7 +177,9 @@ impl App {
             Err(error) => {
                 self.registry().remove(record.id);
                 // It ends before its closure is dropped, which would write the end to the disk.
-                record.set_end(End { status: JobStatus::Skipped, at: now(), message: None, output: None });
+                if record.claim_end() {
+                    record.set_end(End { status: JobStatus::Skipped, at: now(), message: None, output: None });
+                }
                 return Err(match () {
                     () if error.is_closed() => Refusal::Closing,
                     () if error.is_full() => Refusal::Full,
@@ -157,14 +190,26 @@ impl App {
         if let Some(work) = written {
             let timeout = timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
             let accepted = Accepted { id: record.id, created: record.created(), timeout, work };
-            self.ledger.accept(token, accepted).map_err(Refusal::Journal)?;
+            if let Err(error) = self.ledger.accept(token, accepted) {
+                // After a cancelled wait the entry may be on disk: then the job is as good as accepted.
+                if !matches!(error, CommitError::Cancelled(_)) {
+                    self.registry().remove(record.id);
+                    self.cancel(&record);
+                }
+                return Err(Refusal::Journal(error));
+            }
         }
         Ok(record)
     }
 
     fn submission(&self, record: &Record, timeout: Option<Duration>) -> Submission<'_> {
         let submission = self.pool.named(&record.kind);
-        timeout.into_iter().fold(submission, Submission::timeout)
+        // A timeout too long for the clock to hold is none.
+        let Some(deadline) = timeout.and_then(|timeout| Instant::now().checked_add(timeout)) else {
+            return submission;
+        };
+        record.set_deadline(deadline);
+        submission.deadline(deadline)
     }
 
     /// The closure of a job: it holds its place in the budget until it has ended.
@@ -177,10 +222,15 @@ impl App {
         let ending = Ending::new(&self.ledger, record);
         move |job| {
             let _place = place;
-            let ran = work.run(job.token(), |done, total| {
+            if !ending.record().start() {
+                job.token().cancel();
+            }
+            let progress = |done, total| {
                 job.progress(done, total);
                 ending.record().touch();
-            });
+            };
+            let checked = job.token().check().map_err(anyhow::Error::from);
+            let ran = checked.and_then(|()| work.run(job.token(), progress));
             ending.finish(ran, job.token())
         }
     }
@@ -189,7 +239,8 @@ impl App {
     ///
     /// # Cancellation
     ///
-    /// It ends when the server closes: the jobs that are left stay on disk.
+    /// It ends when the server closes: the jobs that are left stay on disk, and [`close`](Self::close) says so to those
+    /// that wait for them.
     pub(crate) fn resume(&self) -> anyhow::Result<()> {
         let restored = std::mem::take(&mut *self.restored.lock());
         for (record, accepted) in restored {
@@ -203,6 +254,8 @@ impl App {
             let job = self.job(&record, accepted.work, place);
             match self.submission(&record, timeout).submit(&self.closing, job) {
                 Ok(job) => record.set_job(job),
+                // Its own timeout has passed while it waited for room, and its closure has written that.
+                Err(error) if error.is_timeout() => {}
                 Err(error) if error.cancelled().is_some() || error.is_closed() => return Ok(()),
                 Err(error) => return Err(error).context("cannot run the jobs of the state"),
             }
@@ -212,16 +265,21 @@ impl App {
 
     /// Cancels a job; returns whether this call did.
     pub(crate) fn cancel(&self, record: &Arc<Record>) -> bool {
-        let has_cancelled = record.cancel();
-        if has_cancelled && !record.is_in_pool() {
-            // A restored job for which the pool has had no room: it ends here, on disk too.
+        let cancel = record.cancel();
+        if cancel == Cancel::OutOfPool {
+            // It ends here, on disk too.
             drop(Ending::new(&self.ledger, record));
         }
-        has_cancelled
+        cancel != Cancel::TooLate
     }
 
-    /// Runs what is pending, within `grace`, and returns the final account.
+    /// Runs what is pending, within `grace`, and returns the final account. Then no request waits for a job any more.
     pub(crate) fn close(&self, grace: Duration) -> anyhow::Result<Account> {
-        Ok(self.pool.close(&CancellationToken::never(), Close::Drain, grace)?)
+        let account = self.pool.close(&CancellationToken::never(), Close::Drain, grace);
+        self.ledger.leave_all();
+        Ok(account?)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,13 @@
 //! wake-up for all its waits: two descriptors, made at its first wait.
 //!
 //! Limits are on the request line (414), the head (431), the body (413), the time in which a request must have come
-//! (408), the time of an idle connection, the time in which a response must be taken, and the connections (503).
+//! (408), the time of an idle connection, the time in which a response must be taken, the connections (503), and the
+//! bytes of the bodies of them all (503).
+//!
+//! Three servers were weighed by trying them. `tiny_http` 0.12 has no timeouts, took a header line of 200 MB into
+//! memory, spends a thread on each idle client, and answered no more after it had run out of descriptors. `oxhttp` 0.3
+//! cannot be stopped, is held longer than its timeout by a client that sends a byte each half second, and answered one
+//! of two pipelined requests. `rouille` brings 99 crates, and polls for its end. So this one is written on `httparse`.
 //!
 //! What is left to a proxy: TLS, HTTP/2, compression of responses. Chunked bodies of requests are refused with 411.
 

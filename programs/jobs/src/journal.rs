@@ -1,8 +1,11 @@
 //! [`Journal`]: the jobs on disk, as a file to which entries are appended.
 //!
 //! A frame is the length of its payload and its CRC-32, four bytes each with the lowest first, then the payload: the
-//! [`Entry`] in JSON, a line break, and the bytes of the result. A crash may leave half a frame at the end. Reading
-//! stops at the first frame that is not whole, because no later one was ever acknowledged.
+//! [`Entry`] in JSON, a line break, and the bytes of the result. A crash may leave half a frame at the end, which was
+//! never acknowledged and is dropped. A frame that is not whole before whole ones is damage: jobs that were accepted
+//! stand behind it. The journal is not opened then, because going on would lose them, and give their ids out again.
+//! (A system that crashes while it writes a group of frames may leave a later one and not an earlier one. That looks
+//! the same, and is refused too.)
 //!
 //! Commits are grouped. The first caller that finds no flush under way takes the frames of all callers, writes them and
 //! syncs the file, without the lock; the others wait for it. So a sync serves as many callers as came during the one
@@ -12,29 +15,29 @@
 //! file, which takes the place of the old one when it is on disk. So it is whenever it has grown to twice what was left
 //! then, and by 64 MiB: a caller whose flush has made it so large does that before the next flush.
 //!
-//! An embedded store (redb) was weighed. It would save this file. The server asks for an ordered log that is read once,
-//! which needs no pages, no tree and no transactions.
+//! An embedded store was weighed: redb 4.6 needs Rust 1.90, where this package needs 1.89. It brings itself and `libc`,
+//! and 14 s of a debug build on two cores. It would save this file and its two modules, some 400 lines. The server asks
+//! for an ordered log that is read once, and for one sync that serves many callers. That needs no pages, no tree and no
+//! transactions, and a transaction of redb has one writer, so callers would be grouped by code like this all the same.
+
+mod folder;
+mod frame;
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, BufReader, BufWriter, Read, Write};
-use std::path::{Path, PathBuf};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use brigade::limit::Monitor;
 use brigade::{CancellationToken, Cancelled};
-use flate2::Crc;
 use parking_lot::Mutex;
 
+use self::folder::{Folder, New, SPARE};
+use self::frame::{Found, frame, read};
 use crate::entry::Entry;
 use crate::registry::Keep;
-use crate::replay::{Replay, Restored};
-
-/// By how many bytes the journal grows at least before it is compacted.
-const SPARE: u64 = 64 << 20;
-
-/// A frame that says it is larger is none: no body and no result is.
-const LARGEST: u32 = 256 << 20;
+use crate::replay::Restored;
 
 /// Why an entry is not on disk.
 #[derive(Debug, thiserror::Error)]
@@ -52,13 +55,11 @@ pub(crate) enum CommitError {
 
 /// The jobs on disk.
 pub(crate) struct Journal {
-    folder: PathBuf,
+    folder: Folder,
     keep: Keep,
     /// Locked by the caller that flushes.
     disk: Mutex<Disk>,
     state: Monitor<State>,
-    /// Locked while the process lives.
-    _lock: File,
 }
 
 /// The file, at whose end frames are written.
@@ -84,30 +85,49 @@ struct State {
 impl Journal {
     /// Opens the journal in a folder, which is made if there is none, and compacts it.
     ///
+    /// What stands behind the last whole frame is kept in a file of its own. If the file is damaged before its end, the
+    /// journal is not opened, unless `repairs`: then what stands behind the damage is dropped, and the file is kept.
+    ///
     /// # Errors
     ///
-    /// If the folder cannot be used, or another process uses it.
-    pub(crate) fn open(folder: &Path, keep: Keep) -> anyhow::Result<(Self, Restored)> {
-        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        let path = path(folder);
-        let lock = File::create(folder.join("lock")).with_context(|| format!("cannot lock {}", folder.display()))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => bail!("another process uses {}", folder.display()),
-            Err(TryLockError::Error(error)) => return Err(error).context("cannot lock the state"),
+    /// If the folder cannot be used, another process uses it, or the file is damaged.
+    pub(crate) fn open(folder: &Path, keep: Keep, repairs: bool) -> anyhow::Result<(Self, Restored)> {
+        let folder = Folder::open(folder)?;
+        let path = folder.journal();
+        let Found { mut restored, whole, rest, is_damaged } =
+            read(&path, keep).with_context(|| format!("cannot read {}", path.display()))?;
+        if is_damaged && !repairs {
+            bail!(
+                "{} is damaged at byte {whole}, and jobs that were accepted stand behind it: put a good copy of the \
+                 file in its place, or start with --repair, which drops all that stands behind that byte",
+                path.display()
+            );
         }
-        let mut restored = read(&path, keep).with_context(|| format!("cannot read {}", path.display()))?;
         // A job whose acceptance is not here was never acknowledged.
         restored.early.clear();
-        if restored.dropped > 0 {
-            let damaged = folder.join("journal.damaged");
-            fs::copy(&path, &damaged).with_context(|| format!("cannot write {}", damaged.display()))?;
+        if !is_damaged && !rest.is_empty() {
+            let kept = folder.keep_tail(&rest);
+            let kept = kept.map_or_else(|error| format!("and cannot be kept: {error}"), |name| format!("see {name}"));
+            tell(&format!("the last {} bytes of the journal were no whole entry; {kept}", rest.len()));
         }
-        let disk = rewrite(folder, &restored)
-            .and_then(|new| Ok(new.install(folder)?))
-            .with_context(|| format!("cannot write {}", path.display()))?;
-        let (folder, state) = (folder.to_owned(), Monitor::new(State::default()));
-        Ok((Journal { folder, keep, disk: Mutex::new(disk), state, _lock: lock }, restored))
+        let disk = match folder.rewrite(&restored) {
+            Ok(new) => {
+                if is_damaged {
+                    // The old file keeps its bytes under a second name, which needs no room.
+                    let name = folder.keep_damaged(|kept| fs::hard_link(&path, kept));
+                    let name = name.context("the damaged journal cannot be kept under another name")?;
+                    tell(&format!("the journal was damaged at byte {whole}, and goes on without the rest; see {name}"));
+                }
+                folder.install(new).with_context(|| format!("cannot write {}", path.display()))?
+            }
+            // A full disk: the journal may have room for what comes next.
+            Err(error) if !is_damaged && path.exists() => {
+                tell(&format!("cannot compact the journal: {error:#}"));
+                folder.open_journal(whole).with_context(|| format!("cannot open {}", path.display()))?
+            }
+            Err(error) => return Err(error).with_context(|| format!("cannot write {}", path.display())),
+        };
+        Ok((Journal { folder, keep, disk: Mutex::new(disk), state: Monitor::new(State::default()) }, restored))
     }
 
     /// Appends an entry, and waits until it is on disk.
@@ -151,7 +171,7 @@ impl Journal {
                 Err(error) => {
                     state.is_broken = true;
                     // The callers say that it is broken, and this says why.
-                    _ = writeln!(io::stderr(), "jobs: cannot write the journal: {error}");
+                    tell(&format!("cannot write the journal: {error}"));
                 }
             }
         }
@@ -166,15 +186,22 @@ impl Journal {
         if disk.length < disk.longest {
             return Ok(());
         }
-        match read(&path(&self.folder), self.keep).and_then(|restored| rewrite(&self.folder, &restored)) {
-            Ok(new) => *disk = new.install(&self.folder)?,
+        match self.compacted() {
+            Ok(new) => *disk = self.folder.install(new)?,
             Err(error) => {
                 // The journal is as good as before, and longer than it should be.
                 disk.longest = disk.length + SPARE;
-                _ = writeln!(io::stderr(), "jobs: cannot compact the journal: {error:#}");
+                tell(&format!("cannot compact the journal: {error:#}"));
             }
         }
         Ok(())
+    }
+
+    /// Writes what the journal has now to a new file.
+    fn compacted(&self) -> anyhow::Result<New> {
+        let found = read(&self.folder.journal(), self.keep)?;
+        ensure!(found.rest.is_empty(), "it is damaged at byte {}", found.whole);
+        self.folder.rewrite(&found.restored)
     }
 
     /// Tells whether entries can be written.
@@ -189,109 +216,9 @@ impl fmt::Debug for Journal {
     }
 }
 
-fn path(folder: &Path) -> PathBuf {
-    folder.join("journal")
-}
-
-fn frame(entry: &Entry, output: &[u8]) -> Result<Vec<u8>, serde_json::Error> {
-    let mut frame = vec![0; 8];
-    serde_json::to_writer(&mut frame, entry)?;
-    frame.push(b'\n');
-    frame.extend_from_slice(output);
-    let payload = &frame[8..];
-    // A body and a result are bounded far below this.
-    let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
-    let (length, sum) = (length.to_le_bytes(), sum(payload).to_le_bytes());
-    frame[..4].copy_from_slice(&length);
-    frame[4..8].copy_from_slice(&sum);
-    Ok(frame)
-}
-
-fn sum(payload: &[u8]) -> u32 {
-    let mut crc = Crc::new();
-    crc.update(payload);
-    crc.sum()
-}
-
-/// Reads the frames up to the first one that is not whole.
-fn read(path: &Path, keep: Keep) -> anyhow::Result<Restored> {
-    let mut replay = Replay::new(keep);
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(replay.finish(0)),
-        Err(error) => return Err(error.into()),
-    };
-    let length = file.metadata()?.len();
-    let mut reader = BufReader::new(file);
-    let mut whole = 0;
-    while let Some((entry, output)) = read_frame(&mut reader, &mut whole)? {
-        replay.add(entry, output);
-    }
-    Ok(replay.finish(length - whole))
-}
-
-/// Reads a frame, and adds its length to `whole`; `None` at the end, or at what is no whole frame.
-fn read_frame(reader: &mut impl Read, whole: &mut u64) -> io::Result<Option<(Entry, Vec<u8>)>> {
-    let mut head = Vec::new();
-    reader.by_ref().take(8).read_to_end(&mut head)?;
-    let Some((length, expected)) = head.split_first_chunk::<4>() else { return Ok(None) };
-    let length = u32::from_le_bytes(*length);
-    if expected.len() < 4 || length > LARGEST {
-        return Ok(None);
-    }
-    let mut payload = Vec::new();
-    reader.by_ref().take(u64::from(length)).read_to_end(&mut payload)?;
-    if payload.len() as u64 != u64::from(length) || sum(&payload).to_le_bytes() != expected {
-        return Ok(None);
-    }
-    let line = payload.iter().position(|byte| *byte == b'\n').unwrap_or(payload.len());
-    let Ok(entry) = serde_json::from_slice(&payload[..line]) else { return Ok(None) };
-    *whole += 8 + u64::from(length);
-    let output = payload.get(line + 1..).unwrap_or_default().to_vec();
-    Ok(Some((entry, output)))
-}
-
-/// A compacted file that is on disk beside the journal.
-struct New {
-    path: PathBuf,
-    file: File,
-    length: u64,
-}
-
-/// Writes what is restored to a new file.
-fn rewrite(folder: &Path, restored: &Restored) -> anyhow::Result<New> {
-    let path = folder.join("journal.new");
-    let mut file = BufWriter::new(OpenOptions::new().create(true).write(true).truncate(true).open(&path)?);
-    let mut length = 0;
-    let mut write = |entry: &Entry, output: &[u8]| -> anyhow::Result<()> {
-        let frame = frame(entry, output)?;
-        length += frame.len() as u64;
-        Ok(file.write_all(&frame)?)
-    };
-    write(&Entry::Next(restored.next), &[])?;
-    for id in &restored.early {
-        write(&Entry::Early(*id), &[])?;
-    }
-    for (ended, output) in &restored.ended {
-        write(&Entry::Kept(ended.clone()), output)?;
-    }
-    for accepted in &restored.pending {
-        write(&Entry::Accepted(accepted.clone()), &[])?;
-    }
-    let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
-    file.sync_all()?;
-    Ok(New { path, file, length })
-}
-
-impl New {
-    /// Puts the file in the place of the journal. After an error it is not known which of them is there.
-    fn install(self, folder: &Path) -> io::Result<Disk> {
-        let New { path: new, file, length } = self;
-        fs::rename(new, path(folder))?;
-        // The new name is on disk when its folder is.
-        File::open(folder)?.sync_all()?;
-        Ok(Disk { file, length, longest: 2 * length + SPARE })
-    }
+/// Says what callers are not told. A standard error that is gone is no reason to stop.
+fn tell(what: &str) {
+    _ = writeln!(io::stderr(), "jobs: {what}");
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! [`Ledger`]: the records and the journal together: a job is accepted and ends in both.
 
+use std::fmt;
 use std::io::{self, Write};
 use std::sync::Arc;
 
@@ -12,6 +13,27 @@ use crate::journal::{CommitError, Journal};
 use crate::record::{End, Record, now};
 use crate::registry::Registry;
 use crate::work::Output;
+
+/// What is said of a job that a later process is to run.
+const CLOSES: &str = "the server closes; the job runs when the server is started again with its state";
+
+/// Why a job has been cut off. After the first two it is not run again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    Client,
+    Timeout,
+    Close,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Cause::Client => "a client has cancelled it",
+            Cause::Timeout => "its timeout has passed",
+            Cause::Close => "the server closes",
+        })
+    }
+}
 
 /// The records, and the journal if there is one.
 #[derive(Debug)]
@@ -43,11 +65,17 @@ impl Ledger {
     }
 
     /// Ends a job: on disk first, so that a client that has seen the end finds it again after a crash.
+    ///
+    /// An end that is not on disk is not shown. The job is left to a later process, which runs it again.
     fn end(&self, record: &Record, end: End) {
-        if record.end().is_some() {
+        if !record.claim_end() {
             return;
         }
-        if let Some(journal) = self.journal.as_ref().filter(|_| self.is_final(record, end.status)) {
+        if let Some(journal) = &self.journal {
+            let is_cut_off = matches!(end.status, JobStatus::Cancelled | JobStatus::Skipped);
+            if is_cut_off && self.cause(record) == Some(Cause::Close) {
+                return record.leave(CLOSES);
+            }
             let output = end.output.as_ref();
             let entry = Entry::Ended(Ended {
                 id: record.id,
@@ -62,15 +90,31 @@ impl Ledger {
             // Only the disk bounds this wait: the end is to be written whatever is cancelled.
             if let Err(error) = journal.commit(&CancellationToken::never(), &entry, bytes) {
                 _ = writeln!(io::stderr(), "jobs: the end of job {} is not on disk: {error}", record.id);
+                return record.leave("the disk refused the job's end; the job runs again when the server is restarted");
             }
         }
         self.registry.end(record, end);
     }
 
-    /// Tells whether a job is not to be run again after a restart. One that the close of the server has cut off is.
-    fn is_final(&self, record: &Record, status: JobStatus) -> bool {
-        let is_cut_off = matches!(status, JobStatus::Cancelled | JobStatus::Skipped) && self.closing.is_cancelled();
-        !is_cut_off || record.is_cancel_asked()
+    /// Leaves the jobs that have not ended to a later process. No job is in the pool any more.
+    pub(crate) fn leave_all(&self) {
+        for record in self.registry.without_end() {
+            // A cancel that is about to write the end goes on with it.
+            if record.claim_end() {
+                record.leave(CLOSES);
+            }
+        }
+    }
+
+    /// Tells why a job has been cut off, if it has.
+    fn cause(&self, record: &Record) -> Option<Cause> {
+        if record.is_cancel_asked() {
+            Some(Cause::Client)
+        } else if record.has_timed_out() {
+            Some(Cause::Timeout)
+        } else {
+            self.closing.is_cancelled().then_some(Cause::Close)
+        }
     }
 
     /// Restores the record of a job that has ended.
@@ -109,8 +153,9 @@ impl Ending {
             Err(error) if token.is_cancelled() => (JobStatus::Cancelled, None, Err(error)),
             Err(error) => (JobStatus::Failed, None, Err(error)),
         };
-        let message = result.as_ref().err().map(|error| match token.reason() {
-            Some(reason) if error.is::<Cancelled>() => format!("cancelled: {reason}"),
+        let message = result.as_ref().err().map(|error| match self.ledger.cause(&self.record) {
+            // The pool cancels a token for a timeout and for its own close with the same reason.
+            Some(cause) if error.is::<Cancelled>() => format!("cancelled: {cause}"),
             _ => format!("{error:#}"),
         });
         self.ledger.end(&self.record, End { status, at: now(), message, output });
@@ -121,10 +166,11 @@ impl Ending {
 impl Drop for Ending {
     fn drop(&mut self) {
         let (status, message) = if std::thread::panicking() {
-            (JobStatus::Panicked, "the job panicked")
+            (JobStatus::Panicked, "the job panicked".to_owned())
         } else {
-            (JobStatus::Skipped, "cancelled before it started")
+            let cause = self.ledger.cause(&self.record).map_or(String::new(), |cause| format!(": {cause}"));
+            (JobStatus::Skipped, format!("it has never started{cause}"))
         };
-        self.ledger.end(&self.record, End { status, at: now(), message: Some(message.to_owned()), output: None });
+        self.ledger.end(&self.record, End { status, at: now(), message: Some(message), output: None });
     }
 }

@@ -22,5 +22,10 @@ mod metrics;
 mod api;
 mod program;
 
+#[cfg(test)]
+#[path = "../../../tests/it/util.rs"]
+#[allow(clippy::disallowed_methods, dead_code, unused_imports, unused_macros, reason = "helpers of the crate's tests")]
+mod util;
+
 pub use app::Settings;
 pub use program::{Options, run};

@@ -8,8 +8,8 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use anyhow::Context;
-use brigade::CancellationToken;
 use brigade::signal::{self, SignalBuilder};
+use brigade::{CancellationToken, Semaphore};
 use clap::Parser;
 use jobs::http::Limits;
 use jobs::{Options, Settings, run};
@@ -29,6 +29,10 @@ struct Args {
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
 
+    /// Go on with a damaged journal, without the jobs behind the damage; the file is kept
+    #[arg(long, requires = "state")]
+    repair: bool,
+
     /// The threads that run jobs; 0 is one for each core
     #[arg(long, value_name = "N", default_value_t = 0)]
     workers: usize,
@@ -38,8 +42,12 @@ struct Args {
     queue: usize,
 
     /// The bytes of the jobs that wait or run
-    #[arg(long, value_name = "BYTES", default_value_t = 64 << 20)]
+    #[arg(long, value_name = "BYTES", default_value_t = 64 << 20, value_parser = permits)]
     queue_bytes: usize,
+
+    /// The bytes of the bodies that are read or answered at once; 1 MiB at least
+    #[arg(long, value_name = "BYTES", default_value_t = 64 << 20, value_parser = at_least_a_body)]
+    body_bytes: usize,
 
     /// The ended jobs that are kept
     #[arg(long, value_name = "JOBS", default_value_t = 10_000)]
@@ -58,7 +66,7 @@ struct Args {
     connections: usize,
 
     /// The seconds in which a request must have come
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = some_seconds)]
     request_timeout: Duration,
 
     /// The seconds after which an idle connection is closed
@@ -79,6 +87,23 @@ fn seconds(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 
+fn some_seconds(text: &str) -> Result<Duration, String> {
+    let time = seconds(text)?;
+    if time.is_zero() { Err("more than 0, because no request comes in no time".to_owned()) } else { Ok(time) }
+}
+
+fn at_least_a_body(text: &str) -> Result<usize, String> {
+    let (bytes, least) = (permits(text)?, Limits::default().body);
+    if bytes < least { Err(format!("at least {least}, the most that a body has")) } else { Ok(bytes) }
+}
+
+/// Reads the size of a semaphore.
+fn permits(text: &str) -> Result<usize, String> {
+    let number = text.parse::<usize>().map_err(|error| error.to_string())?;
+    let most = Semaphore::MAX_PERMITS;
+    if number > most { Err(format!("at most {most}")) } else { Ok(number) }
+}
+
 fn at_least_one(text: &str) -> Result<usize, String> {
     let number = text.parse::<usize>().map_err(|error| error.to_string())?;
     if number == 0 { Err("at least 1".to_owned()) } else { Ok(number) }
@@ -89,6 +114,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let cores = available_parallelism().map_or(1, usize::from);
     let options = Options {
         state: args.state,
+        repairs: args.repair,
         settings: Settings {
             workers: if args.workers == 0 { cores } else { args.workers },
             queue: args.queue,
@@ -98,6 +124,7 @@ fn main() -> anyhow::Result<ExitCode> {
             rate: (args.rate > 0).then(|| (args.rate, args.rate.saturating_mul(2))),
         },
         limits: Limits {
+            bodies: args.body_bytes,
             connections: args.connections,
             request: args.request_timeout,
             idle: args.idle_timeout,

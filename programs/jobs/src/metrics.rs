@@ -13,12 +13,18 @@ pub(crate) fn text(app: &App, stats: Option<&Stats>) -> String {
     let account = app.account();
     head(&mut out, "jobs_accepted_total", "counter", "Jobs that the pool has accepted in this process.");
     line(&mut out, "jobs_accepted_total", account.accepted);
-    head(&mut out, "jobs_refused_total", "counter", "Jobs that the pool has refused, because it was full or closed.");
-    line(&mut out, "jobs_refused_total", account.refused);
-    head(&mut out, "jobs_status", "gauge", "Accepted jobs by where they are; those that have ended only grow.");
-    for status in JobStatus::ALL {
-        line(&mut out, &format!("jobs_status{{status=\"{status}\"}}"), account.jobs[status]);
+    head(&mut out, "jobs_refused_total", "counter", "Jobs that were refused, by the reason that the response names.");
+    for (reason, count) in app.refusals() {
+        line(&mut out, &format!("jobs_refused_total{{reason=\"{reason}\"}}"), count);
     }
+    head(&mut out, "jobs_ended_total", "counter", "Accepted jobs that have ended, by how.");
+    for status in JobStatus::ALL.into_iter().filter(|status| status.has_ended()) {
+        line(&mut out, &format!("jobs_ended_total{{status=\"{status}\"}}"), account.jobs[status]);
+    }
+    head(&mut out, "jobs_pending", "gauge", "Accepted jobs that wait.");
+    line(&mut out, "jobs_pending", account.jobs[JobStatus::Pending]);
+    head(&mut out, "jobs_running", "gauge", "Accepted jobs that run.");
+    line(&mut out, "jobs_running", account.jobs[JobStatus::Running]);
     head(&mut out, "jobs_workers", "gauge", "Threads that run jobs.");
     line(&mut out, "jobs_workers", account.workers);
     head(&mut out, "jobs_workers_busy", "gauge", "Those of them that run one.");

@@ -26,6 +26,8 @@ const OTHER_DESCRIPTORS: u64 = 32;
 pub struct Options {
     /// The folder of the state, for jobs that survive the process.
     pub state: Option<PathBuf>,
+    /// Whether a state that is damaged is used, without what stands behind the damage.
+    pub repairs: bool,
     /// How large everything may become.
     pub settings: Settings,
     /// What clients may do.
@@ -50,13 +52,7 @@ pub struct Options {
 /// If the state cannot be opened, or the listener fails.
 pub fn run(options: &Options, listener: &TcpListener, closing: &CancellationToken) -> anyhow::Result<()> {
     let limits = Limits { connections: fit(options.limits.connections), ..options.limits };
-    let (app, dropped) = App::open(&options.settings, options.state.as_deref(), closing)?;
-    if dropped > 0 {
-        writeln!(
-            io::stderr(),
-            "jobs: the last {dropped} bytes of the journal were no whole entry; see journal.damaged"
-        )?;
-    }
+    let app = App::open(&options.settings, options.state.as_deref(), options.repairs, closing)?;
     let app = Arc::new(app);
     let api = Arc::new(Api::new(Arc::clone(&app)));
     let server = Server::new(Arc::clone(&api), limits).access_log(options.access_log);
@@ -76,22 +72,23 @@ pub fn run(options: &Options, listener: &TcpListener, closing: &CancellationToke
         stop.cancel();
         account
     })?;
-    tell(&account, stats.answered())?;
+    tell(&account, stats.answered());
     Ok(())
 }
 
-fn tell(account: &Account, answered: u64) -> io::Result<()> {
+fn tell(account: &Account, answered: u64) {
     let Account { accepted, refused, jobs, .. } = account;
     let mut line = format!("jobs: accepted {accepted}, refused {refused}");
     for status in brigade::pool::JobStatus::ALL.into_iter().filter(|status| status.has_ended()) {
         _ = write!(line, ", {status} {}", jobs[status]);
     }
-    writeln!(io::stderr(), "{line}; responses {answered}")
+    // A reader that is gone takes nothing from the good end.
+    _ = writeln!(io::stderr(), "{line}; responses {answered}");
 }
 
 /// Raises the limit on descriptors if it has to; returns how many connections there can be, up to `connections`.
 fn fit(connections: usize) -> usize {
-    let wanted = connections as u64 * DESCRIPTORS + OTHER_DESCRIPTORS;
+    let wanted = (connections as u64).saturating_mul(DESCRIPTORS).saturating_add(OTHER_DESCRIPTORS);
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let raised = maximum.map_or(wanted, |maximum| wanted.min(maximum));
     let mut there = current.unwrap_or(wanted);

@@ -1,8 +1,9 @@
 //! [`Record`]: what the server knows of a job, from its acceptance until it is forgotten.
 
+use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use brigade::pool::{Job, JobStatus};
 use brigade::{CancelReason, CancellationToken};
@@ -30,8 +31,12 @@ pub(crate) struct Record {
     created: u64,
     updated: AtomicU64,
     in_pool: Mutex<InPool>,
+    /// When the job is cancelled because of its own timeout.
+    deadline: OnceLock<Instant>,
     end: OnceLock<End>,
-    /// Cancelled once `end` is set.
+    /// Why this process will not end the job, though a later one may.
+    left: OnceLock<&'static str>,
+    /// Cancelled once `end` or `left` is set.
     ended: CancellationToken,
 }
 
@@ -42,6 +47,21 @@ struct InPool {
     job: Option<Arc<Job<(), anyhow::Error>>>,
     /// A client has asked to cancel the job: then it is not run again after a restart.
     is_cancel_asked: bool,
+    /// A worker has begun with the job. That may be before the handle is here.
+    has_started: bool,
+    /// A caller has taken it on to write the end.
+    is_end_claimed: bool,
+}
+
+/// What has become of a client's wish to cancel a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cancel {
+    /// The job has ended, or is cancelled already.
+    TooLate,
+    /// The pool ends the job.
+    Told,
+    /// No worker has the job, and none will begin with it: the caller writes its end.
+    OutOfPool,
 }
 
 /// A record for clients, in JSON. Times are milliseconds since 1970.
@@ -72,7 +92,9 @@ impl Record {
             created,
             updated: AtomicU64::new(created),
             in_pool: Mutex::default(),
+            deadline: OnceLock::new(),
             end: OnceLock::new(),
+            left: OnceLock::new(),
             ended: CancellationToken::new(),
         }
     }
@@ -103,40 +125,79 @@ impl Record {
         self.end.get()
     }
 
-    /// Returns a token that is cancelled when the job has ended.
+    /// Sets when the job's own timeout has passed, before the pool has the job.
+    pub(crate) fn set_deadline(&self, deadline: Instant) {
+        let set = self.deadline.set(deadline);
+        debug_assert!(set.is_ok(), "a job is submitted once");
+    }
+
+    pub(crate) fn has_timed_out(&self) -> bool {
+        self.deadline.get().is_some_and(|deadline| Instant::now() >= *deadline)
+    }
+
+    /// Returns a token that is cancelled when the job has ended, or is [left](Self::leave).
     pub(crate) fn ended(&self) -> &CancellationToken {
         &self.ended
     }
 
-    /// Sets the end, once, and wakes those that wait for it; returns whether this call did.
-    pub(crate) fn set_end(&self, end: End) -> bool {
+    /// Sets the end, and wakes those that wait for it. The caller has [claimed](Self::claim_end) it.
+    pub(crate) fn set_end(&self, end: End) {
         self.updated.store(end.at, Ordering::Relaxed);
-        let is_first = self.end.set(end).is_ok();
+        let set = self.end.set(end);
+        debug_assert!(set.is_ok(), "an end is claimed once");
         self.ended.cancel_with(CancelReason::Finished);
-        is_first
     }
 
-    /// Cancels the job; returns whether this call did.
-    pub(crate) fn cancel(&self) -> bool {
-        // For a moment the pool takes a job for running whose end is recorded.
-        if self.end().is_some() {
-            return false;
-        }
+    /// Leaves the job to a later process, and wakes those that wait for its end. For clients it is pending.
+    pub(crate) fn leave(&self, why: &'static str) {
+        // The first reason is as good as a later one.
+        _ = self.left.set(why);
+        self.ended.cancel_with(CancelReason::Finished);
+    }
+
+    /// Returns why the job is left to a later process, if it is.
+    pub(crate) fn left(&self) -> Option<&'static str> {
+        self.left.get().copied()
+    }
+
+    /// Cancels the job.
+    ///
+    /// The handle may not be here yet: a restored job waits for room in the pool, and a new one is in the pool a moment
+    /// before its caller has the handle. Then a job that has started is cancelled by [`set_job`](Self::set_job).
+    pub(crate) fn cancel(&self) -> Cancel {
         let mut in_pool = self.in_pool.lock();
-        let was_asked = std::mem::replace(&mut in_pool.is_cancel_asked, true);
-        let job = in_pool.job.clone();
+        if in_pool.is_end_claimed {
+            return Cancel::TooLate;
+        }
+        let was_asked = mem::replace(&mut in_pool.is_cancel_asked, true);
+        let (job, has_started) = (in_pool.job.clone(), in_pool.has_started);
         drop(in_pool);
         // Without the lock, because the job may end here, and its end is recorded.
-        job.map_or(!was_asked && self.end().is_none(), |job| job.cancel())
+        match job {
+            Some(job) if job.cancel() => Cancel::Told,
+            None if !was_asked && has_started => Cancel::Told,
+            None if !was_asked => Cancel::OutOfPool,
+            _ => Cancel::TooLate,
+        }
+    }
+
+    /// Notes that a worker begins with the job; returns whether it is to be done: no client has cancelled it.
+    pub(crate) fn start(&self) -> bool {
+        let mut in_pool = self.in_pool.lock();
+        in_pool.has_started = true;
+        !in_pool.is_cancel_asked
+    }
+
+    /// Takes it on to write the end and to set it; returns whether this call does, which one call does.
+    ///
+    /// The claim comes before the end is written. Otherwise a cancel and a worker write two ends that differ, and the
+    /// one that clients see may not be the one that a restart finds.
+    pub(crate) fn claim_end(&self) -> bool {
+        !mem::replace(&mut self.in_pool.lock().is_end_claimed, true)
     }
 
     pub(crate) fn is_cancel_asked(&self) -> bool {
         self.in_pool.lock().is_cancel_asked
-    }
-
-    /// Tells whether the pool has the job.
-    pub(crate) fn is_in_pool(&self) -> bool {
-        self.in_pool.lock().job.is_some()
     }
 
     fn job(&self) -> Option<Arc<Job<(), anyhow::Error>>> {
@@ -146,6 +207,9 @@ impl Record {
     pub(crate) fn status(&self) -> JobStatus {
         if let Some(end) = self.end() {
             return end.status;
+        }
+        if self.left().is_some() {
+            return JobStatus::Pending;
         }
         // The pool may have counted a job as ended a moment before the record has.
         match self.job().map(|job| job.status()) {
@@ -166,7 +230,7 @@ impl Record {
             created: self.created,
             updated: self.updated.load(Ordering::Relaxed),
             ended: end.map(|end| end.at),
-            message: end.and_then(|end| end.message.as_deref()),
+            message: end.map_or(self.left(), |end| end.message.as_deref()),
         }
     }
 }

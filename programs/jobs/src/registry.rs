@@ -16,6 +16,15 @@ pub(crate) struct Keep {
     pub(crate) bytes: usize,
 }
 
+/// Which jobs are listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Which {
+    /// Those whose ids are greater than this one, or all, in the order of their ids.
+    After(Option<u64>),
+    /// The last ones, the last one first.
+    Newest,
+}
+
 /// The records, by their ids.
 ///
 /// It is not `brigade::pool::Jobs`, whose ids begin at 0 with each pool, and whose results are taken once: here ids and
@@ -55,12 +64,11 @@ impl Registry {
         self.table.lock().records.remove(&id);
     }
 
-    /// Sets the end of a job, and forgets the oldest ends that are too many. The last one is always kept.
+    /// Sets the end of a job, which the caller has claimed, and forgets the oldest ends that are too many. The last one
+    /// is always kept.
     pub(crate) fn end(&self, record: &Record, end: End) {
         let bytes = end.output.as_ref().map_or(0, |output| output.bytes.len());
-        if !record.set_end(end) {
-            return;
-        }
+        record.set_end(end);
         let mut forgotten = Vec::new();
         let mut table = self.table.lock();
         // A job that the pool has refused is not there.
@@ -83,18 +91,24 @@ impl Registry {
         self.table.lock().records.get(&id).cloned()
     }
 
-    /// Returns at most `most` jobs of this status, or of any, whose ids are greater than `after`; and the last id.
-    pub(crate) fn list(
-        &self,
-        status: Option<JobStatus>,
-        after: Option<u64>,
-        most: usize,
-    ) -> (Vec<Arc<Record>>, Option<u64>) {
+    /// Returns the jobs that have not ended.
+    pub(crate) fn without_end(&self) -> Vec<Arc<Record>> {
+        self.table.lock().records.values().filter(|record| record.end().is_none()).cloned().collect()
+    }
+
+    /// Returns at most `most` jobs of this status, or of any; and the last id.
+    pub(crate) fn list(&self, status: Option<JobStatus>, which: Which, most: usize) -> (Vec<Arc<Record>>, Option<u64>) {
         let table = self.table.lock();
         let last = table.records.keys().next_back().copied();
-        let from = after.map_or(0, |after| after.saturating_add(1));
         let wanted = |record: &&Arc<Record>| status.is_none_or(|status| record.status() == status);
-        (table.records.range(from..).map(|(_, record)| record).filter(wanted).take(most).cloned().collect(), last)
+        let jobs = match which {
+            Which::After(id) => {
+                let from = id.map_or(0, |id| id.saturating_add(1));
+                table.records.range(from..).map(|(_, record)| record).filter(wanted).take(most).cloned().collect()
+            }
+            Which::Newest => table.records.values().rev().filter(wanted).take(most).cloned().collect(),
+        };
+        (jobs, last)
     }
 
     /// Returns how many jobs are known, and how many bytes of results.
@@ -121,7 +135,7 @@ mod tests {
             registry.insert(Arc::clone(&record));
             registry.end(&record, end(*size));
         }
-        registry.list(None, None, 100).0.iter().map(|record| record.id).collect()
+        registry.list(None, Which::After(None), 100).0.iter().map(|record| record.id).collect()
     }
 
     #[test]
@@ -147,12 +161,14 @@ mod tests {
         let registry = Registry::new(Keep { jobs: 9, bytes: 9 }, 1);
         (0..5).for_each(|_| registry.insert(Arc::new(Record::new(registry.next_id(), "hash", 0))));
         let page = |after| {
-            let (records, last) = registry.list(Some(JobStatus::Pending), after, 2);
+            let (records, last) = registry.list(Some(JobStatus::Pending), Which::After(after), 2);
             (records.iter().map(|record| record.id).collect::<Vec<_>>(), last)
         };
         assert_eq!(page(None), (vec![1, 2], Some(5)));
         assert_eq!(page(Some(2)), (vec![3, 4], Some(5)));
         assert_eq!(page(Some(4)), (vec![5], Some(5)));
         assert_eq!(page(Some(u64::MAX)), (vec![], Some(5)));
+        let newest = registry.list(None, Which::Newest, 2).0;
+        assert_eq!(newest.iter().map(|record| record.id).collect::<Vec<_>>(), [5, 4]);
     }
 }

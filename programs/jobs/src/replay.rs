@@ -16,8 +16,6 @@ pub(crate) struct Restored {
     pub(crate) pending: Vec<Accepted>,
     /// The ids of jobs that have ended, and whose acceptance has not come.
     pub(crate) early: Vec<u64>,
-    /// How many bytes at the end were no whole frame.
-    pub(crate) dropped: u64,
 }
 
 /// Takes the entries of a journal one by one, and keeps what counts.
@@ -58,6 +56,17 @@ impl Replay {
         }
     }
 
+    /// Leaves an entry out, but gives its id to no other job.
+    pub(crate) fn pass(&mut self, entry: &Entry) {
+        let next = match entry {
+            Entry::Next(next) => *next,
+            Entry::Early(id) => id + 1,
+            Entry::Accepted(accepted) => accepted.id + 1,
+            Entry::Ended(ended) | Entry::Kept(ended) => ended.id + 1,
+        };
+        self.next = self.next.max(next);
+    }
+
     fn keep(&mut self, ended: Ended, output: Vec<u8>) {
         self.bytes += output.len();
         self.ended.push_back((ended, output));
@@ -66,14 +75,8 @@ impl Replay {
         }
     }
 
-    pub(crate) fn finish(self, dropped: u64) -> Restored {
+    pub(crate) fn finish(self) -> Restored {
         let pending = self.pending.into_values().collect();
-        Restored {
-            next: self.next,
-            ended: self.ended.into(),
-            pending,
-            early: self.early.into_iter().collect(),
-            dropped,
-        }
+        Restored { next: self.next, ended: self.ended.into(), pending, early: self.early.into_iter().collect() }
     }
 }

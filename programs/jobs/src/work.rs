@@ -19,7 +19,7 @@ const HIGHEST: u64 = 1_000_000_000_000;
 /// What a job does. In JSON: `{"kind": "hash", "text": ".."}`, `{"kind": "compress", "text": ".."}` or
 /// `{"kind": "primes", "below": 100}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+#[serde(tag = "kind", rename_all = "lowercase", try_from = "Form")]
 pub enum Work {
     /// Computes the SHA-256 of a text.
     Hash {
@@ -36,6 +36,40 @@ pub enum Work {
         /// The number.
         below: u64,
     },
+}
+
+/// The JSON of a [`Work`], as it is read.
+///
+/// Serde reads an enum with a tag by keeping each field until it has met the tag, in 16 to 32 times the field's bytes.
+/// It reads this struct without keeping more than the struct has, and refuses any other field when it meets its name.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+struct Form {
+    kind: Kind,
+    text: Option<String>,
+    below: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    Hash,
+    Compress,
+    Primes,
+}
+
+impl TryFrom<Form> for Work {
+    type Error = &'static str;
+
+    fn try_from(form: Form) -> Result<Self, &'static str> {
+        match form {
+            Form { kind: Kind::Hash, text: Some(text), below: None } => Ok(Work::Hash { text }),
+            Form { kind: Kind::Compress, text: Some(text), below: None } => Ok(Work::Compress { text }),
+            Form { kind: Kind::Primes, text: None, below: Some(below) } => Ok(Work::Primes { below }),
+            Form { kind: Kind::Hash | Kind::Compress, .. } => Err("this kind has the field `text` and no other"),
+            Form { kind: Kind::Primes, .. } => Err("this kind has the field `below` and no other"),
+        }
+    }
 }
 
 /// The result of a job that has completed.
@@ -200,6 +234,35 @@ mod tests {
 
     fn run(work: &Work) -> Output {
         work.run(&CancellationToken::new(), |_, _| {}).expect("it is not cancelled")
+    }
+
+    #[test]
+    fn a_wrong_field_is_refused_before_its_value_is_read() {
+        // What is behind the name is no JSON: a reader that keeps the value complains of that instead.
+        for text in [r#"{"kind": "hash", "x": [0, 0, !"#, r#"{"x": [0, 0, !"#, r#"{"text": "", "x": !"#] {
+            let error = serde_json::from_str::<Work>(text).expect_err("a wrong field").to_string();
+            assert!(error.starts_with("unknown field `x`"), "{error}");
+        }
+    }
+
+    #[test]
+    fn each_kind_has_its_own_field() {
+        let read = |text: &str| serde_json::from_str::<Work>(text).map_err(|error| error.to_string());
+        for work in [Work::Hash { text: "a".into() }, Work::Compress { text: "a".into() }, Work::Primes { below: 7 }] {
+            assert_eq!(read(&serde_json::to_string(&work).expect("text")), Ok(work));
+        }
+        assert_eq!(read(r#"{"below": 7, "kind": "primes"}"#), Ok(Work::Primes { below: 7 }));
+        for wrong in [
+            r#"{"kind": "hash"}"#,
+            r#"{"kind": "hash", "below": 1}"#,
+            r#"{"kind": "compress", "text": "a", "below": 1}"#,
+            r#"{"kind": "primes", "text": "a", "below": 1}"#,
+            r#"{"kind": "primes", "below": "1"}"#,
+            r#"{"kind": "primes", "below": 1, "below": 1}"#,
+            r#"{"text": "a"}"#,
+        ] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

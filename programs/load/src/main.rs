@@ -100,7 +100,7 @@ fn options(state: Option<std::path::PathBuf>) -> Options {
     let settings =
         Settings { workers: 2, queue: 100_000, queue_bytes: 1 << 30, keep: 10_000, keep_bytes: 64 << 20, rate: None };
     let grace = Duration::from_secs(30);
-    Options { state, settings, limits: Limits::default(), grace, access_log: false }
+    Options { state, repairs: false, settings, limits: Limits::default(), grace, access_log: false }
 }
 
 /// Sends requests one after the other on each connection.

@@ -9,14 +9,15 @@ use std::net::{IpAddr, Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 use brigade::io::{Input, InputUntil, Output, OutputUntil};
+use brigade::limit::OwnedPermit;
 use brigade::token::CancelCallback;
 use brigade::{CancelReason, CancellationToken};
 
 use super::client::Client;
 use super::parse::{Head, parse};
-use super::request::{Method, Request};
+use super::request::Method;
 use super::response::Response;
-use super::server::Service;
+use super::server::{Handler, Service};
 
 /// How many bytes are read at a time.
 const CHUNK: usize = 16 << 10;
@@ -34,6 +35,17 @@ enum Stop {
     Silent,
     /// The request is answered without a handler, and the connection is closed.
     Refused(Response),
+    /// The same, by the handler, after it has looked at the head only.
+    RefusedByHead(Box<(Head, Response)>),
+}
+
+/// A request that has come.
+struct Received {
+    head: Head,
+    /// Its share of the bytes of all bodies, if the body has not come with the head.
+    share: Option<OwnedPermit>,
+    /// The response, if the handler has refused the request by its head.
+    refusal: Option<Response>,
 }
 
 /// One connection, while it is open.
@@ -81,12 +93,17 @@ impl Connection<'_> {
         let mut is_first = true;
         loop {
             match self.next_request(is_first) {
-                Ok((head, body)) => {
-                    if !self.answer(head, body) {
+                Ok(received) => {
+                    if !self.answer(received) {
                         return;
                     }
                 }
                 Err(Stop::Silent) => return,
+                Err(Stop::RefusedByHead(refused)) => {
+                    let (head, response) = *refused;
+                    self.log(&head.request.method.to_string(), &head.target, &response, Instant::now());
+                    return last_words(self.service, self.stream, &response, self.server);
+                }
                 Err(Stop::Refused(response)) => {
                     self.log("-", "-", &response, Instant::now());
                     return last_words(self.service, self.stream, &response, self.server);
@@ -97,7 +114,7 @@ impl Connection<'_> {
     }
 
     /// Reads a whole request.
-    fn next_request(&mut self, is_first: bool) -> Result<(Head, Vec<u8>), Stop> {
+    fn next_request(&mut self, is_first: bool) -> Result<Received, Stop> {
         let (limits, phases) = (self.service.limits, &self.service.phases);
         if self.unread.is_empty() {
             // A client that has just connected is answered also while the server closes.
@@ -110,10 +127,16 @@ impl Connection<'_> {
         // A request that is there at once, as most are, needs no timer.
         let mut limit = None;
         loop {
-            if let Some((head, length)) = parse(&self.unread, &limits).map_err(Stop::Refused)? {
+            if let Some((mut head, length)) = parse(&self.unread, &limits).map_err(Stop::Refused)? {
                 self.unread.drain(..length);
-                let body = self.read_body(&head, limit)?;
-                return Ok((head, body));
+                let refusal = self.guarded(|handler| handler.refuse(&head.request, self.address));
+                let is_there = self.unread.len() >= head.body;
+                let (share, refusal) = match refusal {
+                    // What is to be thrown away is not read.
+                    Some(response) if !is_there => return Err(Stop::RefusedByHead(Box::new((head, response)))),
+                    refusal => (self.read_body(&mut head, limit)?, refusal),
+                };
+                return Ok(Received { head, share, refusal });
             }
             limit.get_or_insert_with(|| arm(self.token, self.token, limits.request));
             match self.read_more() {
@@ -143,31 +166,35 @@ impl Connection<'_> {
     }
 
     /// Reads the body, within the limit of the request, which is armed if bytes were waited for already.
-    fn read_body(&mut self, head: &Head, limit: Option<CancelCallback>) -> Result<Vec<u8>, Stop> {
+    ///
+    /// A body that has not come with the head takes its share of the bytes of all bodies first.
+    fn read_body(&mut self, head: &mut Head, limit: Option<CancelCallback>) -> Result<Option<OwnedPermit>, Stop> {
         let there = self.unread.len().min(head.body);
+        head.request.body = self.unread.drain(..there).collect();
         if there == head.body {
-            return Ok(self.unread.drain(..there).collect());
+            return Ok(None);
         }
+        let share = self.service.bodies.try_acquire_owned(head.body).map_err(|_| Stop::Refused(no_room()))?;
         let _limit = limit.unwrap_or_else(|| arm(self.token, self.token, self.service.limits.request));
         if head.expects_continue {
             self.output.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").map_err(|_| self.too_late())?;
         }
-        let mut body: Vec<u8> = self.unread.drain(..there).collect();
         let rest = head.body - there;
         // The buffer grows as the bytes come: a client that says 1 MiB and sends none has no memory.
-        let read = (&mut self.input).take(rest as u64).read_to_end(&mut body);
-        if read.map_err(|_| self.too_late())? < rest { Err(Stop::Silent) } else { Ok(body) }
+        let read = (&mut self.input).take(rest as u64).read_to_end(&mut head.request.body);
+        if read.map_err(|_| self.too_late())? < rest { Err(Stop::Silent) } else { Ok(Some(share)) }
     }
 
     /// Answers a request; returns whether the connection goes on.
-    fn answer(&mut self, head: Head, body: Vec<u8>) -> bool {
+    fn answer(&mut self, Received { head, share, refusal }: Received) -> bool {
         let started = Instant::now();
-        let Head { method, target, path, query, is_http_1_0, keeps_alive, .. } = head;
-        let request = Request { method, path, query, body };
-        let client = Client::new(self.stream, self.address, self.token, !self.unread.is_empty());
-        let apology = Apology(self);
-        let response = self.service.handler.answer(&request, &client);
-        mem::forget(apology);
+        let Head { request, target, is_http_1_0, keeps_alive, .. } = head;
+        let method = request.method;
+        let response = refusal.unwrap_or_else(|| {
+            let client = Client::new(self.stream, self.address, self.token, !self.unread.is_empty());
+            self.guarded(|handler| handler.answer(&request, &client))
+        });
+        drop((request, share));
         // Looked at afterwards: a client that is to stay is told of a close that began meanwhile.
         let goes_on = keeps_alive && !self.service.phases.closing.is_cancelled();
         let connection = match (goes_on, is_http_1_0) {
@@ -182,6 +209,14 @@ impl Connection<'_> {
         }
         linger(self.stream, self.server);
         false
+    }
+
+    /// Calls the handler, and answers for it if it panics.
+    fn guarded<T>(&self, call: impl FnOnce(&dyn Handler) -> T) -> T {
+        let apology = Apology(self);
+        let value = call(&*self.service.handler);
+        mem::forget(apology);
+        value
     }
 
     fn write(&mut self, response: &Response, connection: Option<&str>, has_body: bool) -> io::Result<()> {
@@ -202,6 +237,10 @@ impl Connection<'_> {
             _ = writeln!(io::stderr(), "{} \"{method} {target}\" {status} {length} {took:.1?}", self.address);
         }
     }
+}
+
+fn no_room() -> Response {
+    Response::error(503, "bodies", "too many bytes of bodies are read").with("Retry-After", "1")
 }
 
 /// Answers for a handler that panics, when it is dropped.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// How much a client may send, how many clients there may be, and how long they may take.
 ///
-/// The defaults: 8 KiB, 16 KiB, 1 MiB, 512 connections; 10 s for a request, 60 s idle, 10 s for a response.
+/// The defaults: 8 KiB, 16 KiB, 1 MiB, 64 MiB, 512 connections; 10 s for a request, 60 s idle, 10 s for a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The bytes of the request line. More is 414.
@@ -13,7 +13,11 @@ pub struct Limits {
     pub head: usize,
     /// The bytes of the body. More is 413.
     pub body: usize,
-    /// The connections that are open at once. A further one is answered by 503.
+    /// The bytes of all bodies that are read or answered at once. A further one is refused with 503 before it is read.
+    /// A body that has come with its head is not counted: the connection's buffer, of 32 KiB at most, has it already.
+    pub bodies: usize,
+    /// The connections that are open at once. Of further ones, 16 at a time are answered by 503, and the others are
+    /// closed without a response.
     pub connections: usize,
     /// The time from the first byte of a request to its last. Longer is 408.
     pub request: Duration,
@@ -29,6 +33,7 @@ impl Default for Limits {
             line: 8 << 10,
             head: 16 << 10,
             body: 1 << 20,
+            bodies: 64 << 20,
             connections: 512,
             request: Duration::from_secs(10),
             idle: Duration::from_secs(60),

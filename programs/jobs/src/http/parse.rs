@@ -1,7 +1,7 @@
 //! [`parse`]: from the bytes of a head to what they ask for, or to the response that refuses them.
 
 use super::limits::Limits;
-use super::request::Method;
+use super::request::{Method, Request};
 use super::response::Response;
 
 /// How many headers a request may have.
@@ -10,11 +10,10 @@ const HEADERS: usize = 64;
 /// The head of a request.
 #[derive(Debug)]
 pub(super) struct Head {
-    pub(super) method: Method,
+    /// The request, whose body has not been read.
+    pub(super) request: Request,
     /// The path and the query as they came, for the log.
     pub(super) target: String,
-    pub(super) path: String,
-    pub(super) query: Vec<(String, String)>,
     /// The number of bytes of the body.
     pub(super) body: usize,
     pub(super) is_http_1_0: bool,
@@ -31,8 +30,10 @@ pub(super) fn parse(bytes: &[u8], limits: &Limits) -> Result<Option<(Head, usize
     let mut headers = [httparse::EMPTY_HEADER; HEADERS];
     let mut request = httparse::Request::new(&mut headers);
     let parsed = request.parse(bytes).map_err(|error| refuse(error, bytes, limits));
-    let line = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
-    if line > limits.line {
+    // Line breaks before the request line are skipped, as the parser does.
+    let breaks = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+    let line = &bytes[breaks..];
+    if line.iter().position(|byte| *byte == b'\n').unwrap_or(line.len()) > limits.line {
         return Err(too_long());
     }
     let length = match parsed? {
@@ -66,6 +67,7 @@ fn read_head(request: &httparse::Request<'_, '_>, limits: &Limits) -> Result<Hea
     let target = request.path.unwrap_or_default();
     let (path, query) = read_target(target)?;
     let (mut length, mut hosts, mut is_chunked) = (None, 0, false);
+    let (mut host, mut origin) = (&[][..], None);
     let (mut closes, mut asks_to_keep, mut expects_continue) = (false, false, false);
     for header in &*request.headers {
         let (name, value) = (header.name, header.value);
@@ -79,6 +81,9 @@ fn read_head(request: &httparse::Request<'_, '_>, limits: &Limits) -> Result<Hea
             is_chunked = true;
         } else if name.eq_ignore_ascii_case("host") {
             hosts += 1;
+            host = value;
+        } else if name.eq_ignore_ascii_case("origin") {
+            origin = Some(value);
         } else if name.eq_ignore_ascii_case("connection") {
             closes |= has_word(value, "close");
             asks_to_keep |= has_word(value, "keep-alive");
@@ -99,11 +104,10 @@ fn read_head(request: &httparse::Request<'_, '_>, limits: &Limits) -> Result<Hea
         (false, None) if method.has_body() => return Err(length_required()),
         (false, _) => {}
     }
+    let is_cross_site = origin.is_some_and(|origin| !is_origin_of(origin, host));
     Ok(Head {
-        method,
+        request: Request { method, path, query, is_cross_site, body: Vec::new() },
         target: target.to_owned(),
-        path,
-        query,
         body: length.unwrap_or(0),
         is_http_1_0,
         keeps_alive: !closes && (!is_http_1_0 || asks_to_keep),
@@ -128,6 +132,13 @@ fn read_length(value: &[u8], limits: &Limits) -> Result<usize, Response> {
 
 fn has_word(list: &[u8], word: &str) -> bool {
     list.split(|byte| *byte == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
+}
+
+/// Tells whether an origin, such as `http://a:1`, is that of a host. The origin `null` is that of none.
+fn is_origin_of(origin: &[u8], host: &[u8]) -> bool {
+    [&b"http://"[..], b"https://"]
+        .iter()
+        .any(|scheme| origin.strip_prefix(*scheme).is_some_and(|origin| origin.eq_ignore_ascii_case(host)))
 }
 
 type Target = (String, Vec<(String, String)>);
@@ -207,6 +218,9 @@ mod tests {
             (413, format!("POST / HTTP/1.0\r\nContent-Length: {}\r\n\r\n", "9".repeat(60))),
             (414, format!("GET /{}", long(9_000))),
             (414, format!("GET /{} HTTP/1.0\r\n\r\n", long(9_000))),
+            (414, format!("\r\nGET /{}", long(9_000))),
+            (414, format!("\r\n\r\nGET /{} HTTP/1.0\r\n\r\n", long(9_000))),
+            (431, "\r\n".repeat(10_000)),
             (417, "POST / HTTP/1.0\r\nExpect: more\r\n\r\n".to_owned()),
             (431, format!("GET / HTTP/1.0\r\nA: {}", long(17_000))),
             (431, format!("GET / HTTP/1.0\r\n{}\r\n", "A: b\r\n".repeat(65))),
@@ -223,6 +237,23 @@ mod tests {
         assert_eq!(path, "/a/b c");
         let expected = [("d", "&"), ("e", ""), ("f", "1 2")].map(|(name, value)| (name.to_owned(), value.to_owned()));
         assert_eq!(query, expected);
+    }
+
+    #[test]
+    fn an_origin_is_compared_with_the_host() {
+        let cases = [
+            ("", false),
+            ("Origin: http://a:1\r\n", false),
+            ("Origin: https://A:1\r\n", false),
+            ("Origin: http://a\r\n", true),
+            ("Origin: http://b:1\r\n", true),
+            ("Origin: null\r\n", true),
+        ];
+        for (header, expected) in cases {
+            let head = format!("POST / HTTP/1.1\r\n{header}Host: a:1\r\nContent-Length: 0\r\n\r\n");
+            let parsed = parse(head.as_bytes(), &Limits::default()).expect("a head").expect("a whole one").0;
+            assert_eq!(parsed.request.is_cross_site, expected, "{header}");
+        }
     }
 
     #[test]

@@ -59,6 +59,8 @@ pub struct Request {
     pub path: String,
     /// The names and values of the query, decoded, in their order.
     pub query: Vec<(String, String)>,
+    /// A page of another site has sent it: its `Origin` names another host than its `Host`.
+    pub is_cross_site: bool,
     /// The body, which is empty if there is none.
     pub body: Vec<u8>,
 }

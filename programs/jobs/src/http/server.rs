@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +30,13 @@ const STACK: usize = 512 << 10;
 ///
 /// A panic is answered with 500, and ends the connection and no other one.
 pub trait Handler: Send + Sync {
+    /// Refuses a request by its head, or lets it go on. It is called once for each request, before the body is read and
+    /// before a client that expects it is told to continue.
+    fn refuse(&self, head: &Request, address: IpAddr) -> Option<Response> {
+        _ = (head, address);
+        None
+    }
+
     /// Answers a request.
     fn answer(&self, request: &Request, client: &Client<'_>) -> Response;
 }
@@ -41,6 +48,10 @@ impl<F: Fn(&Request, &Client<'_>) -> Response + Send + Sync> Handler for F {
 }
 
 impl<H: Handler> Handler for Arc<H> {
+    fn refuse(&self, head: &Request, address: IpAddr) -> Option<Response> {
+        (**self).refuse(head, address)
+    }
+
     fn answer(&self, request: &Request, client: &Client<'_>) -> Response {
         (**self).answer(request, client)
     }
@@ -60,6 +71,8 @@ pub struct Phases {
 pub(super) struct Service {
     pub(super) handler: Arc<dyn Handler>,
     pub(super) limits: Limits,
+    /// The bytes of bodies.
+    pub(super) bodies: Semaphore,
     pub(super) phases: Phases,
     pub(super) stats: Arc<Stats>,
     pub(super) logs: bool,
@@ -107,10 +120,11 @@ impl Server {
     ///
     /// # Panics
     ///
-    /// If the limits allow no connection.
+    /// If the limits allow no connection, or fewer bytes of all bodies than of one.
     #[must_use]
     pub fn new(handler: impl Handler + 'static, limits: Limits) -> Self {
         assert!(limits.connections > 0, "a server of 0 connections answers no request");
+        assert!(limits.bodies >= limits.body, "a body of {} bytes would never be read", limits.body);
         Server { handler: Arc::new(handler), limits, stats: Arc::new(Stats::new()), logs: false }
     }
 
@@ -144,7 +158,7 @@ impl Server {
         let stop = phases.stop.clone();
         let (limits, logs) = (self.limits, self.logs);
         let (handler, stats) = (Arc::clone(&self.handler), Arc::clone(&self.stats));
-        let service = Arc::new(Service { handler, limits, phases, stats, logs });
+        let service = Arc::new(Service { handler, limits, bodies: Semaphore::new(limits.bodies), phases, stats, logs });
         let acceptor = Acceptor {
             service,
             pool,

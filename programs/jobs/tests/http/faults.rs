@@ -35,6 +35,34 @@ fn each_limit_has_its_status_and_closes_the_connection() {
 }
 
 #[test]
+fn bodies_beyond_their_bound_are_refused_before_they_are_read() {
+    watched(|| {
+        with_server(Limits { body: 1_000_000, bodies: 1_500_000, ..Limits::default() }, |under| {
+            let head = "POST /a HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 1000000\r\n\r\n";
+            let mut holder = under.connect();
+            holder.write_all(head.as_bytes()).expect("it listens");
+            assert_eq!(response(&mut holder).0, 100);
+            let refused = under.ask(head.as_bytes());
+            assert!(status(&refused) == 503 && refused.contains("\r\nRetry-After: 1\r\n"), "{refused}");
+            assert!(refused.contains("{\"error\":\"bodies\""), "{refused}");
+            // A body that has come with its head takes no room.
+            let small = under.ask(b"POST /b HTTP/1.0\r\nContent-Length: 2\r\n\r\nxy");
+            assert!(status(&small) == 200 && small.ends_with("POST /b xy"), "{small}");
+            holder.write_all(&vec![b'x'; 1_000_000]).expect("it is open");
+            assert_eq!(response(&mut holder).0, 200);
+            // The room is free again once the body has been answered, and when its client is gone.
+            for _ in 0..3 {
+                let mut next = under.connect();
+                next.write_all(head.as_bytes()).expect("it listens");
+                assert_eq!(response(&mut next).0, 100);
+                drop(next);
+                until(|| under.server.stats().open() == 1);
+            }
+        });
+    });
+}
+
+#[test]
 fn an_endless_header_is_refused_and_not_kept() {
     watched(|| {
         with_server(Limits::default(), |under| {

@@ -56,7 +56,9 @@ fn after_the_grace_jobs_are_cancelled_and_those_that_wait_are_told() {
         server.signal(Signal::TERM);
         let said = waiting.each_mut().map(|client| client.answer().expect("an answer").json());
         assert_eq!((said[0].0, &said[0].1["error"]), (410, &json!("cancelled")));
+        assert_eq!(said[0].1["message"], "cancelled: the server closes");
         assert_eq!((said[1].0, &said[1].1["error"]), (410, &json!("skipped")));
+        assert_eq!(said[1].1["message"], "it has never started: the server closes");
         let (status, said) = server.end();
         assert_eq!(status.code(), Some(0), "{said}");
         assert!(

@@ -1,6 +1,7 @@
 //! Each request, and each error.
 
-use std::io::Read;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::Command;
 
 use flate2::read::GzDecoder;
@@ -110,13 +111,66 @@ fn a_job_is_cancelled_once_whether_it_runs_or_waits() {
 }
 
 #[test]
-fn a_job_ends_at_its_timeout() {
+fn a_job_ends_at_its_timeout_whether_it_runs_or_waits_and_says_so() {
     watched(|| {
         let server = Running::start(&["--workers", "1"]);
         let (status, job) = server.client().ask("POST", "/jobs?timeout=0.2", LONG).expect("an answer").json();
         assert_eq!(status, 202);
-        let (status, gone) = server.get(&format!("/jobs/{}/result?wait=30", id(&job)));
-        assert_eq!((status, &gone["message"]), (410, &json!("cancelled: the deadline passed")));
+        let (also, pending) = server.client().ask("POST", "/jobs?timeout=0.1", LONG).expect("an answer").json();
+        assert_eq!(also, 202);
+        for (job, message) in
+            [(&job, "cancelled: its timeout has passed"), (&pending, "it has never started: its timeout has passed")]
+        {
+            let (status, gone) = server.get(&format!("/jobs/{}/result?wait=30", id(job)));
+            assert_eq!((status, &gone["message"]), (410, &json!(message)));
+        }
+    });
+}
+
+/// Sends a head of these headers and no body; returns all that comes until the server closes the connection.
+fn head_only(server: &Running, line: &str, headers: &str) -> String {
+    let mut stream = TcpStream::connect(&server.address).expect("it listens");
+    stream.write_all(format!("{line} HTTP/1.1\r\nHost: a\r\n{headers}\r\n").as_bytes()).expect("it listens");
+    let mut said = String::new();
+    stream.read_to_string(&mut said).expect("text");
+    said
+}
+
+#[test]
+fn a_request_that_its_head_condemns_is_refused_before_its_body_is_asked_for() {
+    watched(|| {
+        let server = Running::start(&["--rate", "1", "--access-log"]);
+        let body = "Expect: 100-continue\r\nContent-Length: 1000\r\n";
+        let starts = |line, headers: &str, status: &str| {
+            let said = head_only(&server, line, headers);
+            assert!(said.starts_with(&format!("HTTP/1.1 {status} ")), "{line} {headers}: {said}");
+        };
+        starts("POST /nothing", body, "404");
+        starts("POST /healthz", body, "405");
+        starts("POST /jobs", &format!("Origin: http://b\r\n{body}"), "403");
+        let hash = r#"{"kind": "hash", "text": ""}"#;
+        assert_eq!((server.post(hash).0, server.post(hash).0), (202, 202));
+        starts("POST /jobs", body, "429");
+        let said = server.stop();
+        assert!(said.contains(" \"POST /nothing\" 404 ") && said.contains(" \"POST /jobs\" 429 "), "{said}");
+    });
+}
+
+#[test]
+fn a_page_of_another_site_starts_and_cancels_no_job() {
+    watched(|| {
+        let server = Running::start(&["--workers", "1"]);
+        let long = server.accept(LONG);
+        for (line, origin, status) in [
+            (format!("DELETE /jobs/{long}"), "http://b", "403"),
+            (format!("DELETE /jobs/{long}"), "null", "403"),
+            (format!("GET /jobs/{long}"), "http://b", "200"),
+            (format!("DELETE /jobs/{long}"), "http://a", "202"),
+        ] {
+            let said = head_only(&server, &line, &format!("Origin: {origin}\r\nConnection: close\r\n"));
+            assert!(said.starts_with(&format!("HTTP/1.1 {status} ")), "{line} {origin}: {said}");
+        }
+        server.stop();
     });
 }
 
@@ -135,6 +189,7 @@ fn a_full_queue_and_a_fast_client_are_told_when_to_come_again() {
         let large = json!({"kind": "hash", "text": "x".repeat(100_000)}).to_string();
         let server = Running::start(&["--queue-bytes", "50000"]);
         assert_eq!(server.post(&large).1["error"], "full");
+        assert!(metrics(&server).contains("\njobs_refused_total{reason=\"full\"} 1\n"));
 
         let server = Running::start(&["--rate", "1"]);
         let hash = r#"{"kind": "hash", "text": ""}"#;
@@ -143,6 +198,37 @@ fn a_full_queue_and_a_fast_client_are_told_when_to_come_again() {
         assert_eq!((fast.status, &fast.json().1["error"]), (429, &json!("rate")));
         assert!(fast.head.contains("\r\nRetry-After: 1\r\n"), "{}", fast.head);
         assert_eq!(server.get("/jobs").0, 200);
+        assert!(metrics(&server).contains("\njobs_refused_total{reason=\"rate\"} 1\n"));
+    });
+}
+
+fn metrics(server: &Running) -> String {
+    server.get("/metrics").1.as_str().expect("text").to_owned()
+}
+
+#[test]
+fn a_running_job_is_listed_by_what_the_page_asks_for_behind_any_number_of_others() {
+    watched(|| {
+        let server = Running::start(&["--workers", "2"]);
+        let long = server.accept(LONG);
+        for _ in 0..60 {
+            let job = server.accept(r#"{"kind": "hash", "text": "a"}"#);
+            assert_eq!(server.get(&format!("/jobs/{job}/result?wait=30")).0, 200);
+        }
+        let list = |query: &str| {
+            let (status, page) = server.get(&format!("/jobs?{query}"));
+            assert_eq!(status, 200, "{page}");
+            page["jobs"].as_array().expect("a list").iter().map(id).collect::<Vec<_>>()
+        };
+        assert_eq!(list("status=running&order=newest&most=50"), [long]);
+        assert_eq!(list("order=newest&most=50"), (long + 11..=long + 60).rev().collect::<Vec<_>>());
+        for wrong in ["order=oldest", "order=newest&after=3"] {
+            assert_eq!(server.get(&format!("/jobs?{wrong}")).0, 400);
+        }
+        let page = server.client().ask("GET", "/", "").expect("an answer");
+        let page = String::from_utf8(page.body).expect("text");
+        assert!(page.contains("['status=running&', 'status=pending&', '']") && page.contains("order=newest&most=50"));
+        server.delete(long);
     });
 }
 
@@ -198,7 +284,13 @@ fn health_metrics_and_page_are_there() {
                 break metrics;
             }
         };
-        for line in ["jobs_accepted_total 1", "jobs_status{status=\"completed\"} 1", "jobs_known 1"] {
+        for line in [
+            "jobs_accepted_total 1",
+            "jobs_ended_total{status=\"completed\"} 1",
+            "jobs_running 0",
+            "jobs_pending 0",
+            "jobs_known 1",
+        ] {
             assert!(metrics.lines().any(|other| other == line), "{line} is not in\n{metrics}");
         }
         for line in metrics.lines().filter(|line| !line.starts_with('#')) {
@@ -208,7 +300,6 @@ fn health_metrics_and_page_are_there() {
         let page = server.client().ask("GET", "/", "").expect("an answer");
         assert!(page.head.contains("\r\nContent-Type: text/html"), "{}", page.head);
         assert!(String::from_utf8(page.body).expect("text").contains("<title>jobs</title>"));
-        // What the page asks for.
         assert_eq!(server.get("/jobs?most=0").1, json!({"jobs": [], "last": job}));
     });
 }
