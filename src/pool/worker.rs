@@ -22,10 +22,18 @@ use crate::workers::turn::Turn;
 /// finds several jobs when it looks. It looks sooner if a thread waits for a job.
 const STEPS: usize = 8;
 
+/// After so many looks in a row that found nothing before the worker slept, it sleeps at once.
+const IN_VAIN: u32 = 4;
+
+/// A worker that sleeps at once looks awake again at each so many-th time, should jobs come closer together now.
+const AGAIN: u32 = 16;
+
 struct Worker {
     shared: Arc<Shared>,
     hand: Arc<Hand<Entry>>,
     turn: Turn,
+    /// How many searches in a row have ended in sleep.
+    in_vain: u32,
 }
 
 impl Shared {
@@ -89,7 +97,7 @@ impl Shared {
     }
 
     fn spawn(self: &Arc<Self>, index: usize) -> std::io::Result<std::thread::JoinHandle<()>> {
-        let worker = Worker { shared: Arc::clone(self), hand: Hand::new(), turn: Turn::default() };
+        let worker = Worker { shared: Arc::clone(self), hand: Hand::new(), turn: Turn::default(), in_vain: 0 };
         thread::spawn_owned(Spec { name: &self.name, index, stack: self.stack }, move || worker.work())
     }
 
@@ -170,11 +178,15 @@ impl Worker {
 
     /// Fills the worker's hand: looks for some microseconds, then sleeps until the worker is called. Returns `false`
     /// when the pool is drained.
+    ///
+    /// Where jobs come far apart, to look awake would find nothing, and take the time of other threads.
     #[inline(never)]
     fn search<'a>(&mut self, shared: &'a Arc<Shared>, mut queue: MutexGuard<'a, Queue<Entry>>) -> bool {
         let mut backoff = Backoff::new();
+        let mut has_slept = false;
         loop {
             if queue.take(&self.hand, self.turn.most()) {
+                self.in_vain = if has_slept { self.in_vain.wrapping_add(1) } else { 0 };
                 queue.calls.end_search();
                 let call = queue.call();
                 drop(queue);
@@ -182,7 +194,8 @@ impl Worker {
                 shared.answer(call);
                 return true;
             }
-            if queue.is_open() && !backoff.is_completed() {
+            let looks_on = self.in_vain < IN_VAIN || self.in_vain % AGAIN == 0;
+            if queue.is_open() && looks_on && !backoff.is_completed() {
                 MutexGuard::unlocked(&mut queue, || {
                     shared.tell_room();
                     for _ in 0..STEPS {
@@ -195,6 +208,8 @@ impl Worker {
                 });
                 continue;
             }
+            // Spent jobs may have left the queue.
+            shared.tell_room();
             queue.calls.fall_asleep();
             shared.release_if_drained(&mut queue);
             while !queue.calls.is_calling() && !queue.is_drained() {
@@ -204,6 +219,7 @@ impl Worker {
                 return false;
             }
             queue.calls.wake();
+            has_slept = true;
             backoff = Backoff::new();
         }
     }
