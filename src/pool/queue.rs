@@ -170,7 +170,7 @@ impl<J: Queued> Queue<J> {
         self.spend_one()
     }
 
-    /// Notes that the closures of so many skipped jobs have been dropped, and their ends published.
+    /// Notes that the closures of `jobs` skipped jobs have been dropped, and their ends published.
     pub(super) fn end_skips(&mut self, jobs: usize) {
         self.skipping -= jobs;
     }

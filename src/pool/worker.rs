@@ -22,10 +22,10 @@ use crate::workers::turn::Turn;
 /// finds several jobs when it looks. It looks sooner if a thread waits for a job.
 const STEPS: usize = 8;
 
-/// After so many looks in a row that found nothing before the worker slept, it sleeps at once.
+/// A worker sleeps at once when this number of its searches in a row have found nothing before it slept.
 const IN_VAIN: u32 = 4;
 
-/// A worker that sleeps at once looks awake again at each so many-th time, should jobs come closer together now.
+/// A worker that sleeps at once looks awake in one of this number of searches: jobs may come closer together now.
 const AGAIN: u32 = 16;
 
 struct Worker {

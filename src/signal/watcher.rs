@@ -33,7 +33,8 @@ const LATE: Duration = Duration::from_millis(50);
 /// How long the watcher waits if the system cannot wait for it.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// A pipe that has room takes a write of so many bytes without waiting: the least that a system may set `PIPE_BUF` to.
+/// The longest write, in bytes, that a pipe with room takes without waiting: the least that a system may set
+/// `PIPE_BUF` to.
 const WHOLE_WRITE: usize = if cfg!(target_os = "linux") { 4096 } else { 512 };
 
 /// The name of a guard's thread.

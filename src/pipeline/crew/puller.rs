@@ -31,7 +31,8 @@ use crate::panic;
 const FILLING: Duration = Duration::from_micros(300);
 const FIRST: Duration = Duration::from_micros(100);
 
-/// After an alarm so many chunks have one item each: a source that has waited for an earlier output may do so again.
+/// The number of chunks with one item each after an alarm: a source that has waited for an earlier output may do so
+/// again.
 const CAUTIOUS: u32 = 32;
 
 /// How long a member pulls a batch of a ready source.

@@ -83,7 +83,7 @@ pub struct Waits {
 }
 
 impl Figures {
-    /// How much of the time of so many threads `spent` is, from 0 to 1.
+    /// Returns the share of `spent` in the time that `threads` threads had, from 0 to 1.
     pub(super) fn share(&self, spent: Duration, threads: usize) -> f64 {
         #[expect(clippy::cast_precision_loss, reason = "a share of a time")]
         let whole = self.elapsed.as_secs_f64() * threads.max(1) as f64;

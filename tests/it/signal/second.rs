@@ -36,46 +36,40 @@ fn a_second_signal_after_a_moment_takes_its_default_action() {
     });
 }
 
+/// Starts a program that lingers, and cancels it by a signal, upon which it gets `others` at once.
+fn signalled(others: [Signal; 2]) -> Program {
+    loop {
+        let mut program = Program::start("lingers");
+        let first = Instant::now();
+        program.signal(Signal::TERM);
+        program.says("cancelled");
+        others.into_iter().for_each(|signal| program.signal(signal));
+        // Later, on a machine that is busy, the others may be another request.
+        if first.elapsed() <= Duration::from_millis(200) {
+            return program;
+        }
+    }
+}
+
 #[test]
 fn a_second_signal_at_once_is_the_same_request() {
     watched(|| {
-        loop {
-            let mut program = Program::start("lingers");
-            let first = Instant::now();
-            program.signal(Signal::TERM);
-            program.says("cancelled");
-            program.signal(Signal::TERM);
-            program.signal(Signal::INT);
-            if first.elapsed() > Duration::from_millis(200) {
-                // The machine is so busy that the second may have come too late.
-                continue;
-            }
-            live().sleep(Duration::from_millis(300)).unwrap();
-            assert!(program.child.try_wait().unwrap().is_none(), "it died of the second signal");
-            insist(&mut program, Signal::HUP);
-            return program.dies_by(Signal::HUP);
-        }
+        let mut program = signalled([Signal::TERM, Signal::INT]);
+        live().sleep(Duration::from_millis(300)).unwrap();
+        assert!(program.child.try_wait().unwrap().is_none(), "it died of the second signal");
+        insist(&mut program, Signal::HUP);
+        program.dies_by(Signal::HUP);
     });
 }
 
 #[test]
 fn signals_that_a_stopped_process_finds_late_are_the_same_request() {
     watched(|| {
-        loop {
-            let mut program = Program::start("lingers");
-            let first = Instant::now();
-            program.signal(Signal::TERM);
-            program.says("cancelled");
-            program.signal(Signal::STOP);
-            program.signal(Signal::INT);
-            if first.elapsed() > Duration::from_millis(200) {
-                continue;
-            }
-            live().sleep(Duration::from_millis(500)).unwrap();
-            program.signal(Signal::CONT);
-            insist(&mut program, Signal::HUP);
-            return program.dies_by(Signal::HUP);
-        }
+        let mut program = signalled([Signal::STOP, Signal::INT]);
+        live().sleep(Duration::from_millis(500)).unwrap();
+        program.signal(Signal::CONT);
+        insist(&mut program, Signal::HUP);
+        program.dies_by(Signal::HUP);
     });
 }
 
