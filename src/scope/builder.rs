@@ -108,9 +108,10 @@ impl<'env> ScopeBuilder<'env> {
     /// That is in [`collect_all`](Self::collect_all), [`supervise`](Self::supervise) and [`first_ok`](Self::first_ok).
     /// The default is no such bound. [`run`](Self::run) ends with the first failure in any case.
     ///
-    /// A failure that is joined counts too. Tasks that run at the same moment may fail together, so there may be a
-    /// few more failures. The token tells the tasks that run then, and they end as cancelled; tasks in the queue
-    /// are skipped. [`Failures`](crate::Failures) tells the three apart.
+    /// A failure that is joined counts too. Tasks that run at the same moment may fail together, so there may be
+    /// more failures: at most one for each task that runs beside the last one that counts. The token tells the tasks
+    /// that run then, and they end as cancelled; tasks in the queue are skipped. [`Failures`](crate::Failures) tells
+    /// the three apart.
     ///
     /// # Panics
     ///

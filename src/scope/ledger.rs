@@ -208,9 +208,12 @@ impl<E> FailureList<E> {
     }
 
     /// Counts a failure of a task, which cancels the scope if as many have failed as it was told to bear.
+    ///
+    /// Each failure beyond that number cancels the scope too. The thread that counted the last one may be held up
+    /// before its cancel, and without theirs the other threads would fail task after task meanwhile.
     fn count(&self) -> Option<CancelReason> {
         let failed = 1 + self.failed.fetch_add(1, Ordering::Relaxed);
-        self.fail_after.filter(|most| most.get() == failed).map(|_| CancelReason::Failed)
+        self.fail_after.filter(|most| most.get() <= failed).map(|_| CancelReason::Failed)
     }
 }
 
@@ -247,5 +250,19 @@ impl<E: Send> Ledger<E> for FailureList<E> {
 
     fn has_failed(&self) -> bool {
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_failure_from_the_last_that_a_scope_bears_cancels_it() {
+        let fail_after = NonZeroUsize::new(3);
+        let ledger =
+            FailureList::<Cancelled>::new(OnBodyFailure::LetTasksEnd, Bounds { fail_after, ..Bounds::DEFAULT });
+        let cancels = [(); 6].map(|()| ledger.count().is_some());
+        assert_eq!(cancels, [false, false, true, true, true, true]);
     }
 }
