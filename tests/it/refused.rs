@@ -15,7 +15,7 @@ use proptest::prelude::*;
 
 use crate::model::{End, Error, ending, try_programs};
 use crate::scope::model as scope_model;
-use crate::util::{Gate, reached, run_alone_by, watched};
+use crate::util::{Gate, reached, run_alone_by, until, watched};
 use crate::{nested_model, pipeline};
 
 const REFUSED: CancelReason = CancelReason::Other("the system refused to start a thread");
@@ -80,12 +80,13 @@ struct Ballast {
 impl Ballast {
     #[expect(clippy::disallowed_methods, reason = "threads until there are no more")]
     fn all_but(free: usize) -> Self {
+        until_numbered(0);
         let (hold, leave) = (Gate::default(), Gate::default());
         let mut threads = Vec::new();
         loop {
             assert!(threads.len() < 20 * MOST, "the limit does not bind");
             let gate = if threads.len() < free { &leave } else { &hold }.clone();
-            match Builder::new().spawn(move || gate.pass()) {
+            match Builder::new().name(format!("ballast#{}", threads.len())).spawn(move || gate.pass()) {
                 Ok(thread) => threads.push(thread),
                 Err(_) => break,
             }
@@ -93,8 +94,17 @@ impl Ballast {
         let kept = threads.split_off(free.min(threads.len()));
         leave.open();
         threads.into_iter().for_each(|thread| assert!(thread.join().unwrap()));
+        until_numbered(kept.len());
         Ballast { hold, threads: kept }
     }
+}
+
+/// Waits until `count` threads have a number in their name, as all of brigade's have: a thread that was joined counts
+/// against the limit for a moment more.
+fn until_numbered(count: usize) {
+    let name = |task: fs::DirEntry| fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+    let names = || fs::read_dir("/proc/self/task").expect("/proc is mounted").flatten().map(name);
+    until(|| names().filter(|name| name.contains('#')).count() == count);
 }
 
 impl Drop for Ballast {
