@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
+use super::admit::IfFull;
 use super::cx::JobCx;
 use super::error::{JobError, SubmitError};
 use super::head::Watch;
@@ -42,6 +43,7 @@ use crate::token::CancellationToken;
 pub struct Group<'p, T, E> {
     submission: Submission<'p>,
     first: Arc<First>,
+    keeps_going: bool,
     jobs: Vec<Job<T, E>>,
 }
 
@@ -73,8 +75,8 @@ where
 {
     pub(super) fn new(submission: Submission<'p>, token: &CancellationToken) -> Self {
         let first = Arc::new(First { id: OnceLock::new(), token: token.child_token() });
-        let submission = submission.linked(&first.token).watched(Arc::clone(&first) as _);
-        Group { submission, first, jobs: Vec::new() }
+        let submission = submission.linked(&first.token);
+        Group { submission, first, keeps_going: false, jobs: Vec::new() }
     }
 
     /// Names the jobs that are submitted from now on.
@@ -85,7 +87,7 @@ where
 
     /// Lets a failure of a job that is submitted from now on disturb no other.
     pub fn keep_going(mut self) -> Self {
-        self.submission = self.submission.clone().unwatched();
+        self.keeps_going = true;
         self
     }
 
@@ -110,16 +112,24 @@ where
     where
         F: FnOnce(&JobCx<'_>) -> Result<T, E> + Send + 'static,
     {
-        let submitted = match self.submission.submit(&self.first.token, f) {
+        let submitted = match self.send(IfFull::Wait(&self.first.token, None), f) {
             Err(error) if error.cancelled().is_some() && self.first.id.get().is_some() => {
                 // The job is accepted after all, so its submission is not among the refused.
                 self.submission.shared().queue.lock().refused -= 1;
-                self.submission.submit_cancelled(error.into_inner())
+                self.send(IfFull::Pass, error.into_inner())
             }
             submitted => submitted,
         };
         self.jobs.push(submitted?);
         Ok(())
+    }
+
+    fn send<F>(&self, if_full: IfFull<'_>, f: F) -> Result<Job<T, E>, SubmitError<F>>
+    where
+        F: FnOnce(&JobCx<'_>) -> Result<T, E> + Send + 'static,
+    {
+        let watch = (!self.keeps_going).then(|| Arc::clone(&self.first) as _);
+        self.submission.send(if_full, self.submission.boxed_extras(watch), f)
     }
 
     /// Waits until every job has ended; returns their values in the order of their submission.

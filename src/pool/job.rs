@@ -66,7 +66,7 @@ impl<T, E> Job<T, E> {
     }
 
     fn name_arc(&self) -> &Arc<str> {
-        self.core.head().name().unwrap_or(&self.shared.name)
+        self.core.name().unwrap_or(&self.shared.name)
     }
 
     /// Returns where the job is. Never waits.
@@ -97,7 +97,7 @@ impl<T, E> Job<T, E> {
     /// then.
     #[must_use]
     pub fn times(&self) -> Option<Times> {
-        self.core.head().times()
+        Some(self.core.extras()?.timeline.as_ref()?.times_since(self.shared.started))
     }
 
     /// Waits until the job has ended, and returns its value.
@@ -231,7 +231,7 @@ impl<T, E> Job<T, E> {
         }
         let _waits = Waits { shared: &self.shared, from: own.id, to: id };
         let runs_here = deadline.is_none() && !is_deep && status.claim();
-        let spent = runs_here.then(|| queue.begin_inline(self.core.head().label()));
+        let spent = runs_here.then(|| queue.begin_inline(self.core.label()));
         drop(queue);
         if let Some(spent) = spent {
             self.shared.tell_room();

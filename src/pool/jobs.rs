@@ -6,9 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use crossbeam::utils::CachePadded;
 use parking_lot::Mutex;
 
 use super::account::Counts;
+use super::admit::IfFull;
 use super::cx::JobCx;
 use super::error::SubmitError;
 use super::head::Watch;
@@ -59,13 +61,17 @@ pub struct Jobs<T, E> {
     ended: Arc<Ended>,
     /// The number of the pool whose jobs these are.
     pool: OnceLock<u64>,
-    /// In the order of their ids.
-    kept: Mutex<VecDeque<Arc<Job<T, E>>>>,
+    kept: Mutex<Kept<T, E>>,
 }
 
+/// Jobs and their ids, in the order of these. A search reads no job, which a worker may be writing to.
+type Kept<T, E> = VecDeque<(u64, Arc<Job<T, E>>)>;
+
 /// How many of the kept jobs have ended. A job is forgotten only when its end is published, so it has been counted.
+///
+/// The workers write to it, and each submission to the count of references beside it.
 #[derive(Default)]
-struct Ended(AtomicUsize);
+struct Ended(CachePadded<AtomicUsize>);
 
 impl Watch for Ended {
     // Relaxed: it is a hint, and the status decides.
@@ -117,8 +123,7 @@ where
     where
         F: FnOnce(&JobCx<'_>) -> Result<T, E> + Send + 'static,
     {
-        let submission = self.watch(pool.into());
-        submission.submit(token, f).map(|job| self.keep(job))
+        self.send(&pool.into(), IfFull::Wait(token, None), f)
     }
 
     /// Submits a job if there is room in the queue of the pool; keeps its handle, and returns it. Never waits.
@@ -134,25 +139,28 @@ where
     where
         F: FnOnce(&JobCx<'_>) -> Result<T, E> + Send + 'static,
     {
-        let submission = self.watch(pool.into());
-        submission.try_submit(f).map(|job| self.keep(job))
+        self.send(&pool.into(), IfFull::Refuse, f)
     }
 
-    fn watch<'p>(&self, submission: Submission<'p>) -> Submission<'p> {
+    fn send<F>(&self, submission: &Submission<'_>, if_full: IfFull<'_>, f: F) -> Result<Arc<Job<T, E>>, SubmitError<F>>
+    where
+        F: FnOnce(&JobCx<'_>) -> Result<T, E> + Send + 'static,
+    {
         let pool = submission.shared().number;
         assert!(*self.pool.get_or_init(|| pool) == pool, "a registry has the jobs of one pool");
-        submission.watched(Arc::clone(&self.ended) as _).timed()
+        let extras = submission.extras(Some(Arc::clone(&self.ended) as _), true);
+        submission.send(if_full, extras, f).map(|job| self.keep(job))
     }
 
     fn keep(&self, job: Job<T, E>) -> Arc<Job<T, E>> {
-        let job = Arc::new(job);
+        let (id, job) = (job.id(), Arc::new(job));
         let mut kept = self.kept.lock();
         // Another thread may have submitted a later job, and been faster.
-        let at = kept.iter().rposition(|other| other.id() < job.id()).map_or(0, |before| before + 1);
-        kept.insert(at, Arc::clone(&job));
+        let at = kept.iter().rposition(|(other, _)| *other < id).map_or(0, |before| before + 1);
+        kept.insert(at, (id, Arc::clone(&job)));
         let mut forgotten = Vec::new();
         self.forget_surplus(&mut kept, &mut forgotten);
-        if self.keep_for.is_some() && kept.front().is_some_and(|first| self.is_old(first, Instant::now())) {
+        if self.keep_for.is_some() && kept.front().is_some_and(|(_, first)| self.is_old(first, Instant::now())) {
             self.forget(&mut kept, 0, &mut forgotten);
         }
         drop(kept);
@@ -161,16 +169,16 @@ where
     }
 
     /// Forgets the jobs that are too many.
-    fn forget_surplus(&self, kept: &mut VecDeque<Arc<Job<T, E>>>, forgotten: &mut Vec<Arc<Job<T, E>>>) {
+    fn forget_surplus(&self, kept: &mut Kept<T, E>, forgotten: &mut Vec<Arc<Job<T, E>>>) {
         while self.ended.0.load(Ordering::Relaxed) > self.keep {
             // Jobs end in about the order in which they started, so it is among the first.
-            let Some(at) = kept.iter().position(|job| job.is_published()) else { break };
+            let Some(at) = kept.iter().position(|(_, job)| job.is_published()) else { break };
             self.forget(kept, at, forgotten);
         }
     }
 
-    fn forget(&self, kept: &mut VecDeque<Arc<Job<T, E>>>, at: usize, forgotten: &mut Vec<Arc<Job<T, E>>>) {
-        forgotten.extend(kept.remove(at));
+    fn forget(&self, kept: &mut Kept<T, E>, at: usize, forgotten: &mut Vec<Arc<Job<T, E>>>) {
+        forgotten.extend(kept.remove(at).map(|(_, job)| job));
         self.ended.0.fetch_sub(1, Ordering::Relaxed);
     }
 
@@ -180,16 +188,16 @@ where
     }
 
     /// Forgets the jobs that are too old or too many, and calls `f` with the others.
-    fn look<R>(&self, f: impl FnOnce(&VecDeque<Arc<Job<T, E>>>) -> R) -> R {
+    fn look<R>(&self, f: impl FnOnce(&Kept<T, E>) -> R) -> R {
         let now = Instant::now();
         let mut forgotten = Vec::new();
         let mut kept = self.kept.lock();
-        let ended = kept.iter().filter(|job| job.is_published()).count();
+        let ended = kept.iter().filter(|(_, job)| job.is_published()).count();
         let mut surplus = ended.saturating_sub(self.keep);
         let mut at = 0;
         while at < kept.len() {
-            let has_ended = kept[at].is_published();
-            if has_ended && (surplus > 0 || self.is_old(&kept[at], now)) {
+            let job = &kept[at].1;
+            if job.is_published() && (surplus > 0 || self.is_old(job, now)) {
                 surplus = surplus.saturating_sub(1);
                 self.forget(&mut kept, at, &mut forgotten);
             } else {
@@ -208,9 +216,9 @@ where
         let mut forgotten = Vec::new();
         let mut kept = self.kept.lock();
         self.forget_surplus(&mut kept, &mut forgotten);
-        let found = kept.binary_search_by_key(&id, |job| job.id()).ok();
-        let old = found.filter(|at| self.is_old(&kept[*at], Instant::now()));
-        let job = if old.is_none() { found.map(|at| Arc::clone(&kept[at])) } else { None };
+        let found = kept.binary_search_by_key(&id, |(id, _)| *id).ok();
+        let old = found.filter(|at| self.is_old(&kept[*at].1, Instant::now()));
+        let job = if old.is_none() { found.map(|at| Arc::clone(&kept[at].1)) } else { None };
         old.into_iter().for_each(|at| self.forget(&mut kept, at, &mut forgotten));
         drop(kept);
         release_all(forgotten);
@@ -232,9 +240,9 @@ where
     #[must_use]
     pub fn list(&self, status: Option<JobStatus>, after: Option<u64>, most: usize) -> Vec<Arc<Job<T, E>>> {
         self.look(|kept| {
-            let from = after.map_or(0, |after| kept.partition_point(|job| job.id() <= after));
+            let from = after.map_or(0, |after| kept.partition_point(|(id, _)| *id <= after));
             let wanted = |job: &&Arc<Job<T, E>>| status.is_none_or(|status| job.status() == status);
-            kept.range(from..).filter(wanted).take(most).cloned().collect()
+            kept.range(from..).map(|(_, job)| job).filter(wanted).take(most).cloned().collect()
         })
     }
 
@@ -243,7 +251,7 @@ where
     pub fn counts(&self) -> Counts {
         self.look(|kept| {
             let mut counts = Counts::default();
-            kept.iter().for_each(|job| counts.count(job.status()));
+            kept.iter().for_each(|(_, job)| counts.count(job.status()));
             counts
         })
     }
@@ -256,7 +264,7 @@ fn release_all<T, E>(jobs: impl IntoIterator<Item = Arc<Job<T, E>>>) {
 
 impl<T, E> Drop for Jobs<T, E> {
     fn drop(&mut self) {
-        release_all(self.kept.get_mut().drain(..));
+        release_all(self.kept.get_mut().drain(..).map(|(_, job)| job));
     }
 }
 

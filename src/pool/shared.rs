@@ -10,7 +10,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::cx::JobCx;
 use super::hand::{Hand, Label, Queued};
-use super::head::Head;
+use super::head::{Extras, Head};
 use super::queue::Queue;
 use super::status::JobStatus;
 use crate::error::CancelReason;
@@ -35,6 +35,16 @@ pub enum OnPanic {
 pub(super) trait Tracked: Send + Sync {
     fn head(&self) -> &Head;
 
+    fn extras(&self) -> Option<&Extras>;
+
+    fn name(&self) -> Option<&Arc<str>> {
+        self.extras()?.name.as_ref()
+    }
+
+    fn label(&self) -> Label {
+        Label { name: self.name().cloned(), id: self.head().id() }
+    }
+
     /// Runs a claimed job, and books and publishes its end. Does not panic.
     fn run(self: Arc<Self>, desk: &Desk<'_>);
 
@@ -43,7 +53,7 @@ pub(super) trait Tracked: Send + Sync {
 
     /// Publishes the end of a job that was skipped and booked; returns the closure, which is still to be dropped. The
     /// hooks are still to be told. Does not panic.
-    fn publish_skipped(&self, reason: CancelReason) -> Box<dyn Send>;
+    fn publish_skipped(&self, shared: &Shared, reason: CancelReason) -> Box<dyn Send>;
 
     /// Gives up a reference. The last one drops a result that was not taken. Does not panic.
     fn release(self: Arc<Self>, shared: &Shared);
@@ -83,7 +93,7 @@ impl Queued for Entry {
     fn label(&self) -> Label {
         match &self.work {
             Work::Fired(_) => Label { name: None, id: self.id },
-            Work::Tracked(job) => job.head().label(),
+            Work::Tracked(job) => job.label(),
         }
     }
 
@@ -139,7 +149,7 @@ pub(super) struct Shared {
     pub(super) hooks: Option<Arc<dyn Hooks + Send + Sync>>,
     /// A child of the token that the pool was started with.
     pub(super) token: CancellationToken,
-    started: Instant,
+    pub(super) started: Instant,
     /// A worker has been started.
     pub(super) begun: AtomicBool,
     /// A thread waits for the end of a job that may lie in the queue: a worker that searches looks there at once.
@@ -312,14 +322,14 @@ impl Shared {
         // All ends are published before any closure is dropped, because its `Drop` may wait for another of the jobs.
         let publish = |entry: &Entry| match &entry.work {
             Work::Fired(_) => None,
-            Work::Tracked(job) => Some(job.publish_skipped(reason)),
+            Work::Tracked(job) => Some(job.publish_skipped(self, reason)),
         };
         let closures: Vec<_> = skipped.iter().map(publish).collect();
         for (entry, closure) in skipped.into_iter().zip(closures) {
             self.as_job(entry.id, || match entry.work {
                 Work::Fired(f) => self.skip_fired(entry.id, f, reason),
                 Work::Tracked(job) => {
-                    let label = job.head().label();
+                    let label = job.label();
                     self.drop_for(&label, closure);
                     self.tell_skipped(&label, reason);
                     job.release(self);

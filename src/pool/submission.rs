@@ -5,13 +5,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::MutexGuard;
 
 use super::admit::IfFull;
 use super::core::Core;
 use super::cx::JobCx;
 use super::error::{Refusal, SubmitError};
-use super::head::{Extras, Head, Times, Watch};
+use super::head::{Extras, Head, Kept, Timeline, Watch};
 use super::job::Job;
 use super::queue::Queue;
 use super::shared::{Entry, Shared, Tracked, Work};
@@ -28,31 +28,16 @@ pub struct Submission<'p> {
     name: Option<Arc<str>>,
     deadline: Option<Instant>,
     linked: Option<CancellationToken>,
-    watch: Option<Arc<dyn Watch>>,
-    /// The times are wanted, without hooks too.
-    timed: bool,
 }
 
 impl<'p> Submission<'p> {
     #[inline]
     pub(super) fn new(shared: &'p Arc<Shared>) -> Self {
-        Submission { shared, name: None, deadline: None, linked: None, watch: None, timed: false }
+        Submission { shared, name: None, deadline: None, linked: None }
     }
 
     pub(super) fn shared(&self) -> &'p Arc<Shared> {
         self.shared
-    }
-
-    pub(super) fn watched(self, watch: Arc<dyn Watch>) -> Self {
-        Submission { watch: Some(watch), ..self }
-    }
-
-    pub(super) fn unwatched(self) -> Self {
-        Submission { watch: None, ..self }
-    }
-
-    pub(super) fn timed(self) -> Self {
-        Submission { timed: true, ..self }
     }
 
     /// Names the job, for its handle, failures and hooks. The default is the name of the pool.
@@ -90,17 +75,7 @@ impl<'p> Submission<'p> {
         T: Send + 'static,
         E: Send + 'static,
     {
-        self.send(IfFull::Wait(token, None), f)
-    }
-
-    /// Submits a job whose linked token is cancelled, so that it is skipped at once. Never waits.
-    pub(super) fn submit_cancelled<T, E, F>(&self, f: F) -> Result<Job<T, E>, SubmitError<F>>
-    where
-        F: FnOnce(&JobCx<'_>) -> Result<T, E> + Send + 'static,
-        T: Send + 'static,
-        E: Send + 'static,
-    {
-        self.send(IfFull::Pass, f)
+        self.send(IfFull::Wait(token, None), self.boxed_extras(None), f)
     }
 
     /// As [`Pool::try_submit`](crate::Pool::try_submit), with these settings.
@@ -114,7 +89,7 @@ impl<'p> Submission<'p> {
         T: Send + 'static,
         E: Send + 'static,
     {
-        self.send(IfFull::Refuse, f)
+        self.send(IfFull::Refuse, self.boxed_extras(None), f)
     }
 
     /// As [`Pool::submit_timeout`](crate::Pool::submit_timeout), with these settings.
@@ -133,7 +108,7 @@ impl<'p> Submission<'p> {
         T: Send + 'static,
         E: Send + 'static,
     {
-        self.send(IfFull::Wait(token, Instant::now().checked_add(timeout)), f)
+        self.send(IfFull::Wait(token, Instant::now().checked_add(timeout)), self.boxed_extras(None), f)
     }
 
     /// As [`Pool::submit_deadline`](crate::Pool::submit_deadline), with these settings.
@@ -152,7 +127,7 @@ impl<'p> Submission<'p> {
         T: Send + 'static,
         E: Send + 'static,
     {
-        self.send(IfFull::Wait(token, Some(deadline)), f)
+        self.send(IfFull::Wait(token, Some(deadline)), self.boxed_extras(None), f)
     }
 
     /// As [`Pool::fire`](crate::Pool::fire), with these settings.
@@ -197,7 +172,7 @@ impl<'p> Submission<'p> {
     where
         F: FnOnce(&JobCx<'_>) + Send + 'static,
     {
-        let head = self.head();
+        let (head, extras) = (Head::new(self.own_token()), self.boxed_extras(None));
         let queue = match self.admit(if_full) {
             Ok(queue) => queue,
             Err(refusal) => return Err(SubmitError::new(f, refusal)),
@@ -206,17 +181,24 @@ impl<'p> Submission<'p> {
             f(job);
             Ok(())
         };
-        self.enter(queue, Arc::new(Core::new(head, never_fails)));
+        self.enter(queue, Arc::new(Core::new(head, extras, never_fails)));
         Ok(())
     }
 
-    fn send<T, E, F>(&self, if_full: IfFull<'_>, f: F) -> Result<Job<T, E>, SubmitError<F>>
+    /// Submits a job with extras, which [`extras`](Self::extras) or [`boxed_extras`](Self::boxed_extras) has made.
+    #[inline]
+    pub(super) fn send<T, E, F>(
+        &self,
+        if_full: IfFull<'_>,
+        extras: impl Kept + 'static,
+        f: F,
+    ) -> Result<Job<T, E>, SubmitError<F>>
     where
         F: FnOnce(&JobCx<'_>) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
         E: Send + 'static,
     {
-        let core = Arc::new(Core::new(self.head(), f));
+        let core = Arc::new(Core::new(Head::new(self.own_token()), extras, f));
         let queue = match self.admit(if_full) {
             Ok(queue) => queue,
             Err(refusal) => return Err(SubmitError::new(core.into_closure(), refusal)),
@@ -262,10 +244,6 @@ impl<'p> Submission<'p> {
         }
     }
 
-    fn head(&self) -> Head {
-        Head::new(self.own_token(), self.extras())
-    }
-
     /// Makes the token of a job that more than its handle and its pool can cancel.
     fn own_token(&self) -> Option<CancellationToken> {
         let pool = &self.shared.token;
@@ -276,14 +254,17 @@ impl<'p> Submission<'p> {
         }
     }
 
-    fn extras(&self) -> Option<Box<Extras>> {
-        let timed = self.timed || self.shared.hooks.is_some();
-        if self.name.is_none() && self.watch.is_none() && !timed && self.deadline.is_none() && self.linked.is_none() {
-            return None;
-        }
-        let times = timed.then(|| Mutex::new(Times { created: Instant::now(), started: None, ended: None }));
-        let (name, watch) = (self.name.clone(), self.watch.clone());
-        Some(Box::new(Extras { name, times, watch, ..Extras::default() }))
+    /// Makes the extras of a job whose times are wanted, or not.
+    pub(super) fn extras(&self, watch: Option<Arc<dyn Watch>>, timed: bool) -> Extras {
+        let timeline = timed.then(|| Timeline::new(self.shared.now()));
+        Extras { name: self.name.clone(), timeline, watch, ..Extras::default() }
+    }
+
+    /// Makes the extras of a job whose times only hooks want, if it has any.
+    pub(super) fn boxed_extras(&self, watch: Option<Arc<dyn Watch>>) -> Option<Box<Extras>> {
+        let timed = self.shared.hooks.is_some();
+        let has_settings = self.name.is_some() || self.deadline.is_some() || self.linked.is_some();
+        (has_settings || timed || watch.is_some()).then(|| Box::new(self.extras(watch, timed)))
     }
 }
 
@@ -318,7 +299,7 @@ fn skip_on_cancel(shared: &Arc<Shared>, job: Arc<dyn Tracked>) {
             job.release(&pool);
         }
     });
-    if let Some(extras) = &job.head().extras {
+    if let Some(extras) = job.extras() {
         // Dropped with the job, whose callback does nothing once the job has started.
         _ = extras.skips.set(callback);
     }
