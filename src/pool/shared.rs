@@ -204,6 +204,12 @@ impl Shared {
         u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
+    /// Returns, once, whether a thread has begun to wait for the end of a job.
+    pub(super) fn is_job_awaited(&self) -> bool {
+        // Relaxed: a hint. The lock of the queue orders what a worker finds there.
+        self.awaited.load(Ordering::Relaxed) && self.awaited.swap(false, Ordering::Relaxed)
+    }
+
     /// Wakes a submitter, if one waits for room.
     #[inline]
     pub(super) fn tell_room(&self) {

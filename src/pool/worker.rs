@@ -13,27 +13,16 @@ use super::queue::Queue;
 use super::shared::{Desk, Entry, Fired, Shared, Work};
 use super::status::JobStatus;
 use crate::hooks::Outcome;
-use crate::sync::Backoff;
 use crate::thread::{self, JobMark, Spec};
 use crate::workers::calls::Call;
+use crate::workers::search::Search;
 use crate::workers::turn::Turn;
-
-/// How many steps of a [`Backoff`] a worker makes between two looks at the queue: as in a scope's limit, so that it
-/// finds several jobs when it looks. It looks sooner if a thread waits for a job.
-const STEPS: usize = 8;
-
-/// A worker sleeps at once when this number of its searches in a row have found nothing before it slept.
-const IN_VAIN: u32 = 4;
-
-/// A worker that sleeps at once looks awake in one of this number of searches: jobs may come closer together now.
-const AGAIN: u32 = 16;
 
 struct Worker {
     shared: Arc<Shared>,
     hand: Arc<Hand<Entry>>,
     turn: Turn,
-    /// How many searches in a row have ended in sleep.
-    in_vain: u32,
+    search: Search,
 }
 
 impl Shared {
@@ -97,7 +86,8 @@ impl Shared {
     }
 
     fn spawn(self: &Arc<Self>, index: usize) -> std::io::Result<std::thread::JoinHandle<()>> {
-        let worker = Worker { shared: Arc::clone(self), hand: Hand::new(), turn: Turn::default(), in_vain: 0 };
+        let worker =
+            Worker { shared: Arc::clone(self), hand: Hand::new(), turn: Turn::default(), search: Search::default() };
         thread::spawn_owned(Spec { name: &self.name, index, stack: self.stack }, move || worker.work())
     }
 
@@ -178,33 +168,23 @@ impl Worker {
 
     /// Fills the worker's hand: looks for some microseconds, then sleeps until the worker is called. Returns `false`
     /// when the pool is drained.
-    ///
-    /// Where jobs come far apart, to look awake would find nothing, and take the time of other threads.
     #[inline(never)]
     fn search<'a>(&mut self, shared: &'a Arc<Shared>, mut queue: MutexGuard<'a, Queue<Entry>>) -> bool {
-        let mut backoff = Backoff::new();
-        let mut has_slept = false;
         loop {
             if queue.take(&self.hand, self.turn.most()) {
-                self.in_vain = if has_slept { self.in_vain.wrapping_add(1) } else { 0 };
                 queue.calls.end_search();
                 let call = queue.call();
                 drop(queue);
-                self.turn.took(self.hand.len().max(1));
+                let found = self.hand.len().max(1);
+                self.search.found(found);
+                self.turn.took(found);
                 shared.answer(call);
                 return true;
             }
-            let looks_on = self.in_vain < IN_VAIN || self.in_vain % AGAIN == 0;
-            if queue.is_open() && looks_on && !backoff.is_completed() {
+            if queue.is_open() && self.search.goes_on() {
                 MutexGuard::unlocked(&mut queue, || {
                     shared.tell_room();
-                    for _ in 0..STEPS {
-                        // Relaxed: a hint. The lock of the queue orders what the worker finds there.
-                        if shared.awaited.load(Ordering::Relaxed) && shared.awaited.swap(false, Ordering::Relaxed) {
-                            break;
-                        }
-                        backoff.snooze();
-                    }
+                    self.search.wait(|| shared.is_job_awaited());
                 });
                 continue;
             }
@@ -219,8 +199,7 @@ impl Worker {
                 return false;
             }
             queue.calls.wake();
-            has_slept = true;
-            backoff = Backoff::new();
+            self.search.woke();
         }
     }
 }

@@ -166,6 +166,11 @@ impl<J> Queue<J> {
         self.phase = Phase::Closed;
     }
 
+    /// Returns whether no task can come any more, so that a thread need not search.
+    pub(super) fn is_ending(&self) -> bool {
+        self.phase == Phase::Closed && self.calls.none_works()
+    }
+
     /// Notes that the queue is drained if no task is left and none can come; returns whether it has done so.
     pub(super) fn drain(&mut self) -> bool {
         let drained = self.phase == Phase::Closed && self.calls.all_sleep() && self.tasks.len() == 0;

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crossbeam::utils::Backoff;
 use parking_lot::MutexGuard;
 
 use super::counts::Counted;
@@ -11,11 +10,8 @@ use super::limit::{Host, Limit};
 use super::queue::Queue;
 use crate::thread;
 use crate::workers::batches::{BATCH, Batch};
+use crate::workers::search::Search;
 use crate::workers::turn::Turn;
-
-/// How many steps of a [`Backoff`] a thread makes between two looks at the queue. They take some microseconds, so that
-/// the thread finds several trivial tasks and not each by itself. With one step, trivial tasks cost half as much again.
-const STEPS: usize = 8;
 
 /// A thread that runs the tasks of a limit one after the other.
 pub(super) struct Worker<'a, J, H> {
@@ -23,13 +19,14 @@ pub(super) struct Worker<'a, J, H> {
     host: &'a H,
     hand: Arc<Hand<J>>,
     turn: Turn,
+    search: Search,
     /// The tasks that the thread has run, and has not given back.
     spent: Batch<J>,
 }
 
 impl<'a, J, H: Host> Worker<'a, J, H> {
     pub(super) fn new(limit: &'a Limit<J>, host: &'a H) -> Self {
-        Worker { limit, host, hand: Hand::new(), turn: Turn::default(), spent: Batch::new() }
+        Worker { limit, host, hand: Hand::new(), turn: Turn::default(), search: Search::default(), spent: Batch::new() }
     }
 
     /// Runs tasks on the calling thread, until the queue is drained. `run` runs one, and returns what is left of it
@@ -59,21 +56,22 @@ impl<'a, J, H: Host> Worker<'a, J, H> {
         if self.spent.len() >= BATCH / 2 {
             queue.keep_spent(&mut self.spent);
         }
-        let mut backoff = Backoff::new();
         loop {
             if let Some(task) = queue.take(&self.hand, self.turn.most()) {
                 let call = queue.end_search();
                 drop(queue);
                 self.free_spent();
-                self.turn.took(1 + self.hand.len());
+                let found = 1 + self.hand.len();
+                self.search.found(found);
+                self.turn.took(found);
                 _ = limit.answer(self.host, call);
                 return Some(task);
             }
-            if !backoff.is_completed() {
+            if self.search.goes_on() && !queue.is_ending() {
                 MutexGuard::unlocked(&mut queue, || {
                     limit.tell_room();
                     self.free_spent();
-                    (0..STEPS).for_each(|_| backoff.snooze());
+                    self.search.wait(|| false);
                     limit.counts.add(Counted::Lock);
                 });
                 continue;
@@ -88,7 +86,7 @@ impl<'a, J, H: Host> Worker<'a, J, H> {
                 return None;
             }
             queue.wake();
-            backoff = Backoff::new();
+            self.search.woke();
         }
     }
 

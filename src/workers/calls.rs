@@ -51,6 +51,11 @@ impl Calls {
         self.asleep == self.started
     }
 
+    /// Returns whether no thread has work, is called or is about to start: those that do not sleep search.
+    pub(crate) fn none_works(&self) -> bool {
+        self.asleep + self.searching == self.started && !self.calling
+    }
+
     /// Chooses the thread that is to look for the work that waits, if there is any (2).
     #[inline]
     pub(crate) fn call(&mut self, has_work: impl FnOnce() -> bool) -> Call {
