@@ -1,5 +1,5 @@
-//! What the threads of a scope's limit and the workers of a pool share: their queue, the calls, the search for work, the
-//! size of a turn.
+//! What the threads of a scope's limit and the workers of a pool share: their queue, the calls, the search for work,
+//! the size of a turn.
 
 pub(crate) mod batches;
 pub(crate) mod calls;

@@ -76,6 +76,8 @@ impl<'a, J, H: Host> Worker<'a, J, H> {
                 });
                 continue;
             }
+            // The thread has become free, so there may be room for another task.
+            limit.tell_room();
             queue.fall_asleep();
             limit.release_if_drained(&mut queue);
             while !queue.is_calling() && !queue.is_drained() {

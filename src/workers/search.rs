@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use crossbeam::utils::Backoff;
+use crate::sync::Backoff;
 
 /// How long a thread searches before it sleeps: about as long as it takes to be called.
 const LONGEST: Duration = Duration::from_micros(40);
