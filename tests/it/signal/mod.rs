@@ -12,7 +12,10 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 
+use brigade::signal::SignalBuilder;
 use rustix::process::{Pid, Signal, kill_process};
+
+use crate::util::live;
 
 /// The variable that holds the role.
 const ROLE: &str = "BRIGADE_TEST_ROLE";
@@ -25,9 +28,16 @@ fn words() -> Vec<String> {
     [&binary, name, "--exact", "--nocapture", "--test-threads=1"].map(str::to_owned).to_vec()
 }
 
+/// The words by which a command gets the default actions of the signals that this process ignores, as it does under
+/// `nohup` and behind a script's `&`.
+fn heeding() -> &'static [&'static str] {
+    let heeds_all = SignalBuilder::new().install(&live()).expect("a guard").left_ignored().is_empty();
+    if heeds_all { &[] } else { &["env", "--default-signal=HUP,INT,TERM"] }
+}
+
 /// A command that runs a role, by `wrapper`, which gets the command as its last words.
 fn command(role: &str, wrapper: &[&str]) -> Command {
-    let words: Vec<String> = wrapper.iter().map(|word| (*word).to_owned()).chain(words()).collect();
+    let words: Vec<String> = heeding().iter().chain(wrapper).map(|word| (*word).to_owned()).chain(words()).collect();
     let mut command = Command::new(&words[0]);
     command.args(&words[1..]).env(ROLE, role);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
