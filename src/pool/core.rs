@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 
 use super::cx::JobCx;
 use super::hand::Label;
-use super::head::{Extras, Head, Kept, Timeline};
+use super::head::{Extras, HasExtras, Head, Timeline};
 use super::shared::{Desk, Shared, Tracked};
 use super::status::JobStatus;
 use crate::error::{CancelReason, Cancelled};
@@ -79,7 +79,7 @@ where
     F: FnOnce(&JobCx<'_>) -> Result<T, E> + Send,
     T: Send,
     E: Send,
-    K: Kept,
+    K: HasExtras,
 {
     pub(super) fn new(head: Head, extras: K, closure: F) -> Self {
         Core { head, extras, stage: Mutex::new(Stage::Ready(closure)) }
@@ -176,7 +176,7 @@ where
     F: FnOnce(&JobCx<'_>) -> Result<T, E> + Send + 'static,
     T: Send,
     E: Send,
-    K: Kept,
+    K: HasExtras,
 {
     fn head(&self) -> &Head {
         &self.head
@@ -244,7 +244,7 @@ where
     F: FnOnce(&JobCx<'_>) -> Result<T, E> + Send + 'static,
     T: Send,
     E: Send,
-    K: Kept,
+    K: HasExtras,
 {
     fn take(&self) -> Taken<T, E> {
         let mut stage = self.stage.lock();

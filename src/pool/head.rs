@@ -86,17 +86,17 @@ impl Timeline {
 
 /// Where a job keeps its extras. A job of a registry has them in itself, which saves an allocation. Others have a box
 /// for them, which saves memory where there are none.
-pub(super) trait Kept: Send + Sync {
+pub(super) trait HasExtras: Send + Sync {
     fn get(&self) -> Option<&Extras>;
 }
 
-impl Kept for Extras {
+impl HasExtras for Extras {
     fn get(&self) -> Option<&Extras> {
         Some(self)
     }
 }
 
-impl Kept for Option<Box<Extras>> {
+impl HasExtras for Option<Box<Extras>> {
     fn get(&self) -> Option<&Extras> {
         self.as_deref()
     }

@@ -11,7 +11,7 @@ use super::admit::IfFull;
 use super::core::Core;
 use super::cx::JobCx;
 use super::error::{Refusal, SubmitError};
-use super::head::{Extras, Head, Kept, Timeline, Watch};
+use super::head::{Extras, HasExtras, Head, Timeline, Watch};
 use super::job::Job;
 use super::queue::Queue;
 use super::shared::{Entry, Shared, Tracked, Work};
@@ -190,7 +190,7 @@ impl<'p> Submission<'p> {
     pub(super) fn send<T, E, F>(
         &self,
         if_full: IfFull<'_>,
-        extras: impl Kept + 'static,
+        extras: impl HasExtras + 'static,
         f: F,
     ) -> Result<Job<T, E>, SubmitError<F>>
     where
