@@ -84,8 +84,8 @@ impl Timeline {
     }
 }
 
-/// Where a job keeps its extras. A job of a registry has them in itself, which saves an allocation. Others have a box
-/// for them, which saves memory where there are none.
+/// Where a job keeps its extras, if it has any. A job of a registry has them in itself, which saves an allocation.
+/// Others have a box for them, which saves memory where there are none.
 pub(super) trait HasExtras: Send + Sync {
     fn get(&self) -> Option<&Extras>;
 }
