@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use super::admit::IfFull;
 use super::cx::JobCx;
@@ -112,7 +113,55 @@ where
     where
         F: FnOnce(&JobCx<'_>) -> Result<T, E> + Send + 'static,
     {
-        let submitted = match self.send(IfFull::Wait(&self.first.token, None), f) {
+        let first = Arc::clone(&self.first);
+        self.add(IfFull::Wait(&first.token, None), f)
+    }
+
+    /// Submits a job if there is room in the queue of the pool. Never waits.
+    ///
+    /// When another job of the group has failed or panicked, the job is skipped at once, as by [`submit`](Self::submit).
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::try_submit`](crate::Pool::try_submit).
+    pub fn try_submit<F>(&mut self, f: F) -> Result<(), SubmitError<F>>
+    where
+        F: FnOnce(&JobCx<'_>) -> Result<T, E> + Send + 'static,
+    {
+        self.add(IfFull::Refuse, f)
+    }
+
+    /// Like [`submit`](Self::submit), for at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::submit_timeout`](crate::Pool::submit_timeout).
+    pub fn submit_timeout<F>(&mut self, timeout: Duration, f: F) -> Result<(), SubmitError<F>>
+    where
+        F: FnOnce(&JobCx<'_>) -> Result<T, E> + Send + 'static,
+    {
+        let first = Arc::clone(&self.first);
+        self.add(IfFull::Wait(&first.token, Instant::now().checked_add(timeout)), f)
+    }
+
+    /// Like [`submit`](Self::submit), until `deadline` at most.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::submit_deadline`](crate::Pool::submit_deadline).
+    pub fn submit_deadline<F>(&mut self, deadline: Instant, f: F) -> Result<(), SubmitError<F>>
+    where
+        F: FnOnce(&JobCx<'_>) -> Result<T, E> + Send + 'static,
+    {
+        let first = Arc::clone(&self.first);
+        self.add(IfFull::Wait(&first.token, Some(deadline)), f)
+    }
+
+    fn add<F>(&mut self, if_full: IfFull<'_>, f: F) -> Result<(), SubmitError<F>>
+    where
+        F: FnOnce(&JobCx<'_>) -> Result<T, E> + Send + 'static,
+    {
+        let submitted = match self.send(if_full, f) {
             Err(error) if error.cancelled().is_some() && self.first.id.get().is_some() => {
                 // The job is accepted after all, so its submission is not among the refused.
                 self.submission.shared().queue.lock().refused -= 1;

@@ -142,6 +142,50 @@ where
         self.send(&pool.into(), IfFull::Refuse, f)
     }
 
+    /// Like [`submit`](Self::submit), for at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::submit_timeout`](crate::Pool::submit_timeout).
+    ///
+    /// # Panics
+    ///
+    /// As [`submit`](Self::submit).
+    pub fn submit_timeout<'p, F>(
+        &self,
+        pool: impl Into<Submission<'p>>,
+        token: &CancellationToken,
+        timeout: Duration,
+        f: F,
+    ) -> Result<Arc<Job<T, E>>, SubmitError<F>>
+    where
+        F: FnOnce(&JobCx<'_>) -> Result<T, E> + Send + 'static,
+    {
+        self.send(&pool.into(), IfFull::Wait(token, Instant::now().checked_add(timeout)), f)
+    }
+
+    /// Like [`submit`](Self::submit), until `deadline` at most.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::submit_deadline`](crate::Pool::submit_deadline).
+    ///
+    /// # Panics
+    ///
+    /// As [`submit`](Self::submit).
+    pub fn submit_deadline<'p, F>(
+        &self,
+        pool: impl Into<Submission<'p>>,
+        token: &CancellationToken,
+        deadline: Instant,
+        f: F,
+    ) -> Result<Arc<Job<T, E>>, SubmitError<F>>
+    where
+        F: FnOnce(&JobCx<'_>) -> Result<T, E> + Send + 'static,
+    {
+        self.send(&pool.into(), IfFull::Wait(token, Some(deadline)), f)
+    }
+
     fn send<F>(&self, submission: &Submission<'_>, if_full: IfFull<'_>, f: F) -> Result<Arc<Job<T, E>>, SubmitError<F>>
     where
         F: FnOnce(&JobCx<'_>) -> Result<T, E> + Send + 'static,

@@ -1,9 +1,11 @@
 //! Groups of jobs.
 
+use std::time::{Duration, Instant};
+
 use brigade::pool::Group;
 use brigade::{CancelReason, Cancelled, Failure, Pool, PoolBuilder};
 
-use super::{drained, occupy, pool};
+use super::{HOUR, drained, occupy, pool};
 use crate::util::{Census, live, payload_of, watched};
 
 #[test]
@@ -43,6 +45,43 @@ fn the_first_failure_cancels_the_others_and_beats_their_echoes() {
             assert_eq!((account.jobs.failed, account.jobs.cancelled + account.jobs.skipped), (1, 19));
             census.assert_all_dropped_once();
         }
+    });
+}
+
+#[test]
+fn a_group_gives_the_closure_back_where_there_is_no_room_in_time() {
+    watched(|| {
+        let pool = PoolBuilder::new(1).queue(1).start(&live());
+        let gate = occupy(&pool, 1);
+        let mut group: Group<'_, u32, ()> = pool.group(&live());
+        group.try_submit(|_| Ok(1)).unwrap();
+        let full = group.try_submit(|_| Ok(2)).unwrap_err();
+        assert!(full.is_full());
+        let late = group.submit_timeout(Duration::from_millis(1), full.into_inner()).unwrap_err();
+        assert!(late.is_timeout());
+        let late = group.submit_deadline(Instant::now(), late.into_inner()).unwrap_err();
+        assert!(late.is_timeout());
+        gate.open();
+        group.submit_timeout(HOUR, late.into_inner()).unwrap();
+        group.submit_deadline(Instant::now() + HOUR, |_| Ok(3)).unwrap();
+        assert_eq!(group.join().unwrap(), [1, 2, 3]);
+        assert_eq!(drained(&pool).refused, 3);
+    });
+}
+
+#[test]
+fn after_a_failure_each_way_into_a_group_accepts_a_job_that_is_skipped() {
+    watched(|| {
+        let pool = pool(1);
+        let mut group: Group<'_, (), &str> = pool.group(&live());
+        group.try_submit(|_| Err("first")).unwrap();
+        group.token().wait();
+        group.try_submit(|_| Err("second")).unwrap();
+        group.submit_timeout(HOUR, |_| Err("third")).unwrap();
+        group.submit_deadline(Instant::now() + HOUR, |_| Err("fourth")).unwrap();
+        assert_eq!(group.join().unwrap_err().to_string(), "pool#0 failed: first");
+        let account = drained(&pool);
+        assert_eq!((account.jobs.failed, account.jobs.skipped, account.refused), (1, 3, 0));
     });
 }
 

@@ -1,7 +1,7 @@
 //! The registry.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use brigade::hooks::{Hooks, Outcome, Task};
 use brigade::pool::{JobCx, JobStatus, Jobs};
@@ -139,6 +139,25 @@ fn a_job_is_asked_and_cancelled_by_its_id() {
         drained(&pool);
         assert_eq!(jobs.get(id).unwrap().status(), JobStatus::Cancelled);
         assert!(jobs.try_submit(&pool, |_| Ok(())).unwrap_err().is_closed());
+    });
+}
+
+#[test]
+fn a_registry_gives_the_closure_back_where_there_is_no_room_in_time() {
+    watched(|| {
+        let (pool, jobs) = (PoolBuilder::new(1).queue(0).start(&live()), Jobs::<u32, ()>::new(10));
+        let gate = occupy(&pool, 1);
+        let full = jobs.try_submit(&pool, |_| Ok(1)).unwrap_err();
+        assert!(full.is_full());
+        let late = jobs.submit_timeout(&pool, &live(), Duration::from_millis(1), full.into_inner()).unwrap_err();
+        assert!(late.is_timeout());
+        let late = jobs.submit_deadline(&pool, &live(), Instant::now(), late.into_inner()).unwrap_err();
+        assert!(late.is_timeout() && jobs.list(None, None, 10).is_empty());
+        gate.open();
+        let first = jobs.submit_timeout(&pool, &live(), HOUR, late.into_inner()).unwrap();
+        let second = jobs.submit_deadline(pool.named("other"), &live(), Instant::now() + HOUR, |_| Ok(2)).unwrap();
+        assert_eq!((first.wait(&live()).unwrap(), second.wait(&live()).unwrap(), second.name()), (1, 2, "other"));
+        assert_eq!(jobs.list(None, None, 10).len(), 2);
     });
 }
 
