@@ -119,7 +119,8 @@ where
 
     /// Submits a job if there is room in the queue of the pool. Never waits.
     ///
-    /// When another job of the group has failed or panicked, the job is skipped at once, as by [`submit`](Self::submit).
+    /// When another job of the group has failed or panicked, the job is skipped at once, as with
+    /// [`submit`](Self::submit).
     ///
     /// # Errors
     ///
